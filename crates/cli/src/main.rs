@@ -1,0 +1,2 @@
+//! The `kitestring` command.
+fn main() {}

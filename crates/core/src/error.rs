@@ -1,0 +1,214 @@
+//! One error type for the whole workspace: what failed, where, and how to mend it.
+//!
+//! The [`Kind`] says who must act and decides the exit code; the [`Place`] is structured, so that a caller can
+//! point at a line of a file without parsing a sentence.
+
+use std::fmt;
+
+/// A result whose error says what failed, where, and how to mend it.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Who must act.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Kind {
+    /// The command line or a config is wrong. Exit code 2.
+    Config,
+    /// A row, a column or a file of the user's data is wrong.
+    Data,
+    /// A stored file is damaged or has another format number.
+    Format,
+    /// The machine refused: a missing file, a full disk, no permission.
+    Io,
+    /// Training diverged: a loss or a gradient is not finite.
+    Numeric,
+    /// A defect of Kitestring itself.
+    Internal,
+}
+
+/// Where something failed. Every part is optional; what is known is shown.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Place {
+    /// A file, or another source with a name.
+    pub file: Option<String>,
+    /// Line within the file, counted from one.
+    pub line: Option<u64>,
+    /// Column name, config key or field.
+    pub field: Option<String>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    kind: Kind,
+    what: String,
+    place: Place,
+    mend: Option<String>,
+    source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+/// What failed, where, and how to mend it. One pointer wide.
+#[derive(Debug)]
+pub struct Error(Box<Inner>);
+
+impl Error {
+    /// An error of a kind. `what` is a clause without a final stop: "label is never positive".
+    pub fn new(kind: Kind, what: impl Into<String>) -> Self {
+        Self(Box::new(Inner { kind, what: what.into(), place: Place::default(), mend: None, source: None }))
+    }
+
+    /// Wrong usage or config.
+    pub fn config(what: impl Into<String>) -> Self {
+        Self::new(Kind::Config, what)
+    }
+
+    /// Wrong data.
+    pub fn data(what: impl Into<String>) -> Self {
+        Self::new(Kind::Data, what)
+    }
+
+    /// A damaged file, or one of another format.
+    pub fn format(what: impl Into<String>) -> Self {
+        Self::new(Kind::Format, what)
+    }
+
+    /// Training diverged.
+    pub fn numeric(what: impl Into<String>) -> Self {
+        Self::new(Kind::Numeric, what)
+    }
+
+    /// A defect of ours: an invariant that the code itself must keep did not hold.
+    pub fn internal(what: impl Into<String>) -> Self {
+        Self::new(Kind::Internal, what)
+    }
+
+    /// The machine refused an operation on a path.
+    pub fn io(source: std::io::Error, doing: impl Into<String>, path: impl AsRef<std::path::Path>) -> Self {
+        let mend = match source.kind() {
+            std::io::ErrorKind::NotFound => Some("check the path"),
+            std::io::ErrorKind::PermissionDenied => Some("check the permissions"),
+            std::io::ErrorKind::StorageFull => Some("free some space; what was there before is untouched"),
+            _ => None,
+        };
+        let mut error = Self::new(Kind::Io, doing).in_file(path.as_ref().display().to_string()).caused_by(source);
+        error.0.mend = mend.map(Into::into);
+        error
+    }
+
+    /// Adds the file.
+    #[must_use]
+    pub fn in_file(mut self, file: impl Into<String>) -> Self {
+        self.0.place.file = Some(file.into());
+        self
+    }
+
+    /// Adds the line, counted from one.
+    #[must_use]
+    pub fn at_line(mut self, line: u64) -> Self {
+        self.0.place.line = Some(line);
+        self
+    }
+
+    /// Adds the column, key or field.
+    #[must_use]
+    pub fn in_field(mut self, field: impl Into<String>) -> Self {
+        self.0.place.field = Some(field.into());
+        self
+    }
+
+    /// Says how to mend it: a clause in the imperative.
+    #[must_use]
+    pub fn mend(mut self, mend: impl Into<String>) -> Self {
+        self.0.mend = Some(mend.into());
+        self
+    }
+
+    /// Keeps the cause.
+    #[must_use]
+    pub fn caused_by(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        self.0.source = Some(source.into());
+        self
+    }
+
+    /// Who must act.
+    pub fn kind(&self) -> Kind {
+        self.0.kind
+    }
+
+    /// Where it failed.
+    pub fn place(&self) -> &Place {
+        &self.0.place
+    }
+
+    /// The process's exit code: 2 for wrong usage or config, else 1.
+    pub fn exit_code(&self) -> u8 {
+        if self.0.kind == Kind::Config { 2 } else { 1 }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Inner { what, place, mend, source, .. } = &*self.0;
+        if let Some(file) = &place.file {
+            write!(f, "{file}")?;
+            if let Some(line) = place.line {
+                write!(f, ":{line}")?;
+            }
+            write!(f, ": ")?;
+        } else if let Some(line) = place.line {
+            write!(f, "line {line}: ")?;
+        }
+        if let Some(field) = &place.field {
+            write!(f, "`{field}`: ")?;
+        }
+        write!(f, "{what}")?;
+        if let Some(source) = source {
+            write!(f, " ({source})")?;
+        }
+        if let Some(mend) = mend {
+            write!(f, "; {mend}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.0.source.as_deref().map(|source| source as _)
+    }
+}
+
+/// The candidate closest to a misspelt name, for "did you mean". `None` when nothing is near.
+pub fn did_you_mean<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    candidates
+        .into_iter()
+        .map(|candidate| (strsim::damerau_levenshtein(name, candidate), candidate))
+        .filter(|(distance, candidate)| *distance <= 1 + candidate.len().max(name.len()) / 4)
+        .min()
+        .map(|(_, candidate)| candidate)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shows_place_cause_and_mend() {
+        let error = Error::data("expected a number, found `x`")
+            .in_file("a.csv")
+            .at_line(7)
+            .in_field("rating")
+            .mend("mend the row or allow it with --max-bad-rows");
+        assert_eq!(
+            error.to_string(),
+            "a.csv:7: `rating`: expected a number, found `x`; mend the row or allow it with --max-bad-rows"
+        );
+        assert_eq!(error.exit_code(), 1);
+        assert_eq!(Error::config("x").exit_code(), 2);
+    }
+
+    #[test]
+    fn suggests_near_names_only() {
+        assert_eq!(did_you_mean("encodr", ["body", "encoder"]), Some("encoder"));
+        assert_eq!(did_you_mean("zebra", ["body", "encoder"]), None);
+    }
+}

@@ -1,0 +1,14 @@
+//! What every part of Kitestring speaks: the [`schema`], the [`batch`], [`metrics`], [`error`]s and [`seed`]s.
+//!
+//! This crate has no heavy dependency and does no I/O; it builds for `wasm32-unknown-unknown`.
+
+pub mod batch;
+pub mod error;
+pub mod metrics;
+pub mod schema;
+pub mod seed;
+
+pub use batch::{Batch, Ids};
+pub use error::{Error, Kind, Result};
+pub use schema::Schema;
+pub use seed::Seed;
