@@ -84,7 +84,7 @@ def main():
             parts = [model(x[part], history[part], length[part]) for part in test.split(8192)]
             scores = torch.sigmoid(torch.cat(parts)).double().numpy()
         metrics = quality(labels, scores, users)
-        progress(f"epoch {epoch + 1}: {samples / timer.seconds:.0f} samples/s, other cores {timer.other_cores:.2f}, {metrics}")
+        progress(f"epoch {epoch + 1}: {samples / timer.seconds:.0f} samples/s, {timer.other_cores:.2f} cores lost, {metrics}")
 
     config = {
         "batch": BATCH, "dimension": DIMENSION, "attention": ATTENTION, "hidden": HIDDEN, "history": HISTORY,

@@ -94,7 +94,7 @@ def main():
         with torch.no_grad():
             scores = torch.sigmoid(torch.cat([model(part) for part in x_valid.split(16384)])).numpy()
         metrics = quality(y_valid, scores.astype(np.float64))
-        progress(f"epoch {epoch + 1}: {samples / timer.seconds:.0f} samples/s, other cores {timer.other_cores:.2f}, {metrics}")
+        progress(f"epoch {epoch + 1}: {samples / timer.seconds:.0f} samples/s, {timer.other_cores:.2f} cores lost, {metrics}")
         if metrics["auc"] > best["auc"]:
             best, bad = {**metrics, "best_epoch": epoch + 1}, 0
         else:
