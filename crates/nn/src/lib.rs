@@ -1,1 +1,22 @@
-//! Under construction.
+//! The engine and the models.
+//!
+//! - [`kernels`]: loops that vectorize, and matrix products;
+//! - [`ops`]: the closed set of differentiable operations;
+//! - [`graph`]: a forward pass as plain data, written once;
+//! - [`engine`]: runs it, with recording (training) or without (inference), tile by tile;
+//! - [`slots`]: the five slots of a ranker, each with its variants;
+//! - [`ranker`]: a schema and the slots' configs made into a graph;
+//! - [`network`]: a graph's weights and running statistics, and their file;
+//! - [`optimizer`]: dense optimizers for the network.
+//!
+//! Without the `train` feature only inference is left: the phone's runtime.
+
+pub mod engine;
+pub mod graph;
+pub mod kernels;
+pub mod network;
+pub mod ops;
+#[cfg(feature = "train")]
+pub mod optimizer;
+pub mod ranker;
+pub mod slots;

@@ -1,0 +1,186 @@
+//! What an operation sees of the batch while it works on one tile.
+
+use crate::graph::{Domain, Graph, Value};
+use kitestring_core::{Batch, Error, Result, Seed};
+use std::ops::Range;
+
+/// A batch with its rows: what enters a graph.
+#[derive(Debug, Clone, Copy)]
+pub struct BatchInputs<'a> {
+    /// The samples.
+    pub batch: &'a Batch,
+    /// For each sparse feature, parallel to its ids: the number of the id's row among its table's unique rows.
+    pub lookups: &'a [Vec<u32>],
+    /// For each table its unique rows, `unique × width`, row-major.
+    pub rows: &'a [Vec<f32>],
+}
+
+impl BatchInputs<'_> {
+    /// Checks that the batch has what the graph reads, in sizes that fit.
+    ///
+    /// # Errors
+    /// A data error that names the feature's number.
+    pub fn check(&self, graph: &Graph) -> Result<()> {
+        let wrong = |what: String| Err(Error::internal(what));
+        for node in graph.nodes() {
+            let crate::ops::Op::Embed(embed) = &node.op else { continue };
+            for lookup in &embed.lookups {
+                let feature = lookup.feature;
+                let (Some(ids), Some(lookups)) = (self.batch.sparse.get(feature), self.lookups.get(feature)) else {
+                    return wrong(format!("the batch has no sparse feature {feature}"));
+                };
+                if ids.ids.len() != lookups.len() {
+                    return wrong(format!("sparse feature {feature} has ids without rows"));
+                }
+                let ragged = matches!(embed.domain, Domain::Positions(_));
+                let rows = if ids.list_of_row.is_empty() { ids.lists() } else { ids.list_of_row.len() };
+                if ragged != ids.is_ragged() || rows != self.batch.rows {
+                    return wrong(format!("sparse feature {feature} does not have one entry a sample"));
+                }
+                if ids.list_of_row.windows(2).any(|pair| pair[0] > pair[1]) {
+                    return wrong(format!("samples that share lists of feature {feature} must stand together"));
+                }
+                if let Domain::Positions(group) = embed.domain
+                    && self.batch.sparse[group].offsets != ids.offsets
+                {
+                    return Err(Error::data(format!(
+                        "sparse features {group} and {feature} are read together but differ in length"
+                    )));
+                }
+                let unique = self.rows.get(lookup.table).map_or(0, |rows| rows.len() / lookup.width.max(1));
+                if lookups.iter().any(|at| *at as usize >= unique) {
+                    return wrong(format!("sparse feature {feature} points past its table's rows"));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What an operation sees of the batch while it works on one tile of samples.
+#[derive(Debug)]
+pub struct Context<'a> {
+    /// All weights.
+    pub weights: &'a [f32],
+    /// All running statistics.
+    pub state: &'a [f32],
+    /// The tile's samples.
+    pub rows: Range<usize>,
+    pub(crate) inputs: &'a BatchInputs<'a>,
+    pub(crate) recording: Option<Recording<'a>>,
+}
+
+/// What only a recording pass has.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Recording<'a> {
+    /// The batch's finished statistics.
+    pub statistics: &'a [f32],
+    /// Decides what drops out; `None` drops nothing.
+    pub dropout: Option<Seed>,
+}
+
+impl<'a> Context<'a> {
+    /// The whole batch.
+    pub fn batch(&self) -> &'a Batch {
+        self.inputs.batch
+    }
+
+    /// Whether what the backward pass needs must be saved.
+    pub fn records(&self) -> bool {
+        self.recording.is_some()
+    }
+
+    pub(crate) fn statistics(&self) -> &'a [f32] {
+        self.recording.map_or(&[], |recording| recording.statistics)
+    }
+
+    pub(crate) fn dropout_seed(&self) -> Option<Seed> {
+        self.recording.and_then(|recording| recording.dropout)
+    }
+
+    pub(crate) fn lookup_positions(&self, feature: usize) -> &'a [u32] {
+        &self.inputs.lookups[feature]
+    }
+
+    pub(crate) fn table_rows(&self, table: usize) -> &'a [f32] {
+        &self.inputs.rows[table]
+    }
+
+    fn list(&self, feature: usize, row: usize) -> usize {
+        self.batch().sparse[feature].list_of_row.get(row).map_or(row, |list| *list as usize)
+    }
+
+    /// The tile's elements of a ragged feature: those of the lists of its first to its last sample.
+    pub fn positions(&self, feature: usize) -> Range<usize> {
+        if self.rows.is_empty() {
+            return 0..0;
+        }
+        let offsets = &self.batch().sparse[feature].offsets;
+        let (first, last) = (self.list(feature, self.rows.start), self.list(feature, self.rows.end - 1));
+        offsets[first] as usize..offsets[last + 1] as usize
+    }
+
+    /// The list of the tile's sample `row`, within the tile's elements.
+    #[inline(always)]
+    pub fn segment(&self, feature: usize, row: usize) -> Range<usize> {
+        let offsets = &self.batch().sparse[feature].offsets;
+        let base = offsets[self.list(feature, self.rows.start)];
+        let list = self.list(feature, self.rows.start + row);
+        (offsets[list] - base) as usize..(offsets[list + 1] - base) as usize
+    }
+
+    /// The labels of a task for the tile's samples; NaN where missing.
+    pub fn labels(&self, task: usize) -> impl Iterator<Item = f32> + '_ {
+        let batch = self.batch();
+        let tasks = batch.labels.len() / batch.rows.max(1);
+        self.rows.clone().map(move |row| batch.labels[row * tasks + task])
+    }
+
+    /// How many rows a value of a domain has in this tile.
+    pub(crate) fn len(&self, domain: Domain) -> usize {
+        match domain {
+            Domain::Rows => self.rows.len(),
+            Domain::Positions(feature) => self.positions(feature).len(),
+        }
+    }
+}
+
+/// What an operation reads: values made before it.
+#[derive(Debug, Clone, Copy)]
+pub struct Inputs<'a> {
+    pub(crate) buffers: &'a [Vec<f32>],
+    /// The buffer of each value, where it is not the one of its number.
+    pub(crate) buffer_of: Option<&'a [u32]>,
+    pub(crate) values: &'a [Value],
+}
+
+impl<'a> Inputs<'a> {
+    /// The numbers of an input.
+    #[inline]
+    pub fn get(&self, input: usize) -> &'a [f32] {
+        let index = self.values[input].index();
+        &self.buffers[self.buffer_of.map_or(index, |of| of[index] as usize)]
+    }
+
+    pub(crate) fn value(&self, input: usize) -> Value {
+        self.values[input]
+    }
+}
+
+/// Cuts a batch into tiles: each as many samples as keep `floats(samples, positions)` below [`super::TILE_FLOATS`], a multiple of eight.
+pub(crate) fn cut(graph: &Graph, batch: &Batch, floats_of_row: usize, floats_of_position: usize) -> usize {
+    let ragged = graph.nodes().iter().find_map(|node| match &node.op {
+        crate::ops::Op::Embed(embed) => match embed.domain {
+            Domain::Positions(feature) => Some(feature),
+            Domain::Rows => None,
+        },
+        _ => None,
+    });
+    let positions = ragged.map_or(0.0, |feature| {
+        let ids = &batch.sparse[feature];
+        ids.ids.len() as f64 / batch.rows.max(1) as f64
+    });
+    let a_row = floats_of_row as f64 + positions * floats_of_position as f64;
+    let rows = (super::TILE_FLOATS as f64 / a_row.max(1.0)) as usize;
+    (rows / 8 * 8).clamp(16, 512)
+}

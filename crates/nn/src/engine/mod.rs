@@ -1,0 +1,20 @@
+//! Runs a [`Graph`](crate::graph::Graph) over batches, tile by tile.
+//!
+//! A batch is cut into tiles of samples small enough for their values to stay in cache. A tile goes through all operations before the
+//! next one starts; workers take tiles. Training goes forward and straight back over each tile, unless an operation needs statistics
+//! of the whole batch (batch norm): then the pass is cut there, and every tile reaches the cut before any goes on.
+
+mod context;
+mod scoring;
+#[cfg(feature = "train")]
+mod training;
+mod workers;
+
+pub use context::{BatchInputs, Context, Inputs};
+pub use scoring::Scorer;
+#[cfg(feature = "train")]
+pub use training::{StepReport, Trainer};
+pub use workers::{OneWorker, Workers};
+
+/// How many floats of values and gradients a tile may have: they should fit a core's second-level cache.
+pub(crate) const TILE_FLOATS: usize = 256 * 1024;

@@ -1,0 +1,176 @@
+//! The forward pass without recording: inference.
+
+use super::context::{BatchInputs, Context, Inputs};
+use super::workers::Workers;
+use crate::graph::{Graph, Value};
+use crate::ops::Op;
+use kitestring_core::Result;
+use std::ops::Range;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Scores batches with a graph. Memory is planned once: values that are never alive together share a buffer, and a warm call
+/// allocates nothing.
+#[derive(Debug)]
+pub struct Scorer {
+    graph: Arc<Graph>,
+    /// The nodes the outputs need.
+    nodes: Vec<usize>,
+    /// The buffer of each value.
+    buffer_of: Vec<u32>,
+    floats: [usize; 2],
+    workers: Vec<Mutex<Worker>>,
+}
+
+#[derive(Debug, Default)]
+struct Worker {
+    buffers: Vec<Vec<f32>>,
+    saved: Vec<f32>,
+    results: Vec<f32>,
+}
+
+/// What one attention operation attended to, for a tile of samples.
+#[derive(Debug)]
+pub struct Attention<'a> {
+    /// The feature whose lists were pooled.
+    pub feature: usize,
+    /// The samples.
+    pub rows: Range<usize>,
+    /// A weight for each element of each sample's list, one sample after another.
+    pub weights: &'a [f32],
+}
+
+impl Scorer {
+    /// Plans the memory of a graph's forward pass for a number of workers.
+    pub fn new(graph: Arc<Graph>, workers: usize) -> Self {
+        let needed = graph.needed_for(graph.outputs().iter().map(|(_, value)| *value));
+        let nodes: Vec<usize> = (0..needed.len()).filter(|node| needed[*node]).collect();
+        let (buffer_of, buffers) = plan(&graph, &nodes);
+        let mut floats = [0; 2];
+        for node in &nodes {
+            let node = &graph.nodes()[*node];
+            let ragged = matches!(graph.domain(node.output), crate::graph::Domain::Positions(_));
+            floats[usize::from(ragged)] += graph.width(node.output);
+            if let Op::AttentionPool(attention) = &node.op {
+                floats[1] += attention.floats_of_pair();
+            }
+        }
+        let worker = || Mutex::new(Worker { buffers: vec![Vec::new(); buffers], ..Worker::default() });
+        Self { graph, nodes, buffer_of, floats, workers: (0..workers.max(1)).map(|_| worker()).collect() }
+    }
+
+    /// The outputs of all samples, `samples × outputs`, row-major, in the order of [`Graph::outputs`].
+    ///
+    /// # Errors
+    /// If the batch does not fit the graph.
+    pub fn score(
+        &mut self,
+        weights: &[f32],
+        state: &[f32],
+        inputs: &BatchInputs<'_>,
+        workers: &dyn Workers,
+        scores: &mut Vec<f32>,
+    ) -> Result<()> {
+        inputs.check(&self.graph)?;
+        let tiles = self.tiles(inputs);
+        let share = |worker: usize| worker * tiles.len() / self.workers.len();
+        workers.run(&|number| {
+            let Some(worker) = self.workers.get(number) else { return };
+            let mut worker = worker.lock().unwrap_or_else(PoisonError::into_inner);
+            worker.results.clear();
+            for rows in &tiles[share(number)..share(number + 1)] {
+                self.run_tile(weights, state, inputs, rows.clone(), &mut worker, &mut |_| {});
+            }
+        });
+        scores.clear();
+        for worker in &mut self.workers {
+            scores.extend_from_slice(&worker.get_mut().unwrap_or_else(PoisonError::into_inner).results);
+        }
+        Ok(())
+    }
+
+    /// Scores on one thread and shows what each attention operation attended to.
+    ///
+    /// # Errors
+    /// If the batch does not fit the graph.
+    pub fn explain(
+        &mut self,
+        weights: &[f32],
+        state: &[f32],
+        inputs: &BatchInputs<'_>,
+        mut each: impl FnMut(Attention<'_>),
+    ) -> Result<Vec<f32>> {
+        inputs.check(&self.graph)?;
+        let tiles = self.tiles(inputs);
+        let mut worker = self.workers[0].lock().unwrap_or_else(PoisonError::into_inner);
+        worker.results.clear();
+        for rows in tiles {
+            self.run_tile(weights, state, inputs, rows, &mut worker, &mut each);
+        }
+        Ok(worker.results.clone())
+    }
+
+    fn tiles(&self, inputs: &BatchInputs<'_>) -> Vec<Range<usize>> {
+        let (rows, size) =
+            (inputs.batch.rows, super::context::cut(&self.graph, inputs.batch, self.floats[0], self.floats[1]));
+        (0..rows).step_by(size).map(|start| start..(start + size).min(rows)).collect()
+    }
+
+    fn run_tile(
+        &self,
+        weights: &[f32],
+        state: &[f32],
+        inputs: &BatchInputs<'_>,
+        rows: Range<usize>,
+        worker: &mut Worker,
+        each: &mut dyn FnMut(Attention<'_>),
+    ) {
+        let cx = Context { weights, state, rows, inputs, recording: None };
+        for index in &self.nodes {
+            let node = &self.graph.nodes()[*index];
+            let into = self.buffer_of[node.output.index()] as usize;
+            let mut out = std::mem::take(&mut worker.buffers[into]);
+            out.resize(cx.len(self.graph.domain(node.output)) * self.graph.width(node.output), 0.0);
+            let inputs = Inputs { buffers: &worker.buffers, buffer_of: Some(&self.buffer_of), values: &node.inputs };
+            node.op.operation().forward(&cx, inputs, &mut out, &mut worker.saved);
+            if let Op::AttentionPool(attention) = &node.op {
+                each(Attention {
+                    feature: attention.feature,
+                    rows: cx.rows.clone(),
+                    weights: attention.weights_of(&worker.saved, cx.rows.len(), attention.pairs(&cx)),
+                });
+            }
+            worker.buffers[into] = out;
+        }
+        let outputs = self.graph.outputs();
+        for row in 0..cx.rows.len() {
+            for (_, value) in outputs {
+                worker.results.push(worker.buffers[self.buffer_of[value.index()] as usize][row]);
+            }
+        }
+    }
+}
+
+/// Gives each value a buffer; one is free again after its value's last reader. The second result is the number of buffers.
+fn plan(graph: &Graph, nodes: &[usize]) -> (Vec<u32>, usize) {
+    let mut last_use = vec![0; graph.values.len()];
+    for index in nodes {
+        let node = &graph.nodes()[*index];
+        last_use[node.output.index()] = *index;
+        node.inputs.iter().for_each(|value| last_use[value.index()] = *index);
+    }
+    graph.outputs().iter().for_each(|(_, value)| last_use[value.index()] = usize::MAX);
+    let (mut buffer_of, mut free, mut count) = (vec![0_u32; graph.values.len()], Vec::new(), 0);
+    for index in nodes {
+        let node = &graph.nodes()[*index];
+        buffer_of[node.output.index()] = free.pop().unwrap_or_else(|| {
+            count += 1;
+            count - 1
+        });
+        let mut done: Vec<Value> = node.inputs.iter().copied().chain([node.output]).collect();
+        done.sort_unstable_by_key(|value| value.index());
+        done.dedup();
+        done.retain(|value| last_use[value.index()] == *index);
+        free.extend(done.iter().map(|value| buffer_of[value.index()]));
+    }
+    (buffer_of, count as usize)
+}

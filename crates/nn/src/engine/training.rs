@@ -1,0 +1,411 @@
+//! The forward pass with recording, and back.
+
+use super::context::{BatchInputs, Context, Inputs, Recording, cut};
+use super::workers::Workers;
+use crate::graph::{Domain, Graph};
+use crate::kernels::reduce::add;
+use crate::ops::{Backward, Op, Target};
+use kitestring_core::{Error, Result, Seed};
+use std::ops::Range;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Differentiates a graph's losses over batches.
+#[derive(Debug)]
+pub struct Trainer {
+    graph: Arc<Graph>,
+    /// The nodes the losses need.
+    needed: Vec<bool>,
+    /// For each node what happens to the gradient of each input.
+    targets: Vec<Vec<Target>>,
+    /// The nodes that wait for statistics of the whole batch.
+    barriers: Vec<usize>,
+    floats: [usize; 2],
+    statistics: Vec<f32>,
+    workers: Vec<Mutex<Worker>>,
+}
+
+/// What one worker holds: its share of the gradients, and the values of the tiles it works on.
+#[derive(Debug, Default)]
+struct Worker {
+    slabs: Vec<Slab>,
+    weight_grads: Vec<f32>,
+    row_grads: Vec<Vec<f32>>,
+    losses: Vec<f64>,
+    not_finite: Option<usize>,
+    scratch: Vec<f32>,
+    partials: Vec<f64>,
+}
+
+/// The values of one tile.
+#[derive(Debug, Default)]
+struct Slab {
+    values: Vec<Vec<f32>>,
+    grads: Vec<Vec<f32>>,
+    saved: Vec<Vec<f32>>,
+}
+
+/// What a step found.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct StepReport {
+    /// The mean of each loss over the samples that have its label, in the order of [`Graph::losses`]; unweighted.
+    pub losses: Vec<f64>,
+    /// How much label weight each mean is over: the number of labelled samples where no sample has a weight.
+    pub labelled: Vec<f64>,
+}
+
+/// The gradients of a step.
+#[derive(Debug)]
+pub struct Gradients<'a> {
+    /// Of all weights, as they lie in the flat vector.
+    pub network: &'a mut [f32],
+    /// For each table, of its unique rows.
+    pub rows: &'a mut [Vec<f32>],
+}
+
+/// What all tiles of a step share.
+struct Step<'a> {
+    weights: &'a [f32],
+    state: &'a [f32],
+    inputs: &'a BatchInputs<'a>,
+    dropout: Option<Seed>,
+    /// The factor of each loss: its weight over its labelled samples.
+    scales: Vec<f32>,
+    tiles: Vec<Range<usize>>,
+}
+
+impl Trainer {
+    /// Plans the passes of a graph for a number of workers.
+    pub fn new(graph: Arc<Graph>, workers: usize) -> Self {
+        let needed = graph.needed_for(graph.losses().iter().map(|loss| loss.value));
+        let targets = gradient_targets(&graph, &needed);
+        let barriers: Vec<usize> = (0..needed.len())
+            .filter(|node| needed[*node] && graph.nodes()[*node].op.operation().statistics().is_some())
+            .collect();
+        let mut floats = [0; 2];
+        for (node, needed) in graph.nodes().iter().zip(&needed) {
+            if *needed {
+                let ragged = matches!(graph.domain(node.output), Domain::Positions(_));
+                floats[usize::from(ragged)] += 2 * graph.width(node.output);
+                if let Op::AttentionPool(attention) = &node.op {
+                    floats[1] += 2 * attention.floats_of_pair();
+                }
+            }
+        }
+        let statistics = vec![0.0; graph.statistics_count()];
+        let workers = (0..workers.max(1)).map(|_| Mutex::new(Worker::default())).collect();
+        Self { graph, needed, targets, barriers, floats, statistics, workers }
+    }
+
+    /// The graph.
+    pub fn graph(&self) -> &Graph {
+        &self.graph
+    }
+
+    /// Computes the losses of a batch and their gradients, and updates the running statistics. With `dropout` the seed of this
+    /// step's dropout; without, nothing drops out.
+    ///
+    /// The number of workers changes the result by rounding only; with one number it is the same to the bit from run to run.
+    ///
+    /// # Errors
+    /// If the batch does not fit the graph, or a loss is not finite: then nothing was updated and the error names the sample.
+    pub fn step(
+        &mut self,
+        weights: &[f32],
+        state: &mut [f32],
+        inputs: &BatchInputs<'_>,
+        dropout: Option<Seed>,
+        workers: &dyn Workers,
+    ) -> Result<StepReport> {
+        inputs.check(&self.graph)?;
+        let labelled = self.labelled(inputs);
+        let scales = self.graph.losses().iter().zip(&labelled);
+        let scales = scales.map(|(loss, labelled)| if *labelled > 0.0 { loss.weight / *labelled as f32 } else { 0.0 });
+        let mut new_state = state.to_vec();
+        let mut step =
+            Step { weights, state: &[], inputs, dropout, scales: scales.collect(), tiles: self.tiles(inputs) };
+        step.state = state;
+        self.reset(inputs, if self.barriers.is_empty() { 1 } else { step.tiles.len() });
+
+        if self.barriers.is_empty() {
+            self.each_tile(workers, &step, &|trainer, worker, slab, cx| {
+                trainer.forward(worker, slab, cx, 0..trainer.needed.len());
+                trainer.add_losses(worker, slab, cx, &step);
+                trainer.backward(worker, slab, cx, 0..trainer.needed.len());
+            });
+        } else {
+            self.in_segments(workers, &step, &mut new_state);
+        }
+        let report = self.finish(labelled, &step)?;
+        state.copy_from_slice(&new_state);
+        Ok(report)
+    }
+
+    /// The gradients of the last step.
+    pub fn gradients(&mut self) -> Gradients<'_> {
+        let worker = self.workers[0].get_mut().unwrap_or_else(PoisonError::into_inner);
+        Gradients { network: &mut worker.weight_grads, rows: &mut worker.row_grads }
+    }
+
+    fn worker(&self, number: usize) -> Option<MutexGuard<'_, Worker>> {
+        Some(self.workers.get(number)?.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn tiles(&self, inputs: &BatchInputs<'_>) -> Vec<Range<usize>> {
+        let rows = inputs.batch.rows;
+        let size = cut(&self.graph, inputs.batch, self.floats[0], self.floats[1]);
+        let workers = self.workers.len();
+        // As many tiles for each worker, and no tile much smaller than the others.
+        let count = if rows <= size { 1 } else { rows.div_ceil(size).next_multiple_of(workers) };
+        (0..count).map(|tile| tile * rows / count..(tile + 1) * rows / count).collect()
+    }
+
+    /// The weight of the samples that have each loss's label.
+    fn labelled(&self, inputs: &BatchInputs<'_>) -> Vec<f64> {
+        let batch = inputs.batch;
+        let tasks = batch.labels.len() / batch.rows.max(1);
+        let of = |task: usize| {
+            let labels = batch.labels.iter().skip(task).step_by(tasks.max(1));
+            let weight = |row: usize| batch.weight.get(row).map_or(1.0, |weight| f64::from(*weight));
+            labels.enumerate().filter(|(_, label)| !label.is_nan()).map(|(row, _)| weight(row)).sum()
+        };
+        self.graph.losses().iter().map(|loss| of(loss.task)).collect()
+    }
+
+    fn reset(&mut self, inputs: &BatchInputs<'_>, tiles: usize) {
+        let (graph, count) = (&self.graph, self.workers.len());
+        for worker in &mut self.workers {
+            let worker = worker.get_mut().unwrap_or_else(PoisonError::into_inner);
+            let slabs = tiles.div_ceil(count).max(1);
+            while worker.slabs.len() < slabs {
+                worker.slabs.push(Slab {
+                    values: vec![Vec::new(); graph.values.len()],
+                    grads: vec![Vec::new(); graph.values.len()],
+                    saved: vec![Vec::new(); graph.nodes().len()],
+                });
+            }
+            worker.weight_grads.clear();
+            worker.weight_grads.resize(graph.weight_count(), 0.0);
+            worker.row_grads.resize_with(inputs.rows.len(), Vec::new);
+            for (grads, rows) in worker.row_grads.iter_mut().zip(inputs.rows) {
+                grads.clear();
+                grads.resize(rows.len(), 0.0);
+            }
+            worker.losses.clear();
+            worker.losses.resize(graph.losses().len(), 0.0);
+            worker.not_finite = None;
+        }
+    }
+
+    /// Runs a body over all tiles, each worker its share. A worker keeps one slab, or one a tile when the pass is cut.
+    fn each_tile(
+        &self,
+        workers: &dyn Workers,
+        step: &Step<'_>,
+        body: &(dyn Fn(&Self, &mut Worker, &mut Slab, &Context<'_>) + Sync),
+    ) {
+        let share = |worker: usize| worker * step.tiles.len() / self.workers.len();
+        workers.run(&|number| {
+            let Some(mut worker) = self.worker(number) else { return };
+            let mut slabs = std::mem::take(&mut worker.slabs);
+            worker.partials.clear();
+            for (index, tile) in (share(number)..share(number + 1)).enumerate() {
+                let recording = Recording { statistics: &self.statistics, dropout: step.dropout };
+                let cx = Context {
+                    weights: step.weights,
+                    state: step.state,
+                    rows: step.tiles[tile].clone(),
+                    inputs: step.inputs,
+                    recording: Some(recording),
+                };
+                let slab = if self.barriers.is_empty() { 0 } else { index };
+                body(self, &mut worker, &mut slabs[slab], &cx);
+            }
+            worker.slabs = slabs;
+        });
+    }
+
+    /// Forward and back, with every tile stopping where an operation needs statistics of the whole batch.
+    fn in_segments(&mut self, workers: &dyn Workers, step: &Step<'_>, state: &mut [f32]) {
+        let (nodes, cuts) = (self.needed.len(), self.barriers.clone());
+        for segment in 0..=cuts.len() {
+            let start = if segment == 0 { 0 } else { cuts[segment - 1] };
+            let end = cuts.get(segment).copied().unwrap_or(nodes);
+            self.each_tile(workers, step, &|trainer, worker, slab, cx| {
+                trainer.forward(worker, slab, cx, start..end);
+                if segment == cuts.len() {
+                    trainer.add_losses(worker, slab, cx, step);
+                    return;
+                }
+                let node = &trainer.graph.nodes()[end];
+                let inputs = Inputs { buffers: &slab.values, buffer_of: None, values: &node.inputs };
+                if let Some(statistics) = node.op.operation().statistics() {
+                    let from = worker.partials.len();
+                    worker.partials.resize(from + statistics.partial_len(), 0.0);
+                    statistics.forward_partial(cx, inputs, &mut worker.partials[from..]);
+                }
+            });
+            if segment < cuts.len() {
+                self.finish_statistics(end, Some(&mut *state));
+            }
+        }
+        for segment in (0..=cuts.len()).rev() {
+            let end = cuts.get(segment).map_or(nodes, |cut| cut + 1);
+            let start = if segment == 0 { 0 } else { cuts[segment - 1] + 1 };
+            self.each_tile(workers, step, &|trainer, worker, slab, cx| {
+                trainer.backward(worker, slab, cx, start..end);
+                if segment > 0 {
+                    trainer.backward_partial(worker, slab, cx, start - 1);
+                }
+            });
+            if segment > 0 {
+                self.finish_statistics(start - 1, None);
+            }
+        }
+    }
+
+    /// Sums the tiles' statistics of a node in the order of tiles: forward with the running state, backward without.
+    fn finish_statistics(&mut self, node: usize, state: Option<&mut [f32]>) {
+        let mut partials = Vec::new();
+        for worker in &mut self.workers {
+            partials.extend_from_slice(&worker.get_mut().unwrap_or_else(PoisonError::into_inner).partials);
+        }
+        let graph = Arc::clone(&self.graph);
+        if let Some(statistics) = graph.nodes()[node].op.operation().statistics() {
+            let finished = &mut self.statistics[statistics.finished()];
+            match state {
+                Some(state) => statistics.forward_finish(&partials, finished, state),
+                None => statistics.backward_finish(&partials, finished),
+            }
+        }
+    }
+
+    fn forward(&self, _: &mut Worker, slab: &mut Slab, cx: &Context<'_>, nodes: Range<usize>) {
+        for index in nodes.filter(|node| self.needed[*node]) {
+            let node = &self.graph.nodes()[index];
+            let output = node.output.index();
+            let mut out = std::mem::take(&mut slab.values[output]);
+            let info = self.graph.values[output];
+            out.resize(cx.len(info.domain) * info.width, 0.0);
+            let inputs = Inputs { buffers: &slab.values, buffer_of: None, values: &node.inputs };
+            node.op.operation().forward(cx, inputs, &mut out, &mut slab.saved[index]);
+            slab.values[output] = out;
+        }
+    }
+
+    /// Adds a tile's losses, and starts the gradients of each.
+    fn add_losses(&self, worker: &mut Worker, slab: &mut Slab, cx: &Context<'_>, step: &Step<'_>) {
+        let weights = &cx.batch().weight;
+        for ((loss, sum), scale) in self.graph.losses().iter().zip(&mut worker.losses).zip(&step.scales) {
+            let index = loss.value.index();
+            let weight = |row: usize| weights.get(cx.rows.start + row).copied().unwrap_or(1.0);
+            for (row, value) in slab.values[index].iter().enumerate() {
+                if !value.is_finite() && worker.not_finite.is_none() {
+                    worker.not_finite = Some(cx.rows.start + row);
+                }
+                *sum += f64::from(*value) * f64::from(weight(row));
+            }
+            slab.grads[index].clear();
+            slab.grads[index].extend((0..cx.rows.len()).map(|row| scale * weight(row)));
+        }
+    }
+
+    fn backward(&self, worker: &mut Worker, slab: &mut Slab, cx: &Context<'_>, nodes: Range<usize>) {
+        for index in nodes.rev().filter(|node| self.needed[*node]) {
+            self.backward_node(worker, slab, cx, index, |node, pass| node.op.operation().backward(cx, pass));
+        }
+    }
+
+    fn backward_partial(&self, worker: &mut Worker, slab: &mut Slab, cx: &Context<'_>, index: usize) {
+        let mut partials = std::mem::take(&mut worker.partials);
+        self.backward_node(worker, slab, cx, index, |node, pass| {
+            if let Some(statistics) = node.op.operation().statistics() {
+                let from = partials.len();
+                partials.resize(from + statistics.partial_len(), 0.0);
+                statistics.backward_partial(cx, pass, &mut partials[from..]);
+            }
+        });
+        worker.partials = partials;
+    }
+
+    fn backward_node(
+        &self,
+        worker: &mut Worker,
+        slab: &mut Slab,
+        cx: &Context<'_>,
+        index: usize,
+        body: impl FnOnce(&crate::graph::Node, Backward<'_>),
+    ) {
+        let node = &self.graph.nodes()[index];
+        let output = node.output.index();
+        let mut out_grad = std::mem::take(&mut slab.grads[output]);
+        for (input, target) in node.inputs.iter().zip(&self.targets[index]) {
+            if *target == Target::Write {
+                let info = self.graph.values[input.index()];
+                slab.grads[input.index()].resize(cx.len(info.domain) * info.width, 0.0);
+            }
+        }
+        let pass = Backward {
+            inputs: Inputs { buffers: &slab.values, buffer_of: None, values: &node.inputs },
+            out: &slab.values[output],
+            out_grad: &mut out_grad,
+            saved: &mut slab.saved[index],
+            weight_grads: &mut worker.weight_grads,
+            row_grads: &mut worker.row_grads,
+            scratch: &mut worker.scratch,
+            grads: &mut slab.grads,
+            targets: &self.targets[index],
+        };
+        body(node, pass);
+        slab.grads[output] = out_grad;
+    }
+
+    /// Sums the workers' gradients and losses in the order of their numbers, into the first one's.
+    fn finish(&mut self, labelled: Vec<f64>, step: &Step<'_>) -> Result<StepReport> {
+        let mut workers =
+            self.workers.iter_mut().map(|worker| worker.get_mut().unwrap_or_else(PoisonError::into_inner));
+        let Some(first) = workers.next() else { return Err(Error::internal("no worker")) };
+        for worker in workers {
+            add(&mut first.weight_grads, &worker.weight_grads);
+            for (first, other) in first.row_grads.iter_mut().zip(&worker.row_grads) {
+                add(first, other);
+            }
+            first.losses.iter_mut().zip(&worker.losses).for_each(|(first, other)| *first += other);
+            first.not_finite = first.not_finite.or(worker.not_finite);
+        }
+        if let Some(row) = first.not_finite {
+            let index = step.inputs.batch.index.get(row).map_or(row as u64, |index| *index);
+            return Err(Error::numeric(format!("the loss of sample {index} is not a finite number"))
+                .mend("lower the learning rate, clip gradients, or look at that sample's numeric features"));
+        }
+        let means = first.losses.iter().zip(&labelled);
+        let losses = means.map(|(sum, labelled)| if *labelled > 0.0 { sum / labelled } else { 0.0 }).collect();
+        Ok(StepReport { losses, labelled })
+    }
+}
+
+/// For each node what happens to the gradient of each input: nobody needs it, it is the first part, or there is one already.
+fn gradient_targets(graph: &Graph, needed: &[bool]) -> Vec<Vec<Target>> {
+    let mut wanted = vec![false; graph.values.len()];
+    for node in graph.nodes() {
+        let leaf = matches!(node.op, Op::Embed(_));
+        let weighted = matches!(
+            node.op,
+            Op::Linear(_) | Op::BatchNorm(_) | Op::Prelu(_) | Op::Dice(_) | Op::AttentionPool(_) | Op::Cross(_)
+        );
+        wanted[node.output.index()] = leaf || weighted || node.inputs.iter().any(|value| wanted[value.index()]);
+    }
+    let mut touched = vec![false; graph.values.len()];
+    let mut targets = vec![Vec::new(); graph.nodes().len()];
+    for (index, node) in graph.nodes().iter().enumerate().rev().filter(|(index, _)| needed[*index]) {
+        targets[index] = node
+            .inputs
+            .iter()
+            .map(|value| match (wanted[value.index()], std::mem::replace(&mut touched[value.index()], true)) {
+                (false, _) => Target::Skip,
+                (true, false) => Target::Write,
+                (true, true) => Target::Add,
+            })
+            .collect();
+    }
+    targets
+}

@@ -1,0 +1,24 @@
+//! Who does the work. Threads are handed in, so that a phone, a page and a simulation bring their own.
+
+/// Runs numbered tasks at the same time.
+pub trait Workers: Sync {
+    /// How many run at once.
+    fn count(&self) -> usize;
+
+    /// Calls `task` once for each worker's number, and returns when all have returned.
+    fn run(&self, task: &(dyn Fn(usize) + Sync));
+}
+
+/// The calling thread alone.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct OneWorker;
+
+impl Workers for OneWorker {
+    fn count(&self) -> usize {
+        1
+    }
+
+    fn run(&self, task: &(dyn Fn(usize) + Sync)) {
+        task(0);
+    }
+}

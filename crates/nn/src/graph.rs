@@ -1,0 +1,296 @@
+//! The description of a forward pass: values, the operations that make them, and the weights they use.
+//!
+//! A slot writes its forward pass once, by calling the methods of [`Graph`] ([`crate::ops`] has one file an operation).
+//! What is recorded is plain data without a batch size. Walking it forward scores, walking it forward and back
+//! trains, and adding up [`Graph::cost`] prices it.
+
+use crate::ops::{Cost, Op};
+use kitestring_core::Seed;
+use serde::{Deserialize, Serialize};
+
+/// A matrix that an operation makes. A handle: the numbers live in the engine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Value(pub(crate) u32);
+
+impl Value {
+    pub(crate) fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// What the rows of a value stand for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Domain {
+    /// One row a sample.
+    Rows,
+    /// One row an element of a ragged feature: the number is that of the feature whose lists count.
+    Positions(usize),
+}
+
+/// What is known of a value before any batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ValueInfo {
+    /// What its rows stand for.
+    pub domain: Domain,
+    /// Its number of columns.
+    pub width: usize,
+}
+
+/// An operation, what it reads and what it makes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Node {
+    /// The operation.
+    pub op: Op,
+    /// What it reads.
+    pub inputs: Vec<Value>,
+    /// What it makes.
+    pub output: Value,
+}
+
+/// How a weight starts.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Initializer {
+    /// All the same.
+    Constant(f32),
+    /// Normal with standard deviation `√(2 / (inputs + outputs))` (Glorot and Bengio 2010).
+    XavierNormal,
+    /// Normal with standard deviation `√(2 / inputs)` (He et al. 2015).
+    HeNormal,
+    /// Normal with this standard deviation.
+    Normal(f32),
+}
+
+/// A trainable matrix: its name, its shape, and where it lies in the flat vector of all weights.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct WeightInfo {
+    /// Its name, unique: the scopes it was made in, joined by dots.
+    pub name: String,
+    /// Rows and columns. A vector has one row.
+    pub shape: [usize; 2],
+    /// Where it starts.
+    pub offset: usize,
+    /// How it starts.
+    pub initializer: Initializer,
+    /// Whether L2 applies to it: to matrices, not to biases and scales.
+    pub decays: bool,
+}
+
+/// A handle of a trainable matrix.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Weight {
+    pub(crate) offset: usize,
+    pub(crate) rows: usize,
+    pub(crate) columns: usize,
+}
+
+impl Weight {
+    /// Its numbers within the flat vector of all weights (or of all gradients).
+    pub fn of(self, all: &[f32]) -> &[f32] {
+        &all[self.offset..self.offset + self.rows * self.columns]
+    }
+
+    /// Its numbers, to change.
+    pub fn of_mut(self, all: &mut [f32]) -> &mut [f32] {
+        &mut all[self.offset..self.offset + self.rows * self.columns]
+    }
+}
+
+/// Numbers that training keeps but does not differentiate: running means and variances.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StateInfo {
+    /// Its name, unique.
+    pub name: String,
+    /// How many numbers.
+    pub len: usize,
+    /// Where they start in the flat vector of all states.
+    pub offset: usize,
+    /// What they are at first.
+    pub initial: f32,
+}
+
+/// A loss to minimize: the mean of a value over the rows that have its task's label, times a weight.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Loss {
+    /// One number a sample.
+    pub value: Value,
+    /// The task whose label it compares with.
+    pub task: usize,
+    /// Its factor in the sum of all losses.
+    pub weight: f32,
+}
+
+/// A forward pass as data.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Graph {
+    pub(crate) values: Vec<ValueInfo>,
+    pub(crate) nodes: Vec<Node>,
+    pub(crate) weights: Vec<WeightInfo>,
+    pub(crate) states: Vec<StateInfo>,
+    pub(crate) outputs: Vec<(String, Value)>,
+    pub(crate) losses: Vec<Loss>,
+    #[serde(skip)]
+    scope: Vec<String>,
+}
+
+impl Graph {
+    /// An empty graph.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Names the weights made inside `body` below `name`.
+    pub fn scope<R>(&mut self, name: impl Into<String>, body: impl FnOnce(&mut Self) -> R) -> R {
+        self.scope.push(name.into());
+        let result = body(self);
+        self.scope.pop();
+        result
+    }
+
+    /// The number of columns of a value.
+    pub fn width(&self, value: Value) -> usize {
+        self.values[value.index()].width
+    }
+
+    /// What the rows of a value stand for.
+    pub fn domain(&self, value: Value) -> Domain {
+        self.values[value.index()].domain
+    }
+
+    /// All weights, in the order of the flat vector.
+    pub fn weights(&self) -> &[WeightInfo] {
+        &self.weights
+    }
+
+    /// All states, in the order of the flat vector.
+    pub fn states(&self) -> &[StateInfo] {
+        &self.states
+    }
+
+    /// The number of trainable numbers.
+    pub fn weight_count(&self) -> usize {
+        self.weights.last().map_or(0, |last| last.offset + last.shape[0] * last.shape[1])
+    }
+
+    /// The number of kept, untrained numbers.
+    pub fn state_count(&self) -> usize {
+        self.states.last().map_or(0, |last| last.offset + last.len)
+    }
+
+    /// The operations in the order of the forward pass.
+    pub fn nodes(&self) -> &[Node] {
+        &self.nodes
+    }
+
+    /// The named results.
+    pub fn outputs(&self) -> &[(String, Value)] {
+        &self.outputs
+    }
+
+    /// The losses.
+    pub fn losses(&self) -> &[Loss] {
+        &self.losses
+    }
+
+    /// Names a value as a result.
+    pub fn output(&mut self, name: impl Into<String>, value: Value) {
+        self.outputs.push((name.into(), value));
+    }
+
+    /// Adds a loss to minimize.
+    pub fn minimize(&mut self, value: Value, task: usize, weight: f32) {
+        self.losses.push(Loss { value, task, weight });
+    }
+
+    /// Declares a trainable matrix.
+    pub fn weight(&mut self, name: &str, shape: [usize; 2], initializer: Initializer) -> Weight {
+        let offset = self.weight_count();
+        let name = self.full_name(name);
+        self.weights.push(WeightInfo { name, shape, offset, initializer, decays: shape[0] > 1 });
+        Weight { offset, rows: shape[0], columns: shape[1] }
+    }
+
+    /// Declares kept, untrained numbers. The result is where they start.
+    pub fn state(&mut self, name: &str, len: usize, initial: f32) -> usize {
+        let offset = self.state_count();
+        let name = self.full_name(name);
+        self.states.push(StateInfo { name, len, offset, initial });
+        offset
+    }
+
+    fn full_name(&self, name: &str) -> String {
+        let mut full = self.scope.join(".");
+        if !full.is_empty() {
+            full.push('.');
+        }
+        full + name
+    }
+
+    /// Records an operation.
+    pub(crate) fn record(&mut self, op: Op, inputs: &[Value], domain: Domain, width: usize) -> Value {
+        let output = Value(self.values.len() as u32);
+        self.values.push(ValueInfo { domain, width });
+        self.nodes.push(Node { op, inputs: inputs.to_vec(), output });
+        output
+    }
+
+    /// The first weights. They depend on each weight's name only, so that adding a weight moves no other.
+    pub fn initial_weights(&self, seed: Seed) -> Vec<f32> {
+        let mut all = Vec::with_capacity(self.weight_count());
+        for info in &self.weights {
+            let [rows, columns] = info.shape;
+            let deviation = match info.initializer {
+                Initializer::Constant(value) => {
+                    all.resize(all.len() + rows * columns, value);
+                    continue;
+                }
+                Initializer::XavierNormal => (2.0 / (rows + columns) as f32).sqrt(),
+                Initializer::HeNormal => (2.0 / rows as f32).sqrt(),
+                Initializer::Normal(deviation) => deviation,
+            };
+            let seed = seed.child(&info.name);
+            all.extend((0..rows * columns).map(|i| deviation * seed.normal_at(i as u64)));
+        }
+        all
+    }
+
+    /// The first states.
+    pub fn initial_state(&self) -> Vec<f32> {
+        self.states.iter().flat_map(|info| std::iter::repeat_n(info.initial, info.len)).collect()
+    }
+
+    /// What one pass of the nodes that lead to the outputs costs, for a number of samples and positions.
+    pub fn cost(&self, rows: usize, positions: usize) -> Cost {
+        let needed = self.needed_for(self.outputs.iter().map(|(_, value)| *value));
+        let mut total = Cost::default();
+        for (node, needed) in self.nodes.iter().zip(needed) {
+            if needed {
+                let count = |value: Value| match self.domain(value) {
+                    Domain::Rows => rows,
+                    Domain::Positions(_) => positions,
+                };
+                let mut cost = node.op.operation().cost(rows, positions, count(node.output));
+                let moved = node.inputs.iter().chain([&node.output]).map(|value| count(*value) * self.width(*value));
+                cost.bytes += 4 * moved.sum::<usize>() as u64;
+                total += cost;
+            }
+        }
+        total
+    }
+
+    /// Which nodes some values depend on.
+    pub(crate) fn needed_for(&self, roots: impl Iterator<Item = Value>) -> Vec<bool> {
+        let mut value_needed = vec![false; self.values.len()];
+        roots.for_each(|value| value_needed[value.index()] = true);
+        let mut needed = vec![false; self.nodes.len()];
+        for (index, node) in self.nodes.iter().enumerate().rev() {
+            needed[index] = value_needed[node.output.index()];
+            if needed[index] {
+                node.inputs.iter().for_each(|value| value_needed[value.index()] = true);
+            }
+        }
+        needed
+    }
+}

@@ -1,0 +1,83 @@
+//! `activation(x W + b)`.
+
+#[cfg(feature = "train")]
+use super::Backward;
+use super::{Cost, Operation};
+use crate::engine::{Context, Inputs};
+use crate::graph::{Graph, Initializer, Value, Weight};
+#[cfg(feature = "train")]
+use crate::kernels::reduce::add_column_sums;
+use crate::kernels::{
+    activation::Activation,
+    matmul::{Matrix, matmul},
+};
+use serde::{Deserialize, Serialize};
+
+/// `activation(x W + b)`, with `W` of `inputs × outputs`.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Linear {
+    /// `W`.
+    pub weight: Weight,
+    /// `b`, if any.
+    pub bias: Option<Weight>,
+    /// What follows.
+    pub activation: Activation,
+}
+
+impl Graph {
+    /// `activation(x W + b)`: `rows × inputs` to `rows × outputs`.
+    pub fn linear(&mut self, x: Value, outputs: usize, activation: Activation) -> Value {
+        let bias = self.weight_of_bias(outputs);
+        self.linear_with(x, outputs, activation, Some(bias))
+    }
+
+    /// `x W`, without bias.
+    pub fn linear_without_bias(&mut self, x: Value, outputs: usize) -> Value {
+        self.linear_with(x, outputs, Activation::None, None)
+    }
+
+    fn weight_of_bias(&mut self, outputs: usize) -> Weight {
+        self.weight("bias", [1, outputs], Initializer::Constant(0.0))
+    }
+
+    fn linear_with(&mut self, x: Value, outputs: usize, activation: Activation, bias: Option<Weight>) -> Value {
+        let weight = self.weight("weight", [self.width(x), outputs], Initializer::XavierNormal);
+        let domain = self.domain(x);
+        self.record(super::Op::Linear(Linear { weight, bias, activation }), &[x], domain, outputs)
+    }
+}
+
+impl Operation for Linear {
+    fn forward(&self, cx: &Context<'_>, inputs: Inputs<'_>, out: &mut [f32], _: &mut Vec<f32>) {
+        let (k, n) = (self.weight.rows, self.weight.columns);
+        let x = inputs.get(0);
+        matmul(out, Matrix::new(x, x.len() / k, k), Matrix::new(self.weight.of(cx.weights), k, n), false);
+        match self.bias {
+            Some(bias) => self.activation.apply_with_bias(out, bias.of(cx.weights)),
+            None => self.activation.apply(out),
+        }
+    }
+
+    #[cfg(feature = "train")]
+    fn backward(&self, cx: &Context<'_>, mut pass: Backward<'_>) {
+        let (k, n) = (self.weight.rows, self.weight.columns);
+        self.activation.chain(pass.out_grad, pass.out);
+        let rows = pass.out_grad.len() / n;
+        let x = Matrix::new(pass.inputs.get(0), rows, k).transposed();
+        matmul(self.weight.of_mut(pass.weight_grads), x, Matrix::new(pass.out_grad, rows, n), true);
+        if let Some(bias) = self.bias {
+            add_column_sums(bias.of_mut(pass.weight_grads), pass.out_grad);
+        }
+        // The gradient is taken out for the moment because the input's lives in the same arena.
+        let out_grad = std::mem::take(&mut pass.out_grad);
+        if let Some((grad, add)) = pass.input_grad(0) {
+            let weight = Matrix::new(self.weight.of(cx.weights), k, n).transposed();
+            matmul(grad, Matrix::new(out_grad, rows, n), weight, add);
+        }
+    }
+
+    fn cost(&self, _: usize, _: usize, out_rows: usize) -> Cost {
+        let size = self.weight.rows * self.weight.columns;
+        Cost { flops: 2 * (out_rows * size) as u64, bytes: 4 * size as u64 }
+    }
+}

@@ -1,0 +1,196 @@
+//! The closed set of differentiable operations on row-major `f32` matrices, one file each.
+//!
+//! Each file has the operation as plain data, the method of [`Graph`](crate::graph::Graph) that records it, its forward and backward
+//! pass over one tile of rows, and its cost.
+
+pub mod arithmetic;
+pub mod attention_pool;
+pub mod batch_norm;
+pub mod cross;
+pub mod dropout;
+pub mod embed;
+pub mod factorization_machine;
+pub mod linear;
+pub mod loss;
+pub mod parametric;
+pub mod pool;
+pub mod shape;
+pub mod softmax;
+
+use crate::engine::{Context, Inputs};
+use serde::{Deserialize, Serialize};
+
+/// An operation as plain data.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+#[allow(missing_docs)] // Each variant is documented by its type.
+pub enum Op {
+    Embed(embed::Embed),
+    Numeric(embed::Numeric),
+    Linear(linear::Linear),
+    BatchNorm(batch_norm::BatchNorm),
+    Prelu(parametric::Prelu),
+    Dice(parametric::DiceGate),
+    Dropout(dropout::Dropout),
+    Concat(shape::Concat),
+    Slice(shape::Slice),
+    Unary(arithmetic::Unary),
+    Binary(arithmetic::Binary),
+    RowSum(arithmetic::RowSum),
+    Softmax(softmax::Softmax),
+    Pool(pool::Pool),
+    AttentionPool(attention_pool::AttentionPool),
+    FactorizationMachine(factorization_machine::FactorizationMachine),
+    Cross(cross::Cross),
+    Loss(loss::LossOp),
+}
+
+impl Op {
+    pub(crate) fn operation(&self) -> &dyn Operation {
+        match self {
+            Self::Embed(op) => op,
+            Self::Numeric(op) => op,
+            Self::Linear(op) => op,
+            Self::BatchNorm(op) => op,
+            Self::Prelu(op) => op,
+            Self::Dice(op) => op,
+            Self::Dropout(op) => op,
+            Self::Concat(op) => op,
+            Self::Slice(op) => op,
+            Self::Unary(op) => op,
+            Self::Binary(op) => op,
+            Self::RowSum(op) => op,
+            Self::Softmax(op) => op,
+            Self::Pool(op) => op,
+            Self::AttentionPool(op) => op,
+            Self::FactorizationMachine(op) => op,
+            Self::Cross(op) => op,
+            Self::Loss(op) => op,
+        }
+    }
+}
+
+/// What an operation costs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cost {
+    /// Floating-point operations; a multiply and an add are two.
+    pub flops: u64,
+    /// Bytes read and written, weights included, if nothing stayed in cache.
+    pub bytes: u64,
+}
+
+impl std::ops::AddAssign for Cost {
+    fn add_assign(&mut self, other: Self) {
+        self.flops += other.flops;
+        self.bytes += other.bytes;
+    }
+}
+
+/// The passes of an operation over one tile of rows.
+pub(crate) trait Operation {
+    /// Writes `out`, which has the rows of the output's domain. What only the backward pass needs goes to `saved`,
+    /// when `cx` records.
+    fn forward(&self, cx: &Context<'_>, inputs: Inputs<'_>, out: &mut [f32], saved: &mut Vec<f32>);
+
+    /// Takes the gradient of the output and hands on those of inputs, weights and rows.
+    #[cfg(feature = "train")]
+    fn backward(&self, cx: &Context<'_>, pass: Backward<'_>);
+
+    /// What it costs over `rows` samples and `positions` list elements, where its output has `out_rows` rows. The
+    /// bytes are only those of its weights: the values' own are added by the caller.
+    fn cost(&self, rows: usize, positions: usize, out_rows: usize) -> Cost;
+
+    /// The statistics over the whole batch that it needs before it can run.
+    #[cfg(feature = "train")]
+    fn statistics(&self) -> Option<&dyn BatchStatistics> {
+        None
+    }
+}
+
+/// What a backward pass over one tile has at hand.
+#[cfg(feature = "train")]
+pub(crate) struct Backward<'a> {
+    /// What the forward pass read.
+    pub inputs: Inputs<'a>,
+    /// What it wrote.
+    pub out: &'a [f32],
+    /// The gradient of `out`; may be overwritten.
+    pub out_grad: &'a mut [f32],
+    /// What it saved; may be overwritten.
+    pub saved: &'a mut [f32],
+    /// The gradients of all weights, to add to.
+    pub weight_grads: &'a mut [f32],
+    /// The gradients of each table's unique rows, to add to.
+    pub row_grads: &'a mut [Vec<f32>],
+    /// Memory for the moment.
+    pub scratch: &'a mut Vec<f32>,
+    pub(crate) grads: &'a mut [Vec<f32>],
+    pub(crate) targets: &'a [Target],
+}
+
+/// What happens to the gradient of an input.
+#[cfg(feature = "train")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Target {
+    /// Nobody needs it.
+    Skip,
+    /// This is its first part.
+    Write,
+    /// Something is there already.
+    Add,
+}
+
+#[cfg(feature = "train")]
+impl Backward<'_> {
+    /// The gradient of an input, and whether to add to it (else to overwrite all of it). `None` if nobody needs it.
+    pub fn input_grad(&mut self, input: usize) -> Option<(&mut [f32], bool)> {
+        let target = self.targets[input];
+        if target == Target::Skip {
+            return None;
+        }
+        Some((self.grads[self.inputs.value(input).index()].as_mut_slice(), target == Target::Add))
+    }
+
+    /// The gradient of an input, zero if nothing was there, for operations that add piece by piece.
+    pub fn input_grad_to_add(&mut self, input: usize) -> Option<&mut [f32]> {
+        let (grad, add) = self.input_grad(input)?;
+        if !add {
+            grad.fill(0.0);
+        }
+        Some(grad)
+    }
+
+    /// Hands `grad(out_grad element, index)` on to an input as wide as the output.
+    pub fn pass(&mut self, input: usize, grad: impl Fn(f32, usize) -> f32 + Copy) {
+        let target = self.targets[input];
+        let into = &mut self.grads[self.inputs.value(input).index()];
+        let out_grad = &*self.out_grad;
+        crate::kernels::vectorized(|| match target {
+            Target::Skip => {}
+            Target::Write => {
+                into.iter_mut().zip(out_grad).enumerate().for_each(|(i, (into, g))| *into = grad(*g, i));
+            }
+            Target::Add => {
+                into.iter_mut().zip(out_grad).enumerate().for_each(|(i, (into, g))| *into += grad(*g, i));
+            }
+        });
+    }
+}
+
+/// Statistics over the whole batch: a sum a tile, summed in the order of tiles so that workers do not matter.
+#[cfg(feature = "train")]
+pub(crate) trait BatchStatistics {
+    /// How many numbers a tile's sums are, forward and backward alike.
+    fn partial_len(&self) -> usize;
+    /// How many finished numbers the passes read from [`Context::statistics`], and where they start.
+    fn finished(&self) -> std::ops::Range<usize>;
+    /// A tile's sums of the forward pass.
+    fn forward_partial(&self, cx: &Context<'_>, inputs: Inputs<'_>, partial: &mut [f64]);
+    /// Finishes the statistics of the forward pass and updates the running ones.
+    fn forward_finish(&self, partials: &[f64], finished: &mut [f32], state: &mut [f32]);
+    /// A tile's sums of the backward pass. Also adds the gradients of weights that need nothing else.
+    fn backward_partial(&self, cx: &Context<'_>, pass: Backward<'_>, partial: &mut [f64]);
+    /// Finishes the statistics of the backward pass.
+    fn backward_finish(&self, partials: &[f64], finished: &mut [f32]);
+}

@@ -1,0 +1,62 @@
+//! The softmax of each row.
+
+#[cfg(feature = "train")]
+use super::Backward;
+use super::{Cost, Operation};
+use crate::engine::{Context, Inputs};
+use crate::graph::{Graph, Value};
+use crate::kernels::{activation::exp, vectorized};
+use serde::{Deserialize, Serialize};
+
+/// `e^x_c / Σ e^x_c` over the columns of each row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Softmax {
+    /// Number of columns.
+    pub width: usize,
+}
+
+impl Graph {
+    /// The softmax of each row.
+    pub fn softmax(&mut self, x: Value) -> Value {
+        let (domain, width) = (self.domain(x), self.width(x));
+        self.record(super::Op::Softmax(Softmax { width }), &[x], domain, width)
+    }
+}
+
+/// The softmax of one row in place. Nothing happens to an empty one.
+#[inline(always)]
+pub(crate) fn softmax(row: &mut [f32]) {
+    let highest = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let mut sum = 0.0;
+    for x in row.iter_mut() {
+        *x = exp(*x - highest);
+        sum += *x;
+    }
+    row.iter_mut().for_each(|x| *x /= sum);
+}
+
+/// From the gradient of a softmax's result to that of its argument, in place.
+#[inline(always)]
+#[cfg(feature = "train")]
+pub(crate) fn softmax_chain(grad: &mut [f32], y: &[f32]) {
+    let mean: f32 = grad.iter().zip(y).map(|(g, y)| g * y).sum();
+    grad.iter_mut().zip(y).for_each(|(g, y)| *g = y * (*g - mean));
+}
+
+impl Operation for Softmax {
+    fn forward(&self, _: &Context<'_>, inputs: Inputs<'_>, out: &mut [f32], _: &mut Vec<f32>) {
+        out.copy_from_slice(inputs.get(0));
+        vectorized(|| out.chunks_exact_mut(self.width).for_each(softmax));
+    }
+
+    #[cfg(feature = "train")]
+    fn backward(&self, _: &Context<'_>, mut pass: Backward<'_>) {
+        let rows = pass.out_grad.chunks_exact_mut(self.width).zip(pass.out.chunks_exact(self.width));
+        vectorized(|| rows.for_each(|(grad, y)| softmax_chain(grad, y)));
+        pass.pass(0, |g, _| g);
+    }
+
+    fn cost(&self, _: usize, _: usize, out_rows: usize) -> Cost {
+        Cost { flops: (20 * out_rows * self.width) as u64, bytes: 0 }
+    }
+}

@@ -1,0 +1,215 @@
+//! Dense optimizers over the flat vector of a network's weights.
+
+use crate::graph::Graph;
+use crate::kernels::vectorized;
+use kitestring_core::{Error, Result};
+use serde::{Deserialize, Serialize};
+
+/// How a gradient becomes a step.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Rule {
+    /// `w ← w − η m`, `m ← μ m + g`.
+    Sgd {
+        /// μ.
+        #[serde(default)]
+        momentum: f32,
+    },
+    /// `v ← v + g²`, `w ← w − η g / (√v + ε)` (Duchi, Hazan and Singer 2011).
+    Adagrad {
+        /// ε.
+        #[serde(default = "adagrad_epsilon")]
+        epsilon: f32,
+    },
+    /// Kingma and Ba 2015, with bias correction.
+    Adam {
+        /// β₁.
+        #[serde(default = "beta1")]
+        beta1: f32,
+        /// β₂.
+        #[serde(default = "beta2")]
+        beta2: f32,
+        /// ε.
+        #[serde(default = "adam_epsilon")]
+        epsilon: f32,
+    },
+}
+
+fn adagrad_epsilon() -> f32 {
+    1e-10
+}
+fn beta1() -> f32 {
+    0.9
+}
+fn beta2() -> f32 {
+    0.999
+}
+fn adam_epsilon() -> f32 {
+    1e-8
+}
+
+impl Default for Rule {
+    fn default() -> Self {
+        Self::Adam { beta1: beta1(), beta2: beta2(), epsilon: adam_epsilon() }
+    }
+}
+
+/// An optimizer of a network: the rule, L2, and what it remembers.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Optimizer {
+    rule: Rule,
+    /// `l2 · w` is added to the gradient of matrices, not of biases and scales.
+    l2: f32,
+    /// Ranges of the flat vector, and whether L2 applies.
+    ranges: Vec<(std::ops::Range<usize>, bool)>,
+    /// Momentum or first moments; empty where the rule has none.
+    first: Vec<f32>,
+    /// Sums of squares or second moments; empty where the rule has none.
+    second: Vec<f32>,
+    steps: u64,
+}
+
+impl Optimizer {
+    /// An optimizer of a graph's weights.
+    ///
+    /// # Errors
+    /// A config error if a parameter is out of its range.
+    pub fn new(rule: Rule, l2: f32, graph: &Graph) -> Result<Self> {
+        let sound = match rule {
+            Rule::Sgd { momentum } => (0.0..1.0).contains(&momentum),
+            Rule::Adagrad { epsilon } => epsilon > 0.0,
+            Rule::Adam { beta1, beta2, epsilon } => {
+                (0.0..1.0).contains(&beta1) && (0.0..1.0).contains(&beta2) && epsilon > 0.0
+            }
+        };
+        if !sound || l2 < 0.0 || !l2.is_finite() {
+            return Err(Error::config("momentum and betas are in [0, 1), epsilon is positive, l2 is not negative")
+                .in_field("train.optimizer"));
+        }
+        let count = graph.weight_count();
+        let len = |used: bool| if used { count } else { 0 };
+        let ranges = graph.weights().iter().map(|info| {
+            let end = info.offset + info.shape[0] * info.shape[1];
+            (info.offset..end, info.decays)
+        });
+        Ok(Self {
+            rule,
+            l2,
+            ranges: ranges.collect(),
+            first: vec![
+                0.0;
+                len(match rule {
+                    Rule::Adam { .. } => true,
+                    Rule::Sgd { momentum } => momentum > 0.0,
+                    Rule::Adagrad { .. } => false,
+                })
+            ],
+            second: vec![0.0; len(!matches!(rule, Rule::Sgd { .. }))],
+            steps: 0,
+        })
+    }
+
+    /// Moves the weights against their gradients by one step of length `rate`.
+    pub fn apply(&mut self, weights: &mut [f32], gradients: &[f32], rate: f32) {
+        self.steps += 1;
+        let steps = i32::try_from(self.steps).unwrap_or(i32::MAX);
+        for (range, decays) in &self.ranges {
+            let l2 = if *decays { self.l2 } else { 0.0 };
+            let (w, g) = (&mut weights[range.clone()], &gradients[range.clone()]);
+            let first = self.first.get_mut(range.clone()).unwrap_or_default();
+            let second = self.second.get_mut(range.clone()).unwrap_or_default();
+            match self.rule {
+                Rule::Sgd { .. } if first.is_empty() => vectorized(|| {
+                    w.iter_mut().zip(g).for_each(|(w, g)| *w -= rate * (g + l2 * *w));
+                }),
+                Rule::Sgd { momentum } => vectorized(|| {
+                    for ((w, g), m) in w.iter_mut().zip(g).zip(first) {
+                        *m = momentum * *m + (g + l2 * *w);
+                        *w -= rate * *m;
+                    }
+                }),
+                Rule::Adagrad { epsilon } => vectorized(|| {
+                    for ((w, g), v) in w.iter_mut().zip(g).zip(second) {
+                        let g = g + l2 * *w;
+                        *v += g * g;
+                        *w -= rate * g / (v.sqrt() + epsilon);
+                    }
+                }),
+                Rule::Adam { beta1, beta2, epsilon } => {
+                    let rate = rate / (1.0 - beta1.powi(steps));
+                    let correction = 1.0 / (1.0 - beta2.powi(steps)).sqrt();
+                    vectorized(|| {
+                        for (((w, g), m), v) in w.iter_mut().zip(g).zip(first).zip(second) {
+                            let g = g + l2 * *w;
+                            *m = beta1 * *m + (1.0 - beta1) * g;
+                            *v = beta2 * *v + (1.0 - beta2) * g * g;
+                            *w -= rate * *m / (v.sqrt() * correction + epsilon);
+                        }
+                    });
+                }
+            }
+        }
+    }
+
+    /// What it remembers, for a checkpoint: steps, first and second moments.
+    pub fn memory(&self) -> (u64, &[f32], &[f32]) {
+        (self.steps, &self.first, &self.second)
+    }
+
+    /// Puts back what it remembered.
+    ///
+    /// # Errors
+    /// If it is the memory of another rule or network.
+    pub fn restore(&mut self, steps: u64, first: &[f32], second: &[f32]) -> Result<()> {
+        if first.len() != self.first.len() || second.len() != self.second.len() {
+            return Err(Error::format("the optimizer's state is that of another rule or network")
+                .mend("resume with the config of the run, or start a new one"));
+        }
+        self.steps = steps;
+        self.first.copy_from_slice(first);
+        self.second.copy_from_slice(second);
+        Ok(())
+    }
+}
+
+/// The Euclidean norm of a network's and its rows' gradients together.
+pub fn gradient_norm(network: &[f32], rows: &[Vec<f32>]) -> f64 {
+    let squares = |values: &[f32]| f64::from(vectorized(|| crate::kernels::reduce::dot(values, values)));
+    (squares(network) + rows.iter().map(|rows| squares(rows)).sum::<f64>()).sqrt()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::kernels::activation::Activation;
+
+    #[test]
+    fn l2_spares_biases_and_adam_moves_by_the_rate_at_first() {
+        let mut graph = Graph::new();
+        let x = graph.numeric(2);
+        graph.linear(x, 1, Activation::None);
+        let mut sgd = Optimizer::new(Rule::Sgd { momentum: 0.0 }, 0.5, &graph).unwrap();
+        let bias = graph.weights().iter().find(|info| info.name == "bias").unwrap().offset;
+        let mut weights = [2.0; 3];
+        sgd.apply(&mut weights, &[0.0; 3], 0.1);
+        for (at, weight) in weights.iter().enumerate() {
+            assert_eq!(*weight, if at == bias { 2.0 } else { 1.9 });
+        }
+        let mut adam = Optimizer::new(Rule::default(), 0.0, &graph).unwrap();
+        let mut weights = [0.0; 3];
+        adam.apply(&mut weights, &[3.0, -0.2, 0.0], 0.01);
+        assert!((weights[0] + 0.01).abs() < 1e-6 && (weights[1] - 0.01).abs() < 1e-6 && weights[2] == 0.0);
+    }
+
+    #[test]
+    fn memory_of_another_rule_is_refused() {
+        let mut graph = Graph::new();
+        let x = graph.numeric(2);
+        graph.linear(x, 1, Activation::None);
+        let mut adam = Optimizer::new(Rule::default(), 0.0, &graph).unwrap();
+        assert!(adam.restore(3, &[], &[0.0; 3]).is_err());
+        assert!(adam.restore(3, &[0.0; 3], &[0.0; 3]).is_ok());
+        assert!(Optimizer::new(Rule::Sgd { momentum: 1.0 }, 0.0, &graph).is_err());
+    }
+}

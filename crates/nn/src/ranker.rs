@@ -1,0 +1,121 @@
+//! A ranker: a schema and the configs of the five slots, made into a graph.
+
+use crate::graph::Graph;
+use crate::slots::ModelInputs;
+use crate::slots::bias::Bias;
+use crate::slots::body::Body;
+use crate::slots::encoder::Encoder;
+use crate::slots::head::Head;
+use crate::slots::loss::TaskLoss;
+use kitestring_core::error::did_you_mean;
+use kitestring_core::{Error, Result, Schema};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// The `[model]` section of a config: row dimensions and the five slots.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ModelConfig {
+    /// The dimension of a row's embedding.
+    pub dimension: usize,
+    /// The dimensions of single tables, by name.
+    pub dimensions: BTreeMap<String, usize>,
+    /// From features to one row a sample.
+    pub encoder: Encoder,
+    /// What tasks share.
+    pub body: Body,
+    /// From the body's results to predictions.
+    pub head: Head,
+    /// What the place of an impression adds.
+    pub bias: Bias,
+    /// How the tasks' losses become one.
+    pub loss: TaskLoss,
+}
+
+impl Default for ModelConfig {
+    fn default() -> Self {
+        Self {
+            dimension: 16,
+            dimensions: BTreeMap::new(),
+            encoder: Encoder::default(),
+            body: Body::default(),
+            head: Head::default(),
+            bias: Bias::default(),
+            loss: TaskLoss::default(),
+        }
+    }
+}
+
+/// A table a ranker reads.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RankerTable {
+    /// Its name.
+    pub name: String,
+    /// The width of its rows: the embedding and what the encoder keeps beside it.
+    pub width: usize,
+}
+
+/// A ranker's graph with what it reads.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Ranker {
+    /// The forward pass.
+    pub graph: Graph,
+    /// The tables, in the order of [`Schema::table_names`].
+    pub tables: Vec<RankerTable>,
+}
+
+impl Ranker {
+    /// Makes the graph of a ranker.
+    ///
+    /// # Errors
+    /// A config error that names the key, if a slot does not fit the schema.
+    pub fn new(schema: &Schema, config: &ModelConfig) -> Result<Self> {
+        let names = schema.table_names();
+        for name in config.dimensions.keys() {
+            if !names.contains(&name.as_str()) {
+                let error = Error::config(format!("there is no table `{name}`")).in_field("model.dimensions");
+                return Err(match did_you_mean(name, names.iter().copied()) {
+                    Some(near) => error.mend(format!("did you mean `{near}`?")),
+                    None => error.mend(format!("the tables are {}", names.join(", "))),
+                });
+            }
+        }
+        if config.dimension == 0 || config.dimensions.values().any(|dimension| *dimension == 0) {
+            return Err(Error::config("a dimension must be at least 1").in_field("model.dimension"));
+        }
+        if let TaskLoss::Fixed(fixed) = &config.loss
+            && let Some(name) = fixed.weights.keys().find(|name| schema.task(name).is_none())
+        {
+            return Err(Error::config(format!("there is no task `{name}`")).in_field("model.loss.weights"));
+        }
+        if schema.tasks.is_empty() {
+            return Err(Error::config("there is no task to learn")
+                .in_field("schema.tasks")
+                .mend("declare at least one"));
+        }
+        let dimension = |table: &str| config.dimensions.get(table).copied().unwrap_or(config.dimension);
+        let extra = config.encoder.extra_columns();
+        let inputs = ModelInputs::new(schema, |table| dimension(table) + extra)?;
+
+        let mut graph = Graph::new();
+        let encoded = config.encoder.forward(&mut graph, &inputs)?;
+        let shared = config.body.forward(&mut graph, encoded.x, &inputs)?;
+        let Bias::None(_) = &config.bias;
+        let mut logits = Vec::with_capacity(shared.len());
+        for (task, mut h) in shared.into_iter().enumerate() {
+            if let Some(beside) = encoded.beside {
+                h = graph.concat(&[h, beside]);
+            }
+            let mut logit = graph.scope(format!("head.{}", inputs.task_names[task]), |graph| {
+                graph.linear(h, 1, crate::kernels::activation::Activation::None)
+            });
+            if let Some(wide) = encoded.logit {
+                logit = graph.add(logit, wide);
+            }
+            logits.push(logit);
+        }
+        config.head.forward(&mut graph, &logits, &inputs, &config.loss)?;
+        let tables = names.iter().map(|name| RankerTable { name: (*name).into(), width: dimension(name) + extra });
+        Ok(Self { graph, tables: tables.collect() })
+    }
+}

@@ -1,0 +1,19 @@
+//! `h = f_L(… f_1(x))`, the same for every task.
+
+use crate::graph::{Graph, Value};
+use crate::slots::{Layers, ModelInputs};
+use kitestring_core::Result;
+use serde::{Deserialize, Serialize};
+
+/// One stack of layers for all tasks.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Mlp(pub Layers);
+
+impl Mlp {
+    pub(super) fn forward(&self, graph: &mut Graph, x: Value, inputs: &ModelInputs) -> Result<Vec<Value>> {
+        self.0.check("model.body")?;
+        let h = self.0.forward(graph, x);
+        Ok(vec![h; inputs.tasks.len()])
+    }
+}

@@ -1,0 +1,59 @@
+//! `p(conversion) = p(click) · p(conversion | click)`, learned over all impressions: ESMM (Ma et al. 2018), for chains of any length.
+//!
+//! A task with `after` multiplies its probability into that of the task before it. The conditional probability has no loss of its
+//! own, so it is never trained on clicked samples only. Computed as a sum of log-probabilities, which neither overflows nor rounds to one.
+
+use super::logit::predict;
+use crate::graph::{Graph, Value};
+use crate::ops::arithmetic::Unary;
+use crate::ops::loss::LossKind;
+use crate::slots::{ModelInputs, loss::TaskLoss};
+use kitestring_core::schema::TaskKind;
+use kitestring_core::{Error, Result};
+use serde::{Deserialize, Serialize};
+
+/// Tasks after other tasks are products of probabilities.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Esmm {}
+
+impl Esmm {
+    pub(super) fn forward(
+        self,
+        graph: &mut Graph,
+        logits: &[Value],
+        inputs: &ModelInputs,
+        loss: &TaskLoss,
+    ) -> Result<()> {
+        if inputs.tasks.iter().all(|(_, after)| after.is_none()) {
+            return Err(Error::config("ESMM needs a task that comes after another")
+                .in_field("model.head.type")
+                .mend("give the later task `after = \"…\"` in schema.tasks, or use type = \"logit\""));
+        }
+        // The log-probability of each binary task so far, made when a later task needs it.
+        let mut log_probability: Vec<Option<Value>> = vec![None; logits.len()];
+        for (task, (logit, (kind, after))) in logits.iter().zip(&inputs.tasks).enumerate() {
+            let name = &inputs.task_names[task];
+            let Some(before) = *after else {
+                predict(graph, *logit, *kind, task, inputs, loss);
+                continue;
+            };
+            if *kind != TaskKind::Binary || inputs.tasks[before].0 != TaskKind::Binary {
+                return Err(Error::config("ESMM chains binary tasks only").in_field(format!("schema.tasks.{name}")));
+            }
+            let earlier = match log_probability[before] {
+                Some(value) => value,
+                None => graph.unary(Unary::LogSigmoid, logits[before]),
+            };
+            log_probability[before] = Some(earlier);
+            let own = graph.unary(Unary::LogSigmoid, *logit);
+            let sum = graph.add(earlier, own);
+            log_probability[task] = Some(sum);
+            let probability = graph.unary(Unary::Exp, sum);
+            graph.output(name, probability);
+            let value = graph.loss(LossKind::BinaryCrossEntropyOfLog, sum, task);
+            graph.minimize(value, task, loss.weight(name));
+        }
+        Ok(())
+    }
+}

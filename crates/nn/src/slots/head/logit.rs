@@ -1,0 +1,48 @@
+//! `ŷ_t = σ(z_t)` (binary), `z_t` (regression) or `e^{z_t}` (counts), each task by itself.
+
+use crate::graph::{Graph, Value};
+use crate::ops::arithmetic::Unary;
+use crate::ops::loss::LossKind;
+use crate::slots::{ModelInputs, loss::TaskLoss};
+use kitestring_core::Result;
+use kitestring_core::schema::TaskKind;
+use serde::{Deserialize, Serialize};
+
+/// One logit a task.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Logit {}
+
+impl Logit {
+    pub(super) fn forward(
+        self,
+        graph: &mut Graph,
+        logits: &[Value],
+        inputs: &ModelInputs,
+        loss: &TaskLoss,
+    ) -> Result<()> {
+        for (task, (logit, (kind, _))) in logits.iter().zip(&inputs.tasks).enumerate() {
+            predict(graph, *logit, *kind, task, inputs, loss);
+        }
+        Ok(())
+    }
+}
+
+/// Records the prediction and the loss of a task that stands by itself.
+pub(super) fn predict(
+    graph: &mut Graph,
+    logit: Value,
+    kind: TaskKind,
+    task: usize,
+    inputs: &ModelInputs,
+    loss: &TaskLoss,
+) {
+    let (prediction, loss_kind) = match kind {
+        TaskKind::Binary => (graph.unary(Unary::Sigmoid, logit), LossKind::BinaryCrossEntropy),
+        TaskKind::Regression => (logit, LossKind::Squared),
+        TaskKind::Count => (graph.unary(Unary::Exp, logit), LossKind::Poisson),
+    };
+    graph.output(&inputs.task_names[task], prediction);
+    let value = graph.loss(loss_kind, logit, task);
+    graph.minimize(value, task, loss.weight(&inputs.task_names[task]));
+}

@@ -1,0 +1,242 @@
+//! The five slots of a ranker: `encoder → body → head (+ bias) → loss`.
+//!
+//! Each slot is a tagged enum of its variants' configs, read from one table of the config file (`type = "din"`); each variant is one
+//! file with its formula, its config with defaults, and its forward pass. The published systems are points of this grid.
+//!
+//! To add a variant: one file, one line in its slot's enum. [`catalogue`] lists them all, for documentation and `--help`.
+
+pub mod bias;
+pub mod body;
+pub mod encoder;
+pub mod head;
+pub mod loss;
+
+use crate::graph::{Domain, Graph, Value};
+use crate::kernels::activation::Activation;
+use crate::ops::embed::Lookup;
+use kitestring_core::schema::{FeatureKind, Of, TaskKind};
+use kitestring_core::{Error, Result, Schema};
+use serde::{Deserialize, Serialize};
+
+/// What follows a hidden layer, with learned slopes among the choices.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HiddenActivation {
+    /// `max(x, 0)`.
+    #[default]
+    Relu,
+    /// `1 / (1 + e^−x)`.
+    Sigmoid,
+    /// The hyperbolic tangent.
+    Tanh,
+    /// A learned slope below zero.
+    Prelu,
+    /// A learned slope, gated by the batch's distribution (Zhou et al. 2018).
+    Dice,
+}
+
+/// One feature as the slots see it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SparseInput {
+    /// Its name.
+    pub name: String,
+    /// How its values are read.
+    pub kind: FeatureKind,
+    /// Whose property it is.
+    pub of: Of,
+    /// Where its rows come from, and how wide they are.
+    pub lookup: Lookup,
+    /// What its rows stand for.
+    pub domain: Domain,
+    /// For a history: the name of the feature whose earlier values it lists.
+    pub history_of: Option<String>,
+}
+
+/// What the slots read: the schema's features with the widths of their rows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ModelInputs {
+    /// The features with ids.
+    pub sparse: Vec<SparseInput>,
+    /// How many numeric columns there are.
+    pub numeric: usize,
+    /// The kind of each task, and the number of the task that must come before it.
+    pub tasks: Vec<(TaskKind, Option<usize>)>,
+    /// The name of each task.
+    pub task_names: Vec<String>,
+}
+
+impl ModelInputs {
+    /// The inputs a schema declares; `width` gives the width of a table's rows.
+    ///
+    /// # Errors
+    /// If the schema is not sound.
+    pub fn new(schema: &Schema, width: impl Fn(&str) -> usize) -> Result<Self> {
+        schema.check()?;
+        let tables = schema.table_names();
+        let table = |name: &str| tables.iter().position(|table| *table == name).unwrap_or_default();
+        // Histories of the same events have the same length, so their rows can stand side by side.
+        let features: Vec<_> = schema.sparse().collect();
+        let group = |index: usize| {
+            let of = features[index];
+            let same = |other: &&kitestring_core::schema::Feature| {
+                other.kind == of.kind
+                    && other.length == of.length
+                    && matches!((&of.history, &other.history), (Some(a), Some(b)) if a.when == b.when)
+            };
+            features.iter().position(same).unwrap_or(index)
+        };
+        let sparse = features.iter().enumerate().map(|(index, feature)| SparseInput {
+            name: feature.name.clone(),
+            kind: feature.kind,
+            of: feature.of,
+            lookup: Lookup { feature: index, table: table(feature.table()), width: width(feature.table()) },
+            domain: if feature.is_ragged() { Domain::Positions(group(index)) } else { Domain::Rows },
+            history_of: feature.history.as_ref().map(|history| history.of.clone()),
+        });
+        Ok(Self {
+            sparse: sparse.collect(),
+            numeric: schema.numeric().count(),
+            tasks: schema
+                .tasks
+                .iter()
+                .map(|task| (task.kind, task.after.as_deref().and_then(|after| schema.task(after))))
+                .collect(),
+            task_names: schema.tasks.iter().map(|task| task.name.clone()).collect(),
+        })
+    }
+
+    /// The lookups of the features with one id a sample.
+    pub fn single(&self) -> Vec<Lookup> {
+        self.sparse.iter().filter(|input| input.domain == Domain::Rows).map(|input| input.lookup).collect()
+    }
+
+    /// The ragged features.
+    pub fn ragged(&self) -> impl Iterator<Item = &SparseInput> {
+        self.sparse.iter().filter(|input| input.domain != Domain::Rows)
+    }
+}
+
+/// A stack of linear layers with what stands between them: the shared part of bodies, towers and experts.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Layers {
+    /// Outputs of each layer.
+    pub units: Vec<usize>,
+    /// What follows each layer.
+    pub activation: HiddenActivation,
+    /// The probability of dropping an output of a layer in training.
+    pub dropout: f32,
+    /// Normalize over the batch between a layer and its activation.
+    pub batch_norm: bool,
+}
+
+impl Default for Layers {
+    fn default() -> Self {
+        Self { units: vec![200, 80], activation: HiddenActivation::Relu, dropout: 0.0, batch_norm: false }
+    }
+}
+
+impl Layers {
+    /// Checks the sizes.
+    ///
+    /// # Errors
+    /// A config error that names the key.
+    pub fn check(&self, field: &str) -> Result<()> {
+        if self.units.contains(&0) {
+            return Err(Error::config("a layer needs at least one unit").in_field(format!("{field}.units")));
+        }
+        if !(0.0..1.0).contains(&self.dropout) {
+            return Err(Error::config("`dropout` must be in [0, 1)").in_field(format!("{field}.dropout")));
+        }
+        Ok(())
+    }
+
+    /// The layers over a value: linear, batch norm, activation, dropout, in this order.
+    pub fn forward(&self, graph: &mut Graph, mut x: Value) -> Value {
+        for (number, units) in self.units.iter().enumerate() {
+            x = graph.scope(number.to_string(), |graph| {
+                let y = self.activated(graph, x, *units);
+                graph.dropout(y, self.dropout)
+            });
+        }
+        x
+    }
+
+    fn activated(&self, graph: &mut Graph, x: Value, units: usize) -> Value {
+        let plain = match self.activation {
+            HiddenActivation::Relu => Some(Activation::Relu),
+            HiddenActivation::Sigmoid => Some(Activation::Sigmoid),
+            HiddenActivation::Tanh => Some(Activation::Tanh),
+            HiddenActivation::Prelu | HiddenActivation::Dice => None,
+        };
+        let after_linear = if self.batch_norm { Activation::None } else { plain.unwrap_or_default() };
+        let mut y = graph.linear(x, units, after_linear);
+        if self.batch_norm {
+            y = graph.batch_norm(y, true, plain.unwrap_or_default(), 1e-5);
+        }
+        match self.activation {
+            HiddenActivation::Prelu => graph.prelu(y),
+            HiddenActivation::Dice => graph.dice(y),
+            _ => y,
+        }
+    }
+}
+
+/// A variant of a slot, for documentation.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct VariantInfo {
+    /// The slot.
+    pub slot: &'static str,
+    /// The variant's name in a config.
+    pub name: &'static str,
+    /// What it computes, in one line.
+    pub summary: &'static str,
+    /// Where it was published.
+    pub source: &'static str,
+    /// Its config with every default written out.
+    pub defaults: serde_json::Value,
+}
+
+/// All variants of all slots.
+pub fn catalogue() -> Vec<VariantInfo> {
+    let mut all = encoder::Encoder::catalogue();
+    all.extend(body::Body::catalogue());
+    all.extend(head::Head::catalogue());
+    all.extend(bias::Bias::catalogue());
+    all.extend(loss::TaskLoss::catalogue());
+    all
+}
+
+/// Declares a slot: a tagged enum of its variants' configs, with its catalogue.
+macro_rules! slot {
+    ($(#[$doc:meta])* $slot:ident $name:literal default $default:ident {
+        $($variant:ident($config:ty) = $tag:literal, $summary:literal, $source:literal;)+
+    }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
+        #[serde(tag = "type", rename_all = "snake_case")]
+        pub enum $slot {
+            $(#[doc = $summary] #[serde(rename = $tag)] $variant($config),)+
+        }
+
+        impl Default for $slot {
+            fn default() -> Self {
+                Self::$default(Default::default())
+            }
+        }
+
+        impl $slot {
+            /// The variants with their defaults.
+            pub fn catalogue() -> Vec<$crate::slots::VariantInfo> {
+                vec![$($crate::slots::VariantInfo {
+                    slot: $name,
+                    name: $tag,
+                    summary: $summary,
+                    source: $source,
+                    defaults: serde_json::to_value(Self::$variant(Default::default())).unwrap_or_default(),
+                }),+]
+            }
+        }
+    };
+}
+pub(crate) use slot;
