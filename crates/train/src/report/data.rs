@@ -1,0 +1,495 @@
+//! What a report says, as plain data. Every part may be empty; what is empty is not shown.
+//!
+//! Numbers that are not defined (an AUC without a positive, say) are NaN here, `null` in JSON and "undefined" on the
+//! page, so that a report with a gap can still be written, read back and compared.
+
+use kitestring_core::error::{Error, Result};
+use serde::{Deserialize, Serialize};
+
+use super::null;
+
+/// The number of the JSON layout that [`Report::to_json`] writes.
+pub const FORMAT: u32 = 1;
+
+/// Everything one run has to say.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Report {
+    /// The run's name.
+    pub title: String,
+    /// What was trained, in a clause: "DIN encoder, MLP body, ESMM head, 1.2 M parameters".
+    pub model: String,
+    /// What it was trained on, in a clause: "simulated marketplace, 2,000,000 impressions".
+    pub data: String,
+    /// The run's seed.
+    pub seed: Option<u64>,
+    /// How the intervals were made: "95 % bootstrap over users, 200 draws". Empty if there are none.
+    pub intervals: String,
+    /// Every metric of every split. Those marked as headline open the report.
+    pub metrics: Vec<Metric>,
+    /// What the model was trained and judged on.
+    pub summary: Option<DataSummary>,
+    /// How training went.
+    pub learning: Option<Learning>,
+    /// Curves of each task.
+    pub tasks: Vec<Task>,
+    /// A metric by scenario, by history length, by anything that splits samples into groups.
+    pub groupings: Vec<Grouping>,
+    /// The model held against a simulator's truth, a task each.
+    pub truth: Vec<Truth>,
+    /// Where the model looks in a history.
+    pub attention: Option<Attention>,
+    /// Ranking metrics, one entry for each way of choosing candidates.
+    pub rankings: Vec<Ranking>,
+    /// What each feature is worth, one entry for each task and method.
+    pub importance: Vec<Importance>,
+    /// Time and memory.
+    pub speed: Option<Speed>,
+    /// The resolved config, as TOML.
+    pub config: String,
+    /// Facts about the machine and the build, as (name, value).
+    pub environment: Vec<(String, String)>,
+    /// What a reader must not conclude, a sentence each.
+    pub caveats: Vec<String>,
+}
+
+/// A number and, where it is known, its interval.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Estimate {
+    /// The number itself; NaN where it is not defined.
+    #[serde(deserialize_with = "null::nan")]
+    pub value: f64,
+    /// The interval's ends, low and high.
+    #[serde(default, deserialize_with = "null::nan", skip_serializing_if = "Option::is_none")]
+    pub interval: Option<[f64; 2]>,
+}
+
+/// One metric of one split.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Metric {
+    /// The split it was measured on: "test".
+    pub split: String,
+    /// The task it belongs to, if it belongs to one.
+    pub task: Option<String>,
+    /// The metric's name: "AUC".
+    pub name: String,
+    /// Its value.
+    pub estimate: Estimate,
+    /// The best value that any model could reach on these samples, where it is known.
+    pub ceiling: Option<f64>,
+    /// The value of a model that knows nothing: 0.5 for AUC.
+    pub chance: Option<f64>,
+    /// Less is better, as for log-loss.
+    pub lower_is_better: bool,
+    /// It opens the report and is drawn when runs are compared.
+    pub headline: bool,
+}
+
+/// What the model was trained and judged on.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct DataSummary {
+    /// The splits, training first.
+    pub splits: Vec<Split>,
+    /// The embedding tables.
+    pub tables: Vec<TableSize>,
+    /// How many training samples have a history of each length.
+    pub history_length: Option<Histogram>,
+    /// Rows read from the source files.
+    pub rows_read: Option<u64>,
+    /// Rows left out because they were malformed.
+    pub bad_rows: Option<u64>,
+}
+
+/// One split of the data.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Split {
+    /// Its name: "train", "valid", "test".
+    pub name: String,
+    /// Samples.
+    pub rows: u64,
+    /// Different users, if counted.
+    pub users: Option<u64>,
+    /// Different items, if counted.
+    pub items: Option<u64>,
+    /// First and last event, in seconds since 1970 UTC.
+    pub time: Option<[i64; 2]>,
+    /// Positive labels of each task.
+    pub positives: Vec<Positives>,
+}
+
+/// How often a task's label is positive in a split.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Positives {
+    /// The task.
+    pub task: String,
+    /// Samples that carry a label of this task.
+    pub labelled: u64,
+    /// Those whose label is positive.
+    pub positive: u64,
+}
+
+/// One embedding table.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct TableSize {
+    /// Its name.
+    pub name: String,
+    /// Features that look up in it.
+    pub features: Vec<String>,
+    /// Rows, the out-of-vocabulary row included.
+    pub rows: u64,
+    /// Numbers a row.
+    pub dimension: u64,
+    /// Share of the test split's look-ups that met the out-of-vocabulary row, in 0..=1.
+    pub out_of_vocabulary: Option<f64>,
+}
+
+/// Counts between edges; one edge more than counts.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Histogram {
+    /// Ascending edges.
+    #[serde(deserialize_with = "null::nan")]
+    pub edges: Vec<f64>,
+    /// Counts between neighbouring edges.
+    pub counts: Vec<u64>,
+}
+
+/// A named line.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Curve {
+    /// What it shows.
+    pub name: String,
+    /// Points as (x, y), ascending in x.
+    #[serde(deserialize_with = "null::nan")]
+    pub points: Vec<[f64; 2]>,
+}
+
+/// How training went. The x of every curve counts epochs; within an epoch it is fractional.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Learning {
+    /// Training loss by step or by epoch.
+    pub loss: Vec<Curve>,
+    /// Validation metrics after each epoch, drawn one figure for each.
+    pub validation: Vec<Curve>,
+    /// The epoch whose weights were kept.
+    pub best_epoch: Option<f64>,
+    /// The epoch after which training stopped before its time, and why: "no better for 2 epochs".
+    pub stopped: Option<(f64, String)>,
+}
+
+/// Curves of one task on the test split.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Task {
+    /// The task's name.
+    pub name: String,
+    /// The area under the curve, for the legend.
+    pub auc: Option<Estimate>,
+    /// ROC as (false positive rate, true positive rate) from (0, 0) to (1, 1). Any number of points; the page thins them.
+    #[serde(deserialize_with = "null::nan")]
+    pub roc: Vec<[f64; 2]>,
+    /// Predictions against outcomes, by bin of the prediction.
+    pub calibration: Vec<CalibrationBin>,
+}
+
+/// Samples whose prediction falls between two edges.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct CalibrationBin {
+    /// Lowest prediction of the bin.
+    #[serde(deserialize_with = "null::nan")]
+    pub low: f64,
+    /// Highest prediction of the bin.
+    #[serde(deserialize_with = "null::nan")]
+    pub high: f64,
+    /// Samples in it.
+    pub count: u64,
+    /// Their mean prediction.
+    #[serde(deserialize_with = "null::nan")]
+    pub predicted: f64,
+    /// Their rate of positives.
+    #[serde(deserialize_with = "null::nan")]
+    pub observed: f64,
+}
+
+/// One metric, group by group.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Grouping {
+    /// What makes the groups: "scenario", "history length".
+    pub by: String,
+    /// The task judged.
+    pub task: String,
+    /// The metric: "AUC".
+    pub metric: String,
+    /// The metric over all samples.
+    pub overall: Option<Estimate>,
+    /// The groups in the order in which they are shown.
+    pub groups: Vec<Group>,
+    /// 100 × the standard deviation of the groups' values.
+    pub heterogeneity: Option<Estimate>,
+    /// 100 × (the last group's value − the first's), groups ascending from tail to head.
+    pub head_tail_gap: Option<Estimate>,
+}
+
+/// One group.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Group {
+    /// Its name.
+    pub name: String,
+    /// Samples in it.
+    pub samples: u64,
+    /// Positive ones.
+    pub positives: u64,
+    /// The metric within it.
+    pub estimate: Estimate,
+}
+
+/// The model held against what a simulator knows to be true.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Truth {
+    /// The task.
+    pub task: String,
+    /// Samples judged.
+    pub samples: u64,
+    /// The model's AUC.
+    pub model: Estimate,
+    /// The AUC, on the same labels, of the true probability itself: no model can be expected to do better.
+    pub oracle: Estimate,
+    /// Oracle − model, with the interval of the paired difference.
+    pub gap: Option<Estimate>,
+    /// AUC of other scorers on the same labels: popularity, the logging policy.
+    pub others: Vec<(String, Estimate)>,
+    /// Rank correlation of prediction and true probability.
+    pub rank_correlation: Option<f64>,
+    /// How often each true probability met each prediction.
+    pub joint: Option<Joint>,
+}
+
+/// A two-dimensional histogram of true and predicted probability over the same edges.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Joint {
+    /// Ascending edges, shared by both axes.
+    #[serde(deserialize_with = "null::nan")]
+    pub edges: Vec<f64>,
+    /// `counts[t][p]`: samples whose truth lies in bin `t` and whose prediction lies in bin `p`.
+    pub counts: Vec<Vec<u64>>,
+}
+
+/// Where the model looks in a history.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Attention {
+    /// What the two lines differ in: "category of the target".
+    pub shares: String,
+    /// Mean weights by recency, most recent first.
+    pub recency: Vec<AttentionBin>,
+    /// A few histories in full.
+    pub examples: Vec<AttentionExample>,
+}
+
+/// Mean attention weight at one distance from now.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct AttentionBin {
+    /// 1 for the most recent event.
+    pub recency: u64,
+    /// Events here that share the target's category (or what [`Attention::shares`] names), and their mean weight.
+    pub same: Option<Estimate>,
+    /// Events here that do not, and their mean weight.
+    pub other: Option<Estimate>,
+    /// Events counted in `same`.
+    pub same_count: u64,
+    /// Events counted in `other`.
+    pub other_count: u64,
+}
+
+/// One history and how the model weighed it.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct AttentionExample {
+    /// The candidate item, as a reader would name it.
+    pub target: String,
+    /// The prediction and the outcome, in a clause: "predicted 0.31, clicked".
+    pub outcome: String,
+    /// The history, most recent first.
+    pub events: Vec<AttentionEvent>,
+}
+
+/// One event of an example.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct AttentionEvent {
+    /// The item, as a reader would name it.
+    pub name: String,
+    /// Whether it shares the target's category.
+    pub same: bool,
+    /// Its weight; without a softmax it may be negative.
+    #[serde(deserialize_with = "null::nan")]
+    pub weight: f64,
+}
+
+/// Ranking metrics under one way of choosing candidates.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Ranking {
+    /// The protocol: "all items", "99 given negatives".
+    pub candidates: String,
+    /// Ranked lists judged.
+    pub lists: u64,
+    /// The values.
+    pub values: Vec<RankingValue>,
+}
+
+/// One ranking metric at one cutoff.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RankingValue {
+    /// "HR", "Recall", "NDCG", "MRR".
+    pub metric: String,
+    /// The cutoff K.
+    pub cutoff: u64,
+    /// The value.
+    pub estimate: Estimate,
+}
+
+/// What each feature is worth to the model.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Importance {
+    /// The task judged.
+    pub task: String,
+    /// How the feature was taken away: "shuffled between samples", "replaced by the out-of-vocabulary row".
+    pub method: String,
+    /// The metric that falls.
+    pub metric: String,
+    /// (feature, how far the metric falls without it).
+    pub drops: Vec<(String, Estimate)>,
+}
+
+/// Time and memory.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Speed {
+    /// Training samples a second.
+    pub samples_per_second: Option<f64>,
+    /// Most memory resident at once.
+    pub peak_rss_mib: Option<f64>,
+    /// (phase, seconds), in order.
+    pub phases: Vec<(String, f64)>,
+}
+
+impl Estimate {
+    /// A number with its interval.
+    pub fn within(value: f64, low: f64, high: f64) -> Self {
+        Self { value, interval: Some([low, high]) }
+    }
+
+    /// The interval if both its ends are finite.
+    pub(super) fn ends(&self) -> Option<[f64; 2]> {
+        self.interval.filter(|ends| ends.iter().all(|end| end.is_finite()))
+    }
+
+    /// The value and what is known of the interval's ends, for fitting an axis.
+    pub(super) fn extent(&self) -> impl Iterator<Item = f64> + use<> {
+        std::iter::once(self.value).chain(self.ends().into_iter().flatten())
+    }
+
+    /// Whether both have intervals and these do not meet.
+    pub(super) fn is_apart_from(&self, other: &Self) -> bool {
+        matches!((self.ends(), other.ends()), (Some([a, b]), Some([c, d])) if b < c || d < a)
+    }
+}
+
+impl From<f64> for Estimate {
+    fn from(value: f64) -> Self {
+        Self { value, interval: None }
+    }
+}
+
+impl Default for Estimate {
+    /// Undefined.
+    fn default() -> Self {
+        f64::NAN.into()
+    }
+}
+
+impl Histogram {
+    /// Counts values between ascending edges. The last bin holds its upper edge; what lies outside is not counted.
+    pub fn of(values: impl IntoIterator<Item = f64>, edges: Vec<f64>) -> Self {
+        let mut counts = vec![0; edges.len().saturating_sub(1)];
+        for value in values {
+            if let Some(count) = bin(&edges, value).and_then(|bin| counts.get_mut(bin)) {
+                *count += 1;
+            }
+        }
+        Self { edges, counts }
+    }
+}
+
+impl Joint {
+    /// Counts (truth, prediction) pairs between ascending edges. What lies outside is not counted.
+    pub fn of(pairs: impl IntoIterator<Item = (f64, f64)>, edges: Vec<f64>) -> Self {
+        let bins = edges.len().saturating_sub(1);
+        let mut counts = vec![vec![0; bins]; bins];
+        for (truth, prediction) in pairs {
+            let place = bin(&edges, truth).zip(bin(&edges, prediction));
+            if let Some(count) = place.and_then(|(t, p)| counts.get_mut(t)?.get_mut(p)) {
+                *count += 1;
+            }
+        }
+        Self { edges, counts }
+    }
+}
+
+/// The bin of a value; the last bin holds its upper edge.
+fn bin(edges: &[f64], value: f64) -> Option<usize> {
+    let (first, last) = (*edges.first()?, *edges.last()?);
+    if !(first..=last).contains(&value) {
+        return None;
+    }
+    let above = edges.partition_point(|&edge| edge <= value);
+    Some(above.saturating_sub(1).min(edges.len().saturating_sub(2)))
+}
+
+#[derive(Serialize, Deserialize)]
+struct Stored<R> {
+    format: u32,
+    report: R,
+}
+
+impl Report {
+    /// The report as JSON, with the number of its format. [`super::compare`] works on what this stores.
+    ///
+    /// # Errors
+    /// An internal error if the data cannot be written as JSON, which no value of these types should cause.
+    pub fn to_json(&self) -> Result<String> {
+        serde_json::to_string(&Stored { format: FORMAT, report: self })
+            .map_err(|error| Error::internal(format!("the report cannot be written as JSON: {error}")))
+    }
+
+    /// Reads what [`Report::to_json`] wrote.
+    ///
+    /// # Errors
+    /// A format error if the text is not such JSON, or is of another format.
+    pub fn from_json(text: &str) -> Result<Self> {
+        let stored: Stored<serde_json::Value> = serde_json::from_str(text)
+            .map_err(|error| Error::format(format!("this is not a stored report: {error}")))?;
+        if stored.format != FORMAT {
+            let found = stored.format;
+            return Err(Error::format(format!("the report has format {found}, and this program reads {FORMAT}")));
+        }
+        serde_json::from_value(stored.report)
+            .map_err(|error| Error::format(format!("the stored report does not fit its format: {error}")))
+    }
+}
