@@ -236,7 +236,7 @@ pub enum Candidates {
     /// A table with a user, the positive item and the list of candidates in each row.
     Table {
         /// The table.
-        source: Source,
+        source: Box<Source>,
         /// Column of the user.
         #[serde(default = "user")]
         user: String,

@@ -1,1 +1,202 @@
-//! Under construction.
+//! From a file or a folder of files to [`Chunk`]s of rows: text with any separator, gzip, zstd, Parquet, Arrow IPC.
+
+mod bad_rows;
+mod columnar;
+pub(crate) mod files;
+pub(crate) mod lines;
+mod record;
+mod text;
+
+pub use bad_rows::BadRows;
+
+use crate::chunk::Chunk;
+use crate::config::{Format, Source};
+use arrow_array::{RecordBatch, RecordBatchOptions};
+use arrow_schema::{Field, Schema, SchemaRef};
+use columnar::ColumnarReader;
+use kitestring_core::error::{Error, Result, did_you_mean};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use text::TextReader;
+
+/// The most rows of a chunk.
+pub const CHUNK_ROWS: usize = 8192;
+
+/// The most bytes of text a chunk is made of, but for its last row.
+const CHUNK_BYTES: usize = 32 << 20;
+
+/// The files of a source, with the columns they have.
+#[derive(Debug, Clone)]
+pub struct Input {
+    source: Source,
+    files: Vec<PathBuf>,
+    columns: Vec<String>,
+}
+
+impl Input {
+    /// Finds the files of a source and reads the first one's header.
+    ///
+    /// # Errors
+    /// A config error where there is no such file; what is wrong with the first file.
+    pub fn open(folder: &Path, source: &Source) -> Result<Self> {
+        match files::find(folder, &source.path)? {
+            Some(files) => Self::of_files(files, source),
+            None => Err(Error::config("there is no such file")
+                .in_file(folder.join(&source.path).display().to_string())
+                .mend("check the path")),
+        }
+    }
+
+    /// The files given instead of the source's path.
+    pub(crate) fn of_files(files: Vec<PathBuf>, source: &Source) -> Result<Self> {
+        let first = files.first().ok_or_else(|| Error::internal("a source without files"))?;
+        let mut columns = match files::format(source, first) {
+            Format::Text => text::columns(first, source)?,
+            format => columnar::columns(first, format == Format::Parquet)?,
+        };
+        for (new, old) in &source.rename {
+            match columns.iter_mut().find(|column| *column == old) {
+                Some(column) => column.clone_from(new),
+                None => return Err(unknown(old, &columns, &first.display().to_string())),
+            }
+        }
+        Ok(Self { source: source.clone(), files, columns })
+    }
+
+    /// The names of the columns, after renaming.
+    pub fn columns(&self) -> &[String] {
+        &self.columns
+    }
+
+    /// The first file, for messages.
+    pub fn file(&self) -> String {
+        self.files.first().map(|file| file.display().to_string()).unwrap_or_default()
+    }
+
+    /// Reads these columns, in this order, file after file.
+    ///
+    /// # Errors
+    /// An unknown column. What is wrong with a file or a row comes while reading.
+    pub fn read(&self, wanted: &[&str], bad: &BadRows) -> Result<Rows> {
+        let wanted: Vec<String> = wanted.iter().map(|name| (*name).to_owned()).collect();
+        slots(&self.columns, &wanted, &self.file())?;
+        let old = |name: &String| self.source.rename.get(name).unwrap_or(name).clone();
+        Ok(Rows {
+            source: self.source.clone(),
+            files: self.files.clone().into_iter(),
+            original: wanted.iter().map(old).collect(),
+            wanted,
+            current: None,
+            schema: None,
+            bad: bad.clone(),
+        })
+    }
+}
+
+/// The rows of a source in chunks of at most [`CHUNK_ROWS`]. After an error it ends.
+pub struct Rows {
+    source: Source,
+    files: std::vec::IntoIter<PathBuf>,
+    /// The wanted columns by their names in the file.
+    original: Vec<String>,
+    wanted: Vec<String>,
+    current: Option<Current>,
+    /// The schema with new names, where columns are renamed.
+    schema: Option<SchemaRef>,
+    bad: BadRows,
+}
+
+enum Current {
+    Text(Box<TextReader>),
+    Columnar(Box<ColumnarReader>),
+}
+
+impl Rows {
+    fn open(&self, file: &Path) -> Result<Current> {
+        Ok(match files::format(&self.source, file) {
+            Format::Text => Current::Text(Box::new(TextReader::open(file, &self.source, &self.original, &self.bad)?)),
+            format => {
+                Current::Columnar(Box::new(ColumnarReader::open(file, format == Format::Parquet, &self.original)?))
+            }
+        })
+    }
+
+    fn next_chunk(&mut self) -> Result<Option<Chunk>> {
+        loop {
+            let Some(current) = &mut self.current else {
+                let Some(file) = self.files.next() else { return Ok(None) };
+                self.current = Some(self.open(&file)?);
+                self.schema = None;
+                continue;
+            };
+            let chunk = match current {
+                Current::Text(reader) => reader.next_chunk()?,
+                Current::Columnar(reader) => reader.next_chunk()?,
+            };
+            match chunk {
+                None => self.current = None,
+                Some(chunk) if self.original == self.wanted => return Ok(Some(chunk)),
+                Some(chunk) => return self.renamed(chunk).map(Some),
+            }
+        }
+    }
+
+    fn renamed(&mut self, mut chunk: Chunk) -> Result<Chunk> {
+        let schema = self.schema.get_or_insert_with(|| {
+            let fields = chunk.rows.schema_ref().fields().iter().zip(&self.wanted);
+            let renamed = fields.map(|(field, name)| Field::clone(field).with_name(name));
+            Arc::new(Schema::new(renamed.collect::<Vec<_>>()))
+        });
+        let options = RecordBatchOptions::new().with_row_count(Some(chunk.rows.num_rows()));
+        let columns = chunk.rows.columns().to_vec();
+        chunk.rows = RecordBatch::try_new_with_options(schema.clone(), columns, &options)
+            .map_err(|cause| Error::internal("cannot rename columns").caused_by(cause))?;
+        Ok(chunk)
+    }
+}
+
+impl Iterator for Rows {
+    type Item = Result<Chunk>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let chunk = self.next_chunk();
+        if chunk.is_err() {
+            (self.current, self.files) = (None, Vec::new().into_iter());
+        }
+        chunk.transpose()
+    }
+}
+
+/// Where each wanted column is among those there are.
+fn slots(names: &[String], wanted: &[String], file: &str) -> Result<Vec<usize>> {
+    wanted
+        .iter()
+        .map(|name| {
+            let mut found = names.iter().enumerate().filter(|(_, other)| *other == name).map(|(place, _)| place);
+            match (found.next(), found.next()) {
+                (Some(place), None) => Ok(place),
+                (Some(_), Some(_)) => {
+                    Err(Error::data("two columns have this name").in_file(file).in_field(name.as_str()))
+                }
+                (None, _) => Err(unknown(name, names, file)),
+            }
+        })
+        .collect()
+}
+
+/// The error about a column that is not there.
+pub(crate) fn unknown(name: &str, names: &[String], file: &str) -> Error {
+    const SHOWN: usize = 30;
+    let mut list = names.iter().take(SHOWN).map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+    if names.len() > SHOWN {
+        list += &format!(" and {} more", names.len() - SHOWN);
+    }
+    let error = Error::config(format!("there is no such column among {list}")).in_file(file).in_field(name);
+    match did_you_mean(name, names.iter().map(String::as_str)) {
+        Some(near) => error.mend(format!("did you mean `{near}`?")),
+        None => error.mend("check the name, the separator and whether the file has a header"),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,338 @@
+//! Text files: lines of separated fields become columns of text.
+
+use super::bad_rows::BadRows;
+use super::lines::Lines;
+use super::record::{Quoted, Syntax};
+use super::{CHUNK_BYTES, CHUNK_ROWS, slots};
+use crate::chunk::{self, Chunk};
+use crate::config::Source;
+use arrow_array::{ArrayRef, RecordBatch, RecordBatchOptions, StringArray};
+use arrow_buffer::{BooleanBuffer, Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
+use arrow_schema::{DataType, Field, Schema, SchemaRef};
+use kitestring_core::error::{Error, Result};
+use std::path::Path;
+use std::sync::Arc;
+
+/// The longest record in quotes: a quote that is never closed must not swallow the file.
+const LONGEST_QUOTED: usize = 4 << 20;
+
+/// The rows of one text file.
+pub(super) struct TextReader {
+    lines: Lines,
+    syntax: Syntax,
+    /// All columns of the file.
+    names: Vec<String>,
+    /// Which of the wanted columns a field is.
+    slots: Vec<Option<usize>>,
+    columns: Vec<Column>,
+    schema: SchemaRef,
+    missing: Vec<String>,
+    bad: BadRows,
+}
+
+/// One column under construction.
+#[derive(Default)]
+struct Column {
+    values: Vec<u8>,
+    offsets: Vec<i32>,
+}
+
+impl Column {
+    fn with_capacity(bytes: usize) -> Self {
+        let mut offsets = Vec::with_capacity(CHUNK_ROWS + 1);
+        offsets.push(0);
+        Self { values: Vec::with_capacity(bytes), offsets }
+    }
+
+    #[inline]
+    fn push(&mut self, bytes: &[u8]) {
+        self.values.extend_from_slice(bytes);
+        // A chunk is far smaller than 2 GiB: see `CHUNK_BYTES` and the longest line.
+        self.offsets.push(self.values.len() as i32);
+    }
+
+    /// Forgets all but the first rows.
+    fn truncate(&mut self, rows: usize) {
+        self.offsets.truncate(rows + 1);
+        let end = self.offsets.last().copied().unwrap_or(0);
+        self.values.truncate(end as usize);
+    }
+
+    fn value(&self, row: usize) -> &[u8] {
+        &self.values[self.offsets[row] as usize..self.offsets[row + 1] as usize]
+    }
+}
+
+/// The columns of a text file and its lines after the header.
+fn start(path: &Path, source: &Source) -> Result<(Lines, Syntax, Vec<String>)> {
+    let mut lines = Lines::open(path)?;
+    let syntax = Syntax::new(source, path)?;
+    let has_header = source.header.unwrap_or(source.columns.is_none());
+    let found = if has_header { Some(header(&mut lines, &syntax)?) } else { None };
+    let names = match (&source.columns, found) {
+        (None, found) => found.ok_or_else(|| {
+            Error::config("a file without a header needs `columns`").in_file(&*lines.file).in_field("columns")
+        })?,
+        (Some(given), Some(found)) if given.len() != found.len() => {
+            let what = format!("the header has {} columns, `columns` names {}", found.len(), given.len());
+            return Err(Error::data(what).in_file(&*lines.file).at_line(1));
+        }
+        (Some(given), _) => given.clone(),
+    };
+    Ok((lines, syntax, names))
+}
+
+/// The names of the columns.
+pub(super) fn columns(path: &Path, source: &Source) -> Result<Vec<String>> {
+    Ok(start(path, source)?.2)
+}
+
+/// Reads the header line.
+fn header(lines: &mut Lines, syntax: &Syntax) -> Result<Vec<String>> {
+    loop {
+        let Some(length) = lines.length()? else {
+            return Err(Error::data("the file is empty; a header line was expected").in_file(&*lines.file));
+        };
+        let line = &lines.rest()[..length.text];
+        if syntax.skips(line) {
+            lines.consume(length.all, 1);
+            continue;
+        }
+        let mut names: Vec<Vec<u8>> = Vec::new();
+        match syntax.quote.filter(|quote| memchr::memchr(*quote, line).is_some()) {
+            None => {
+                syntax.plain(line, |_, field| names.push(field.to_vec()));
+            }
+            Some(quote) => {
+                let line = [line, b"\n"].concat();
+                let (_, end) = syntax.quoted(&line, quote, |_, field| names.push(field.to_vec()));
+                if !matches!(end, Quoted::Complete { .. }) {
+                    let error = Error::data("the header's quotes are not closed");
+                    return Err(error.in_file(&*lines.file).at_line(lines.number));
+                }
+            }
+        }
+        let names = names.iter().map(|name| String::from_utf8(syntax.encoding.utf8(name).into_owned()));
+        let names = names.collect::<Result<_, _>>().map_err(|_| {
+            Error::data("the header is not UTF-8")
+                .in_file(&*lines.file)
+                .at_line(lines.number)
+                .mend("set encoding = \"latin-1\" if it is that")
+        })?;
+        lines.consume(length.all, 1);
+        return Ok(names);
+    }
+}
+
+impl TextReader {
+    /// Opens a file for its wanted columns.
+    pub fn open(path: &Path, source: &Source, wanted: &[String], bad: &BadRows) -> Result<Self> {
+        let (lines, syntax, names) = start(path, source)?;
+        let mut places = vec![None; names.len()];
+        for (place, column) in slots(&names, wanted, &lines.file)?.into_iter().enumerate() {
+            places[column] = Some(place);
+        }
+        let fields: Vec<Field> = wanted.iter().map(|name| Field::new(name, DataType::Utf8, true)).collect();
+        let columns = wanted.iter().map(|_| Column::with_capacity(0)).collect();
+        let schema = Arc::new(Schema::new(fields));
+        let missing = source.missing.clone();
+        Ok(Self { lines, syntax, names, slots: places, columns, schema, missing, bad: bad.clone() })
+    }
+
+    /// The next rows; `None` at the end of the file.
+    pub fn next_chunk(&mut self) -> Result<Option<Chunk>> {
+        let mut numbers = Numbers::default();
+        let mut bytes = 0;
+        while numbers.count < CHUNK_ROWS && bytes < CHUNK_BYTES {
+            let Some(length) = self.lines.length()? else { break };
+            let line = &self.lines.rest()[..length.text];
+            if self.syntax.skips(line) {
+                self.lines.consume(length.all, 1);
+                continue;
+            }
+            let has_quote = |quote: &u8| memchr::memchr(*quote, line).is_some();
+            if let Some(quote) = self.syntax.quote.filter(has_quote) {
+                bytes += self.quoted(quote, &mut numbers)?;
+                continue;
+            }
+            let found = self.syntax.plain(line, store(&self.slots, &mut self.columns, &self.syntax));
+            if found == self.names.len() {
+                numbers.push(self.lines.number);
+            } else {
+                let error = self.wrong_count(found, line);
+                self.drop_row(error, &numbers)?;
+            }
+            bytes += length.all;
+            self.lines.consume(length.all, 1);
+        }
+        if numbers.count == 0 { Ok(None) } else { self.finish(numbers).map(Some) }
+    }
+
+    /// Reads a record with quotes. Gives its length in bytes.
+    #[cold]
+    fn quoted(&mut self, quote: u8, numbers: &mut Numbers) -> Result<usize> {
+        loop {
+            let rest = self.lines.rest();
+            let (found, end) = self.syntax.quoted(rest, quote, store(&self.slots, &mut self.columns, &self.syntax));
+            match end {
+                Quoted::Complete { bytes, lines } => {
+                    if found == self.names.len() {
+                        numbers.push(self.lines.number);
+                    } else {
+                        let error = self.wrong_count(found, &rest[..bytes.min(200)]);
+                        self.drop_row(error, numbers)?;
+                    }
+                    self.lines.consume(bytes, lines);
+                    return Ok(bytes);
+                }
+                Quoted::Unfinished if rest.len() <= LONGEST_QUOTED => {
+                    self.columns.iter_mut().for_each(|column| column.truncate(numbers.count));
+                    // At the end of the file a line end is all that may be missing.
+                    if !self.lines.more()? && !self.lines.end_line() {
+                        return self.skip_line(Error::data("a quote is opened and never closed"), numbers);
+                    }
+                }
+                Quoted::Unfinished => {
+                    let what = format!("a quote is not closed within {} MiB", LONGEST_QUOTED >> 20);
+                    return self.skip_line(Error::data(what), numbers);
+                }
+                Quoted::Misquoted(field) => {
+                    let error = Error::data("a quoted field goes on after its closing quote");
+                    let name = self.names.get(field).map_or("beyond the last column", String::as_str).to_owned();
+                    return self.skip_line(error.in_field(name), numbers);
+                }
+            }
+        }
+    }
+
+    /// Drops the rest of a line whose quotes are wrong, if that is allowed.
+    fn skip_line(&mut self, error: Error, numbers: &Numbers) -> Result<usize> {
+        let error = error.in_file(&*self.lines.file).at_line(self.lines.number).mend("set quote = \"\" if none are");
+        self.drop_row(error, numbers)?;
+        let length = self.lines.length()?.map_or(0, |length| length.all);
+        self.lines.consume(length, 1);
+        Ok(length)
+    }
+
+    fn wrong_count(&self, found: usize, line: &[u8]) -> Error {
+        let shown: String = String::from_utf8_lossy(&line[..line.len().min(60)]).escape_debug().collect();
+        let dots = if line.len() > 60 { "…" } else { "" };
+        Error::data(format!("found {found} fields, expected {}: `{shown}{dots}`", self.names.len()))
+            .in_file(&*self.lines.file)
+            .at_line(self.lines.number)
+    }
+
+    /// Forgets the row being read.
+    fn drop_row(&mut self, error: Error, numbers: &Numbers) -> Result<()> {
+        self.columns.iter_mut().for_each(|column| column.truncate(numbers.count));
+        self.bad.tolerate(error)
+    }
+
+    /// Makes arrays of the columns.
+    fn finish(&mut self, numbers: Numbers) -> Result<Chunk> {
+        let columns: Vec<Column> = self
+            .columns
+            .iter_mut()
+            .map(|column| std::mem::replace(column, Column::with_capacity(column.values.len() * 9 / 8)))
+            .collect();
+        let mut bad = Vec::new();
+        let mut arrays: Vec<ArrayRef> = Vec::with_capacity(columns.len());
+        for (column, field) in columns.into_iter().zip(self.schema.fields()) {
+            if arrow_is_utf8(&column) {
+                arrays.push(self.array(column)?);
+                continue;
+            }
+            // Rare: find the rows, make them valid so that the column can be, and drop them below.
+            let mut mended = Column::with_capacity(column.values.len());
+            for row in 0..numbers.count {
+                let valid = std::str::from_utf8(column.value(row)).is_ok();
+                mended.push(if valid { column.value(row) } else { b"" });
+                if !valid && !bad.contains(&row) {
+                    self.bad.tolerate(
+                        Error::data(format!("`{}` is not UTF-8", String::from_utf8_lossy(column.value(row))))
+                            .in_file(&*self.lines.file)
+                            .at_line(numbers.of(row))
+                            .in_field(field.name())
+                            .mend("set encoding = \"latin-1\" if it is that"),
+                    )?;
+                    bad.push(row);
+                }
+            }
+            arrays.push(self.array(mended)?);
+        }
+        let options = RecordBatchOptions::new().with_row_count(Some(numbers.count));
+        let rows = RecordBatch::try_new_with_options(self.schema.clone(), arrays, &options);
+        let rows = rows.map_err(|cause| Error::internal("the columns differ in length").caused_by(cause))?;
+        let chunk = Chunk { rows, file: self.lines.file.clone(), lines: numbers.into() };
+        if bad.is_empty() {
+            return Ok(chunk);
+        }
+        chunk.keep((0..chunk.rows.num_rows()).map(|row| !bad.contains(&row)).collect())
+    }
+
+    fn array(&self, column: Column) -> Result<ArrayRef> {
+        let offsets = OffsetBuffer::new(ScalarBuffer::from(column.offsets));
+        let array = StringArray::try_new(offsets, Buffer::from_vec(column.values), None)
+            .map_err(|cause| Error::internal("a column of text is not valid").caused_by(cause))?;
+        if self.missing.is_empty() {
+            return Ok(Arc::new(array));
+        }
+        let present = |value: Option<&str>| value.is_some_and(|value| !self.missing.iter().any(|text| text == value));
+        let nulls = NullBuffer::new(array.iter().map(present).collect::<BooleanBuffer>());
+        let (offsets, values, _) = array.into_parts();
+        Ok(Arc::new(StringArray::new(offsets, values, Some(nulls))))
+    }
+}
+
+/// Whether every value of a column is UTF-8: the whole is, and each value starts at a letter.
+fn arrow_is_utf8(column: &Column) -> bool {
+    let Ok(text) = std::str::from_utf8(&column.values) else { return false };
+    text.is_ascii() || column.offsets.iter().all(|offset| text.is_char_boundary(*offset as usize))
+}
+
+/// Puts fields into the columns that want them.
+#[inline]
+fn store<'a>(
+    slots: &'a [Option<usize>],
+    columns: &'a mut [Column],
+    syntax: &'a Syntax,
+) -> impl FnMut(usize, &[u8]) + 'a {
+    move |field, bytes| {
+        if let Some(Some(slot)) = slots.get(field) {
+            columns[*slot].push(&syntax.encoding.utf8(bytes));
+        }
+    }
+}
+
+/// The line numbers of the rows of a chunk, kept one by one only where they are not consecutive.
+#[derive(Default)]
+struct Numbers {
+    first: u64,
+    count: usize,
+    each: Option<Vec<u64>>,
+}
+
+impl Numbers {
+    #[inline]
+    fn push(&mut self, number: u64) {
+        if self.count == 0 {
+            self.first = number;
+        }
+        if let Some(each) = &mut self.each {
+            each.push(number);
+        } else if number != self.first + self.count as u64 {
+            self.each = Some((self.first..self.first + self.count as u64).chain([number]).collect());
+        }
+        self.count += 1;
+    }
+
+    fn of(&self, row: usize) -> u64 {
+        self.each.as_ref().and_then(|each| each.get(row).copied()).unwrap_or(self.first + row as u64)
+    }
+}
+
+impl From<Numbers> for chunk::Lines {
+    fn from(numbers: Numbers) -> Self {
+        numbers.each.map_or(Self::From(numbers.first), |each| Self::Each(each.into()))
+    }
+}
