@@ -23,7 +23,7 @@ use text::TextReader;
 pub const CHUNK_ROWS: usize = 8192;
 
 /// The most bytes of text a chunk is made of, but for its last row.
-const CHUNK_BYTES: usize = 32 << 20;
+pub(crate) const CHUNK_BYTES: usize = 32 << 20;
 
 /// The files of a source, with the columns they have.
 #[derive(Debug, Clone)]
