@@ -1,1 +1,139 @@
-//! Under construction.
+//! A prepared data set: a directory of Arrow files that batches are read out of.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `manifest.json` | the schema, sizes, counts and everything fitted |
+//! | `SPLIT-NNNNN.arrow` | rows of a split in columns |
+//! | `users-NNNNN.arrow` | the users of those rows: their events, and their items in each split |
+//! | `users.arrow` | where each user is |
+//! | `items.arrow` | the features of each item |
+//! | `vocabulary-N-NAME.arrow` | the text and count of each entry |
+//! | `candidates-SPLIT.arrow` | the candidates given for a split |
+//!
+//! The files are uncompressed and used where they lie, mapped into memory. Ids are as narrow as the largest one allows.
+
+mod column;
+mod features;
+pub(crate) mod file;
+pub mod hash;
+pub(crate) mod items;
+pub mod manifest;
+mod map;
+mod negatives;
+mod order;
+mod split;
+#[cfg(test)]
+mod tests;
+mod users;
+mod vocabulary;
+
+pub use items::ItemTable;
+pub use manifest::Manifest;
+pub use order::Permutation;
+pub use split::{Candidates, Split};
+pub use vocabulary::Vocabularies;
+
+use kitestring_core::{Error, Result, Schema};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use users::Users;
+
+/// What all splits share.
+pub(crate) struct Shared {
+    manifest: Manifest,
+    items: Option<ItemTable>,
+    users: Option<Users>,
+    /// Number of sparse features.
+    sparse: usize,
+    /// Number of numeric features.
+    numeric: usize,
+}
+
+/// A prepared data set. It can be read by many threads at once.
+pub struct Dataset {
+    directory: PathBuf,
+    shared: Arc<Shared>,
+    splits: Vec<Split>,
+}
+
+impl Dataset {
+    /// Opens a data set directory. Its files are mapped, not read.
+    ///
+    /// # Errors
+    /// No such directory, another format number, or a missing, truncated or damaged file.
+    pub fn open(directory: impl AsRef<Path>) -> Result<Self> {
+        let directory = directory.as_ref();
+        let manifest = Manifest::read(directory)?;
+        let shared = Arc::new(Shared {
+            items: ItemTable::open(directory, &manifest)?,
+            users: Users::open(directory, &manifest)?,
+            sparse: manifest.schema.sparse().count(),
+            numeric: manifest.schema.numeric().count(),
+            manifest,
+        });
+        let infos = shared.manifest.splits.iter().enumerate();
+        let splits = infos.map(|(index, info)| Split::open(directory, index, info, &shared)).collect::<Result<_>>()?;
+        Ok(Self { directory: directory.to_owned(), shared, splits })
+    }
+
+    /// The manifest.
+    pub fn manifest(&self) -> &Manifest {
+        &self.shared.manifest
+    }
+
+    /// The meaning of the columns.
+    pub fn schema(&self) -> &Schema {
+        &self.shared.manifest.schema
+    }
+
+    /// Opens its vocabularies.
+    ///
+    /// # Errors
+    /// A missing or damaged file.
+    pub fn vocabularies(&self) -> Result<Vocabularies> {
+        Vocabularies::open(&self.directory)
+    }
+
+    /// The number of rows of a table; none where it is open.
+    ///
+    /// # Errors
+    /// There is no such table.
+    pub fn table_size(&self, table: &str) -> Result<Option<u64>> {
+        let info = self.manifest().tables.iter().find(|info| info.name == table);
+        info.map(|info| info.rows).ok_or_else(|| Error::config(format!("the data set has no table `{table}`")))
+    }
+
+    /// The splits, `train` first.
+    pub fn splits(&self) -> &[Split] {
+        &self.splits
+    }
+
+    /// The split of a name.
+    ///
+    /// # Errors
+    /// There is none: the message lists those there are.
+    pub fn split(&self, name: &str) -> Result<&Split> {
+        self.splits.iter().find(|split| split.name() == name).ok_or_else(|| self.manifest().no_split(name))
+    }
+
+    /// The item table; none where the schema has no item.
+    pub fn items(&self) -> Option<&ItemTable> {
+        self.shared.items.as_ref()
+    }
+
+    /// The distinct items that a user, by number, has in the rows of a split, ascending. Empty where the schema has no
+    /// user or no item.
+    ///
+    /// # Errors
+    /// There is no such split.
+    pub fn user_items(&self, user: u64, split: &str) -> Result<&[u32]> {
+        let index = self.splits.iter().position(|known| known.name() == split);
+        let index = index.ok_or_else(|| self.manifest().no_split(split))?;
+        Ok(self.shared.users.as_ref().map_or(&[], |users| users.items(user, index)))
+    }
+
+    /// The last events of a user in one of the lists histories are cut from, oldest first.
+    pub(crate) fn events(&self, list: usize, user: u64, longest: usize, visit: impl FnMut(u64)) -> Result<()> {
+        self.shared.users.as_ref().map_or(Ok(()), |users| users.events(list, user, longest, visit))
+    }
+}

@@ -1,0 +1,158 @@
+//! The vocabularies of a data set: what is needed to encode values as a model learnt them.
+
+use super::file;
+use super::hash::stable_hash;
+use super::items::ItemTable;
+use super::manifest::{MANIFEST, Manifest};
+use crate::prepare::{ITEMS, Interner, PATH};
+use arrow_array::cast::AsArray;
+use arrow_array::{Array, ArrayRef};
+use arrow_schema::DataType;
+use kitestring_core::schema::Vocabulary;
+use kitestring_core::{Error, Result};
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+/// The manifest, the vocabularies and the item table of a data set. They can be copied into a run's directory and opened
+/// there without the rows.
+pub struct Vocabularies {
+    directory: PathBuf,
+    manifest: Manifest,
+    texts: Vec<ArrayRef>,
+    items: Option<ItemTable>,
+    finders: OnceLock<Vec<Interner>>,
+}
+
+impl Vocabularies {
+    /// Opens the vocabularies of a data set directory, or of a copy.
+    ///
+    /// # Errors
+    /// Another format number, or a missing or damaged file.
+    pub fn open(directory: impl AsRef<Path>) -> Result<Self> {
+        let directory = directory.as_ref();
+        let manifest = Manifest::read(directory)?;
+        let mut texts = Vec::with_capacity(manifest.vocabularies.len());
+        for vocabulary in &manifest.vocabularies {
+            let path = directory.join(&vocabulary.file);
+            let table = file::read(&path, manifest.files.get(&vocabulary.file).copied())?;
+            let values = table.column_by_name("value").filter(|values| {
+                matches!(values.data_type(), DataType::Utf8 | DataType::LargeUtf8)
+                    && values.len() == vocabulary.entries as usize
+                    && !values.is_empty()
+            });
+            let values = values.ok_or_else(|| {
+                Error::format("not the vocabulary that was written")
+                    .in_file(path.display().to_string())
+                    .mend("prepare the data set again")
+            })?;
+            texts.push(values.clone());
+        }
+        let items = ItemTable::open(directory, &manifest)?;
+        Ok(Self { directory: directory.to_owned(), manifest, texts, items, finders: OnceLock::new() })
+    }
+
+    /// The manifest.
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// The item table; none where the schema has no item.
+    pub fn items(&self) -> Option<&ItemTable> {
+        self.items.as_ref()
+    }
+
+    /// Copies the manifest, the vocabularies and the item table into a directory.
+    ///
+    /// # Errors
+    /// What the machine refuses.
+    pub fn copy_to(&self, directory: &Path) -> Result<()> {
+        std::fs::create_dir_all(directory).map_err(|cause| Error::io(cause, "cannot make the folder", directory))?;
+        let vocabularies = self.manifest.vocabularies.iter().map(|vocabulary| vocabulary.file.as_str());
+        let items = self.manifest.item.map(|_| ITEMS);
+        // The manifest comes last: where it is, the rest is.
+        for name in vocabularies.chain(items).chain([MANIFEST]) {
+            let to = directory.join(name);
+            std::fs::copy(self.directory.join(name), &to).map_err(|cause| Error::io(cause, "cannot copy to", &to))?;
+        }
+        Ok(())
+    }
+
+    /// The text of an entry of a vocabulary; empty for entry 0 and entries there are not.
+    pub fn text(&self, vocabulary: usize, entry: u64) -> &str {
+        let Some(values) = self.texts.get(vocabulary) else { return "" };
+        let Some(entry) = usize::try_from(entry).ok().filter(|entry| *entry < values.len()) else { return "" };
+        match values.as_string_opt::<i32>() {
+            Some(values) => values.value(entry),
+            None => values.as_string_opt::<i64>().map_or("", |values| values.value(entry)),
+        }
+    }
+
+    /// The text of an id of a table; none for id 0, ids there are not and tables without a vocabulary.
+    pub fn value(&self, table: &str, id: u64) -> Option<&str> {
+        let info = self.manifest.tables.iter().find(|info| info.name == table)?;
+        let vocabulary = info.vocabulary?;
+        let known = id > 0 && id < u64::from(self.manifest.vocabularies[vocabulary].ids);
+        known.then(|| self.text(vocabulary, id))
+    }
+
+    /// The text of a user's number.
+    pub fn user(&self, number: u64) -> &str {
+        self.manifest.user.map_or("", |vocabulary| self.text(vocabulary, number))
+    }
+
+    /// The text of an item's number.
+    pub fn item(&self, number: u64) -> &str {
+        self.manifest.item.map_or("", |vocabulary| self.text(vocabulary, number))
+    }
+
+    /// The path of a scenario, its values from the outermost level joined by ` / `.
+    pub fn scenario(&self, level: usize, index: u32) -> String {
+        let vocabulary = self.manifest.scenarios.get(level);
+        vocabulary.map_or_else(String::new, |vocabulary| self.text(*vocabulary, index.into()).replace(PATH, " / "))
+    }
+
+    /// The id of a value in a table; 0 where the vocabulary does not hold it, or there is no such table of texts. The
+    /// first call indexes the vocabularies.
+    pub fn id(&self, table: &str, text: &str) -> u64 {
+        let Some(info) = self.manifest.tables.iter().find(|info| info.name == table) else { return 0 };
+        match (info.vocabulary, self.manifest.schema.vocabulary(table)) {
+            _ if text.is_empty() => 0,
+            (Some(vocabulary), _) => {
+                let entry = self.entry(vocabulary, text);
+                if entry < self.manifest.vocabularies[vocabulary].ids { entry.into() } else { 0 }
+            }
+            (None, Vocabulary::Hashed { buckets }) => stable_hash(text) % buckets.max(1),
+            (None, Vocabulary::Open) => stable_hash(text),
+            (None, Vocabulary::Known { .. }) => 0,
+        }
+    }
+
+    /// The entry of a text in a vocabulary, such as the number of a user; 0 where there is none.
+    pub fn entry(&self, vocabulary: usize, text: &str) -> u32 {
+        let finders = self.finders.get_or_init(|| self.texts.iter().map(interner).collect());
+        finders.get(vocabulary).and_then(|finder| finder.find(text)).unwrap_or(0)
+    }
+
+    /// Fresh interners whose numbers are the entries.
+    pub(crate) fn interners(&self) -> Result<Vec<Interner>> {
+        let interners: Vec<_> = self.texts.iter().map(interner).collect();
+        for (interner, vocabulary) in interners.iter().zip(&self.manifest.vocabularies) {
+            if interner.len() != vocabulary.entries as usize {
+                return Err(Error::format("a value is listed twice")
+                    .in_file(self.directory.join(&vocabulary.file).display().to_string())
+                    .mend("prepare the data set again"));
+            }
+        }
+        Ok(interners)
+    }
+}
+
+fn interner(values: &ArrayRef) -> Interner {
+    let mut interner = Interner::default();
+    if let Some(values) = values.as_string_opt::<i32>() {
+        values.iter().skip(1).flatten().for_each(|text| _ = interner.intern(text));
+    } else if let Some(values) = values.as_string_opt::<i64>() {
+        values.iter().skip(1).flatten().for_each(|text| _ = interner.intern(text));
+    }
+    interner
+}
