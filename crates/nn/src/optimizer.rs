@@ -1,7 +1,7 @@
 //! Dense optimizers over the flat vector of a network's weights.
 
 use crate::graph::Graph;
-use crate::kernels::vectorized;
+use crate::kernels::kernel;
 use kitestring_core::{Error, Result};
 use serde::{Deserialize, Serialize};
 
@@ -119,33 +119,13 @@ impl Optimizer {
             let first = self.first.get_mut(range.clone()).unwrap_or_default();
             let second = self.second.get_mut(range.clone()).unwrap_or_default();
             match self.rule {
-                Rule::Sgd { .. } if first.is_empty() => vectorized(|| {
-                    w.iter_mut().zip(g).for_each(|(w, g)| *w -= rate * (g + l2 * *w));
-                }),
-                Rule::Sgd { momentum } => vectorized(|| {
-                    for ((w, g), m) in w.iter_mut().zip(g).zip(first) {
-                        *m = momentum * *m + (g + l2 * *w);
-                        *w -= rate * *m;
-                    }
-                }),
-                Rule::Adagrad { epsilon } => vectorized(|| {
-                    for ((w, g), v) in w.iter_mut().zip(g).zip(second) {
-                        let g = g + l2 * *w;
-                        *v += g * g;
-                        *w -= rate * g / (v.sqrt() + epsilon);
-                    }
-                }),
+                Rule::Sgd { .. } if first.is_empty() => sgd(w, g, rate, l2),
+                Rule::Sgd { momentum } => sgd_with_momentum(w, g, first, rate, l2, momentum),
+                Rule::Adagrad { epsilon } => adagrad(w, g, second, rate, l2, epsilon),
                 Rule::Adam { beta1, beta2, epsilon } => {
                     let rate = rate / (1.0 - beta1.powi(steps));
                     let correction = 1.0 / (1.0 - beta2.powi(steps)).sqrt();
-                    vectorized(|| {
-                        for (((w, g), m), v) in w.iter_mut().zip(g).zip(first).zip(second) {
-                            let g = g + l2 * *w;
-                            *m = beta1 * *m + (1.0 - beta1) * g;
-                            *v = beta2 * *v + (1.0 - beta2) * g * g;
-                            *w -= rate * *m / (v.sqrt() * correction + epsilon);
-                        }
-                    });
+                    adam(w, g, first, second, rate, l2, [beta1, beta2, correction, epsilon]);
                 }
             }
         }
@@ -172,9 +152,48 @@ impl Optimizer {
     }
 }
 
+kernel! {
+    fn sgd['a](w: &'a mut [f32], g: &'a [f32], rate: f32, l2: f32) {
+        w.iter_mut().zip(g).for_each(|(w, g)| *w -= rate * (g + l2 * *w));
+    }
+
+    fn sgd_with_momentum['a](w: &'a mut [f32], g: &'a [f32], m: &'a mut [f32], rate: f32, l2: f32, momentum: f32) {
+        for ((w, g), m) in w.iter_mut().zip(g).zip(m) {
+            *m = momentum * *m + (g + l2 * *w);
+            *w -= rate * *m;
+        }
+    }
+
+    fn adagrad['a](w: &'a mut [f32], g: &'a [f32], v: &'a mut [f32], rate: f32, l2: f32, epsilon: f32) {
+        for ((w, g), v) in w.iter_mut().zip(g).zip(v) {
+            let g = g + l2 * *w;
+            *v += g * g;
+            *w -= rate * g / (v.sqrt() + epsilon);
+        }
+    }
+
+    fn adam['a](
+        w: &'a mut [f32],
+        g: &'a [f32],
+        m: &'a mut [f32],
+        v: &'a mut [f32],
+        rate: f32,
+        l2: f32,
+        constants: [f32; 4],
+    ) {
+        let [beta1, beta2, correction, epsilon] = constants;
+        for (((w, g), m), v) in w.iter_mut().zip(g).zip(m).zip(v) {
+            let g = g + l2 * *w;
+            *m = beta1 * *m + (1.0 - beta1) * g;
+            *v = beta2 * *v + (1.0 - beta2) * g * g;
+            *w -= rate * *m / (v.sqrt() * correction + epsilon);
+        }
+    }
+}
+
 /// The Euclidean norm of a network's and its rows' gradients together.
 pub fn gradient_norm(network: &[f32], rows: &[Vec<f32>]) -> f64 {
-    let squares = |values: &[f32]| f64::from(vectorized(|| crate::kernels::reduce::dot(values, values)));
+    let squares = |values: &[f32]| f64::from(crate::kernels::reduce::sum_of_squares(values));
     (squares(network) + rows.iter().map(|rows| squares(rows)).sum::<f64>()).sqrt()
 }
 

@@ -1,6 +1,5 @@
 //! Exponentials that vectorize, and the activations made of them.
 
-use super::vectorized;
 use serde::{Deserialize, Serialize};
 
 /// `e^x` to about two units in the last place; 0 below −87.3 and capped above 88.4. Straight-line code, so that a
@@ -44,6 +43,26 @@ pub fn softplus(x: f32) -> f32 {
     x.max(0.0) + (-x.abs()).exp().ln_1p()
 }
 
+kernel! {
+    /// `value ← f(value)`.
+    pub fn map['a, F: Fn(f32) -> f32](values: &'a mut [f32], f: F) {
+        values.iter_mut().for_each(|value| *value = f(*value));
+    }
+
+    /// `value ← f(value, other)`.
+    pub fn zip_map['a, F: Fn(f32, f32) -> f32](values: &'a mut [f32], others: &'a [f32], f: F) {
+        values.iter_mut().zip(others).for_each(|(value, other)| *value = f(*value, *other));
+    }
+
+    fn map_with_bias['a, F: Fn(f32) -> f32](values: &'a mut [f32], bias: &'a [f32], f: F) {
+        for row in values.chunks_exact_mut(bias.len()) {
+            for (value, bias) in row.iter_mut().zip(bias) {
+                *value = f(*value + bias);
+            }
+        }
+    }
+}
+
 /// What follows a linear map, elementwise and without weights of its own.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -62,49 +81,31 @@ pub enum Activation {
 impl Activation {
     /// Adds a row of biases to every row of `values` and applies the activation, in one pass.
     pub fn apply_with_bias(self, values: &mut [f32], bias: &[f32]) {
-        #[inline(always)]
-        fn rows(values: &mut [f32], bias: &[f32], f: impl Fn(f32) -> f32 + Copy) {
-            vectorized(|| {
-                for row in values.chunks_exact_mut(bias.len()) {
-                    for (value, bias) in row.iter_mut().zip(bias) {
-                        *value = f(*value + bias);
-                    }
-                }
-            });
-        }
         match self {
-            Self::None => rows(values, bias, |x| x),
-            Self::Relu => rows(values, bias, |x| x.max(0.0)),
-            Self::Sigmoid => rows(values, bias, sigmoid),
-            Self::Tanh => rows(values, bias, tanh),
+            Self::None => map_with_bias(values, bias, |x| x),
+            Self::Relu => map_with_bias(values, bias, |x| x.max(0.0)),
+            Self::Sigmoid => map_with_bias(values, bias, sigmoid),
+            Self::Tanh => map_with_bias(values, bias, tanh),
         }
     }
 
     /// Applies the activation in place.
     pub fn apply(self, values: &mut [f32]) {
-        #[inline(always)]
-        fn all(values: &mut [f32], f: impl Fn(f32) -> f32 + Copy) {
-            vectorized(|| values.iter_mut().for_each(|value| *value = f(*value)));
-        }
         match self {
             Self::None => {}
-            Self::Relu => all(values, |x| x.max(0.0)),
-            Self::Sigmoid => all(values, sigmoid),
-            Self::Tanh => all(values, tanh),
+            Self::Relu => map(values, |x| x.max(0.0)),
+            Self::Sigmoid => map(values, sigmoid),
+            Self::Tanh => map(values, tanh),
         }
     }
 
     /// Multiplies `grads` by the derivative, taken from the activation's own results `outputs`.
     pub fn chain(self, grads: &mut [f32], outputs: &[f32]) {
-        #[inline(always)]
-        fn all(grads: &mut [f32], outputs: &[f32], f: impl Fn(f32, f32) -> f32 + Copy) {
-            vectorized(|| grads.iter_mut().zip(outputs).for_each(|(grad, y)| *grad = f(*grad, *y)));
-        }
         match self {
             Self::None => {}
-            Self::Relu => all(grads, outputs, |grad, y| if y > 0.0 { grad } else { 0.0 }),
-            Self::Sigmoid => all(grads, outputs, |grad, y| grad * y * (1.0 - y)),
-            Self::Tanh => all(grads, outputs, |grad, y| grad * (1.0 - y * y)),
+            Self::Relu => zip_map(grads, outputs, |grad, y| if y > 0.0 { grad } else { 0.0 }),
+            Self::Sigmoid => zip_map(grads, outputs, |grad, y| grad * y * (1.0 - y)),
+            Self::Tanh => zip_map(grads, outputs, |grad, y| grad * (1.0 - y * y)),
         }
     }
 }

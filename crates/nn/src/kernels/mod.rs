@@ -1,18 +1,40 @@
 //! Loops over slices that the compiler vectorizes, and matrix products.
 //!
-//! Everything here works on row-major `f32` and knows nothing of graphs. The instruction set is chosen at run time by
-//! [`vectorized`]: the closure is compiled once for every level the processor may have (AVX-512, AVX2, NEON, simd128
-//! or plain), and the loops in it are plain Rust.
+//! Everything here works on row-major `f32` and knows nothing of graphs. A function declared in [`kernel!`] is compiled once for every
+//! level the processor may have (AVX-512, AVX2, NEON, simd128 or plain) and picks one at run time; its body is plain Rust.
+
+/// Declares functions whose bodies are compiled for every vector width and chosen at run time.
+///
+/// `kernel! { pub fn name['a, F: Bound](x: &'a [f32]) -> f32 { … } }`: one lifetime for all borrows, at most one generic. What a body
+/// calls must be `#[inline(always)]` or a loop of the standard library's: what is not inlined is compiled for the baseline.
+macro_rules! kernel {
+    ($($(#[$meta:meta])* $visibility:vis fn $name:ident [$life:lifetime $(, $generic:ident : $bound:path)?]
+        ($($argument:ident : $type:ty),* $(,)?) $(-> $output:ty)? $body:block)+) => {$(
+        $(#[$meta])*
+        #[allow(clippy::too_many_arguments)]
+        $visibility fn $name<$life $(, $generic: $bound)?>($($argument: $type),*) $(-> $output)? {
+            // A struct and not a closure, because only a method can be told to be inlined into each copy.
+            struct Call<$life $(, $generic: $bound)?> {
+                $($argument: $type,)*
+                life: std::marker::PhantomData<&$life ()>,
+            }
+            impl<$life $(, $generic: $bound)?> pulp::NullaryFnOnce for Call<$life $(, $generic)?> {
+                type Output = $crate::kernels::kernel!(@output $($output)?);
+                #[inline(always)]
+                fn call(self) -> Self::Output {
+                    let Self { $($argument,)* life: _ } = self;
+                    $body
+                }
+            }
+            pulp::Arch::new().dispatch(Call { $($argument,)* life: std::marker::PhantomData })
+        }
+    )+};
+    (@output) => { () };
+    (@output $output:ty) => { $output };
+}
+pub(crate) use kernel;
 
 pub mod activation;
 pub mod matmul;
 pub mod reduce;
-
-/// Runs a closure compiled for the widest vectors this processor has.
-///
-/// The body must be a loop or call only `#[inline(always)]` functions: what is not inlined is compiled for the
-/// baseline processor.
-#[inline(always)]
-pub fn vectorized<R>(body: impl FnOnce() -> R) -> R {
-    pulp::Arch::new().dispatch(body)
-}
+pub mod small;

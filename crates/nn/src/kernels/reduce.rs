@@ -1,10 +1,24 @@
 //! Sums: over columns, over rows, of products.
 
-use super::vectorized;
+kernel! {
+    /// `out += x`.
+    pub fn add['a](out: &'a mut [f32], x: &'a [f32]) {
+        out.iter_mut().zip(x).for_each(|(out, x)| *out += x);
+    }
 
-/// `out += x`.
-pub fn add(out: &mut [f32], x: &[f32]) {
-    vectorized(|| out.iter_mut().zip(x).for_each(|(out, x)| *out += x));
+    /// `Σ x²`.
+    pub fn sum_of_squares['a](x: &'a [f32]) -> f32 {
+        dot(x, x)
+    }
+
+    /// `out[c] += Σ_r x[r, c]` over a row-major matrix as wide as `out`.
+    pub fn add_column_sums['a](out: &'a mut [f32], x: &'a [f32]) {
+        if !out.is_empty() {
+            for row in x.chunks_exact(out.len()) {
+                out.iter_mut().zip(row).for_each(|(out, x)| *out += x);
+            }
+        }
+    }
 }
 
 /// `out += factor · x`.
@@ -36,18 +50,6 @@ pub fn dot(a: &[f32], b: &[f32]) -> f32 {
         width /= 2;
     }
     sums[0] + tail
-}
-
-/// `out[c] += Σ_r x[r, c]` over a row-major matrix as wide as `out`.
-pub fn add_column_sums(out: &mut [f32], x: &[f32]) {
-    if out.is_empty() {
-        return;
-    }
-    vectorized(|| {
-        for row in x.chunks_exact(out.len()) {
-            out.iter_mut().zip(row).for_each(|(out, x)| *out += x);
-        }
-    });
 }
 
 #[cfg(test)]

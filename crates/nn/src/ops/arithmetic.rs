@@ -7,7 +7,7 @@ use crate::engine::{Context, Inputs};
 use crate::graph::{Graph, Value};
 use crate::kernels::{
     activation::{exp, sigmoid, softplus, tanh},
-    vectorized,
+    kernel,
 };
 use serde::{Deserialize, Serialize};
 
@@ -79,9 +79,14 @@ impl Graph {
     }
 }
 
-#[inline(always)]
-fn map(out: &mut [f32], x: &[f32], f: impl Fn(f32) -> f32 + Copy) {
-    vectorized(|| out.iter_mut().zip(x).for_each(|(out, x)| *out = f(*x)));
+kernel! {
+    fn map['a, F: Fn(f32) -> f32](out: &'a mut [f32], x: &'a [f32], f: F) {
+        out.iter_mut().zip(x).for_each(|(out, x)| *out = f(*x));
+    }
+
+    fn map_two['a, F: Fn(f32, f32) -> f32](out: &'a mut [f32], a: &'a [f32], b: &'a [f32], f: F) {
+        out.iter_mut().zip(a.iter().zip(b)).for_each(|(out, (a, b))| *out = f(*a, *b));
+    }
 }
 
 impl Operation for Unary {
@@ -120,12 +125,11 @@ impl Operation for Unary {
 impl Operation for Binary {
     fn forward(&self, _: &Context<'_>, inputs: Inputs<'_>, out: &mut [f32], _: &mut Vec<f32>) {
         let (a, b) = (inputs.get(0), inputs.get(1));
-        let pairs = out.iter_mut().zip(a.iter().zip(b));
-        vectorized(|| match self {
-            Self::Add => pairs.for_each(|(out, (a, b))| *out = a + b),
-            Self::Subtract => pairs.for_each(|(out, (a, b))| *out = a - b),
-            Self::Multiply => pairs.for_each(|(out, (a, b))| *out = a * b),
-        });
+        match self {
+            Self::Add => map_two(out, a, b, |a, b| a + b),
+            Self::Subtract => map_two(out, a, b, |a, b| a - b),
+            Self::Multiply => map_two(out, a, b, |a, b| a * b),
+        }
     }
 
     #[cfg(feature = "train")]

@@ -9,12 +9,13 @@ use super::{Cost, Operation};
 use crate::engine::{Context, Inputs};
 use crate::graph::{Domain, Graph, Initializer, Value, Weight};
 #[cfg(feature = "train")]
-use crate::kernels::reduce::add_column_sums;
+use crate::kernels::reduce::{add, add_column_sums};
 use crate::kernels::{
     activation::Activation,
+    kernel,
     matmul::{Matrix, matmul},
     reduce::{axpy, dot},
-    vectorized,
+    small::{Start, small_matmul},
 };
 use serde::{Deserialize, Serialize};
 
@@ -72,9 +73,10 @@ impl Graph {
     }
 }
 
-/// Where the parts of what a forward pass saves lie: the target's weight `W_t + W_d`, its result by sample, each hidden layer by pair,
-/// and the attention weight of each pair.
+/// Where the parts of what a forward pass saves lie: the first layer's `W_k − W_d` and `W_t + W_d`, the target's part by sample, each
+/// hidden layer by pair, and the attention weight of each pair.
 struct Saved {
+    key_weight: usize,
     target_weight: usize,
     target_part: usize,
     hidden: usize,
@@ -88,52 +90,19 @@ impl AttentionPool {
     }
 
     /// Widths of the hidden layers, one after another.
-    fn hidden_widths(&self) -> impl Iterator<Item = usize> + '_ {
+    fn hidden_widths(&self) -> impl DoubleEndedIterator<Item = usize> + '_ {
         self.layers[..self.layers.len() - 1].iter().map(|(weight, _)| weight.columns)
     }
 
     fn saved(&self, rows: usize, pairs: usize) -> Saved {
-        let target_weight = 0;
-        let target_part = target_weight + self.width * self.first();
+        let block = self.width * self.first();
+        let (key_weight, target_weight, target_part) = (0, block, 2 * block);
         let hidden = target_part + rows * self.first();
         let weights = hidden + pairs * self.hidden_widths().sum::<usize>();
-        Saved { target_weight, target_part, hidden, weights, end: weights + pairs }
+        Saved { key_weight, target_weight, target_part, hidden, weights, end: weights + pairs }
     }
 
-    /// `W_k − W_d + diag(t) W_m` into `folded` (`width × first`).
-    #[inline(always)]
-    fn fold(&self, weight: &[f32], target: &[f32], folded: &mut [f32]) {
-        let (d, h) = (self.width, self.first());
-        let block = d * h;
-        for (i, t) in target.iter().enumerate() {
-            let at = i * h..(i + 1) * h;
-            let (key, difference) = (&weight[at.clone()], &weight[2 * block..3 * block][at.clone()]);
-            let product = &weight[3 * block..4 * block][at.clone()];
-            let folded = &mut folded[at];
-            for (((folded, key), difference), product) in folded.iter_mut().zip(key).zip(difference).zip(product) {
-                *folded = key - difference + t * product;
-            }
-        }
-    }
-
-    /// From the gradient of one sample's folded matrix to those of the blocks it is made of, and of the target.
-    #[cfg(feature = "train")]
-    #[inline(always)]
-    fn unfold(&self, weight: &[f32], target: &[f32], folded: &[f32], weight_grad: &mut [f32], target_grad: &mut [f32]) {
-        let (h, block) = (self.first(), self.width * self.first());
-        let (key_grad, rest) = weight_grad.split_at_mut(2 * block);
-        let (difference_grad, product_grad) = rest.split_at_mut(block);
-        for (i, (t, target_grad)) in target.iter().zip(target_grad).enumerate() {
-            let at = i * h..(i + 1) * h;
-            let folded = &folded[at.clone()];
-            *target_grad += dot(folded, &weight[3 * block..4 * block][at.clone()]);
-            key_grad[at.clone()].iter_mut().zip(folded).for_each(|(grad, g)| *grad += g);
-            difference_grad[at.clone()].iter_mut().zip(folded).for_each(|(grad, g)| *grad -= g);
-            product_grad[at].iter_mut().zip(folded).for_each(|(grad, g)| *grad += t * g);
-        }
-    }
-
-    /// The attention weights of a tile's pairs, kept by a recording forward pass: what the model attends to.
+    /// The attention weights of a tile's pairs, kept by a forward pass: what the model attends to.
     pub(crate) fn weights_of<'a>(&self, saved: &'a [f32], rows: usize, pairs: usize) -> &'a [f32] {
         let at = self.saved(rows, pairs);
         &saved[at.weights..at.end]
@@ -148,40 +117,144 @@ impl AttentionPool {
     pub(crate) fn pairs(&self, cx: &Context<'_>) -> usize {
         (0..cx.rows.len()).map(|row| cx.segment(self.feature, row).len()).sum()
     }
+
+    fn scale(&self) -> f32 {
+        if self.softmax { 1.0 / (self.width as f32).sqrt() } else { 1.0 }
+    }
+}
+
+kernel! {
+    /// `folded[i] = base[i] + target[i] · product[i]`, row by row: the first layer for one target.
+    fn fold['a](folded: &'a mut [f32], base: &'a [f32], product: &'a [f32], target: &'a [f32]) {
+        let h = folded.len() / target.len();
+        let rows = folded.chunks_exact_mut(h).zip(base.chunks_exact(h).zip(product.chunks_exact(h)));
+        for ((folded, (base, product)), t) in rows.zip(target) {
+            for ((folded, base), product) in folded.iter_mut().zip(base).zip(product) {
+                *folded = base + t * product;
+            }
+        }
+    }
+
+    /// `scores = x · last + bias`, scaled.
+    fn score_pairs['a](scores: &'a mut [f32], x: &'a [f32], last: &'a [f32], bias: f32, scale: f32) {
+        for (score, x) in scores.iter_mut().zip(x.chunks_exact(last.len())) {
+            *score = (dot(x, last) + bias) * scale;
+        }
+    }
+
+    /// `out = Σ_p weights[p] · keys[p]`.
+    fn weighted_sum['a](out: &'a mut [f32], weights: &'a [f32], keys: &'a [f32]) {
+        out.fill(0.0);
+        for (weight, key) in weights.iter().zip(keys.chunks_exact(out.len())) {
+            axpy(out, *weight, key);
+        }
+    }
+
+    fn softmax_list['a](weights: &'a mut [f32]) {
+        softmax(weights);
+    }
+}
+
+#[cfg(feature = "train")]
+kernel! {
+    /// The same fold, stored transposed (`h × d`).
+    fn fold_transposed['a](folded: &'a mut [f32], base: &'a [f32], product: &'a [f32], target: &'a [f32]) {
+        let d = target.len();
+        let rows = folded.chunks_exact_mut(d).zip(base.chunks_exact(d).zip(product.chunks_exact(d)));
+        for (folded, (base, product)) in rows {
+            for (((folded, base), product), t) in folded.iter_mut().zip(base).zip(product).zip(target) {
+                *folded = base + t * product;
+            }
+        }
+    }
+
+    /// From the gradient of one sample's folded matrix: its sum over samples, the product's weight, and the target.
+    fn unfold['a](
+        folded_grad: &'a [f32],
+        product: &'a [f32],
+        target: &'a [f32],
+        sum: &'a mut [f32],
+        product_grad: &'a mut [f32],
+        target_grad: &'a mut [f32],
+    ) {
+        let h = folded_grad.len() / target.len();
+        let rows = folded_grad.chunks_exact(h).zip(product.chunks_exact(h));
+        let grads = sum.chunks_exact_mut(h).zip(product_grad.chunks_exact_mut(h));
+        for (((folded_grad, product), (sum, product_grad)), (t, target_grad)) in
+            rows.zip(grads).zip(target.iter().zip(target_grad))
+        {
+            *target_grad += dot(folded_grad, product);
+            for ((sum, product_grad), g) in sum.iter_mut().zip(product_grad).zip(folded_grad) {
+                *sum += g;
+                *product_grad += t * g;
+            }
+        }
+    }
+
+    /// `grads[p] = ⟨out_grad, keys[p]⟩`.
+    fn weight_grads['a](grads: &'a mut [f32], out_grad: &'a [f32], keys: &'a [f32]) {
+        for (grad, key) in grads.iter_mut().zip(keys.chunks_exact(out_grad.len())) {
+            *grad = dot(out_grad, key);
+        }
+    }
+
+    /// `key_grads[p] += weights[p] · out_grad`.
+    fn add_weighted['a](key_grads: &'a mut [f32], weights: &'a [f32], out_grad: &'a [f32]) {
+        for (grad, weight) in key_grads.chunks_exact_mut(out_grad.len()).zip(weights) {
+            axpy(grad, *weight, out_grad);
+        }
+    }
+
+    /// The last layer back: its weight's gradient, and that of the hidden layer below.
+    fn last_layer_back['a](
+        last_grad: &'a mut [f32],
+        last: &'a [f32],
+        score_grads: &'a [f32],
+        x: &'a [f32],
+        x_grads: &'a mut [f32],
+    ) {
+        let width = last.len();
+        for ((grad, x), x_grad) in score_grads.iter().zip(x.chunks_exact(width)).zip(x_grads.chunks_exact_mut(width)) {
+            for (((last_grad, last), x), x_grad) in last_grad.iter_mut().zip(last).zip(x).zip(x_grad) {
+                *last_grad += grad * x;
+                *x_grad = grad * last;
+            }
+        }
+    }
 }
 
 impl Operation for AttentionPool {
     fn forward(&self, cx: &Context<'_>, inputs: Inputs<'_>, out: &mut [f32], saved: &mut Vec<f32>) {
         let (keys, target) = (inputs.get(0), inputs.get(1));
         let (d, h, rows) = (self.width, self.first(), cx.rows.len());
-        let pairs = self.pairs(cx);
+        let (pairs, block) = (self.pairs(cx), d * h);
         let at = self.saved(rows, pairs);
-        saved.resize(at.end + d * h, 0.0);
+        saved.resize(at.end + block, 0.0);
         let (saved, folded) = saved.split_at_mut(at.end);
         let (before, rest) = saved.split_at_mut(at.hidden);
         let (mut hidden, weights) = rest.split_at_mut(at.weights - at.hidden);
-        let (target_weight, target_part) = before.split_at_mut(at.target_part);
+        let (key_weight, rest) = before.split_at_mut(at.target_weight);
+        let (target_weight, target_part) = rest.split_at_mut(block);
 
-        // The target's part, once a sample.
         let (weight, bias) = (self.layers[0].0.of(cx.weights), self.layers[0].1.of(cx.weights));
-        let block = d * h;
-        for ((sum, t), difference) in target_weight.iter_mut().zip(&weight[block..]).zip(&weight[2 * block..]) {
-            *sum = t + difference;
+        let difference = &weight[2 * block..3 * block];
+        for i in 0..block {
+            key_weight[i] = weight[i] - difference[i];
+            target_weight[i] = weight[block + i] + difference[i];
         }
         matmul(target_part, Matrix::new(target, rows, d), Matrix::new(target_weight, d, h), false);
         Activation::None.apply_with_bias(target_part, bias);
 
         // The first layer: one small product a sample.
         let mut first = 0;
-        let layer = &mut hidden[..pairs * h];
-        for row in 0..rows {
+        for (row, target) in target.chunks_exact(d).enumerate() {
             let list = cx.segment(self.feature, row);
             let next = first + list.len();
-            let result = &mut layer[first * h..next * h];
-            vectorized(|| self.fold(weight, &target[row * d..(row + 1) * d], folded));
+            let result = &mut hidden[first * h..next * h];
+            fold(folded, key_weight, &weight[3 * block..4 * block], target);
             let keys = Matrix::new(&keys[list.start * d..list.end * d], list.len(), d);
-            matmul(result, keys, Matrix::new(folded, d, h), false);
-            self.activation.apply_with_bias(result, &target_part[row * h..(row + 1) * h]);
+            small_matmul(result, keys, folded, h, Start::Row(&target_part[row * h..(row + 1) * h]));
+            self.activation.apply(result);
             first = next;
         }
 
@@ -197,89 +270,60 @@ impl Operation for AttentionPool {
             width = weight.columns;
         }
         let (last, bias) = self.layers[self.layers.len() - 1];
-        let (last, bias) = (last.of(cx.weights), bias.of(cx.weights)[0]);
-        let scale = if self.softmax { 1.0 / (d as f32).sqrt() } else { 1.0 };
-        vectorized(|| {
-            for (weight, x) in weights.iter_mut().zip(hidden.chunks_exact(width)) {
-                *weight = (dot(x, last) + bias) * scale;
+        score_pairs(weights, hidden, last.of(cx.weights), bias.of(cx.weights)[0], self.scale());
+        let mut first = 0;
+        for (row, out) in out.chunks_exact_mut(d).enumerate() {
+            let list = cx.segment(self.feature, row);
+            let weights = &mut weights[first..first + list.len()];
+            first += list.len();
+            if self.softmax {
+                softmax_list(weights);
             }
-            let mut first = 0;
-            for (row, out) in out.chunks_exact_mut(d).enumerate() {
-                let list = cx.segment(self.feature, row);
-                let weights = &mut weights[first..first + list.len()];
-                first += list.len();
-                if self.softmax {
-                    softmax(weights);
-                }
-                out.fill(0.0);
-                for (weight, key) in weights.iter().zip(keys[list.start * d..list.end * d].chunks_exact(d)) {
-                    axpy(out, *weight, key);
-                }
-            }
-        });
+            weighted_sum(out, weights, &keys[list.start * d..list.end * d]);
+        }
     }
 
     #[cfg(feature = "train")]
     fn backward(&self, cx: &Context<'_>, mut pass: Backward<'_>) {
         let (keys, target) = (pass.inputs.get(0), pass.inputs.get(1));
         let (d, h, rows) = (self.width, self.first(), cx.rows.len());
-        let pairs = self.pairs(cx);
+        let (pairs, block) = (self.pairs(cx), d * h);
         let at = self.saved(rows, pairs);
-        let saved = std::mem::take(&mut pass.saved);
-        let (saved, folded) = saved.split_at_mut(at.end);
+        let saved = &std::mem::take(&mut pass.saved)[..at.end];
         let out_grad = std::mem::take(&mut pass.out_grad);
         let mut scratch = std::mem::take(pass.scratch);
         let widest = self.hidden_widths().max().unwrap_or(0);
-        scratch.resize(pairs * (2 * widest + 1) + rows * (h + d) + d * h, 0.0);
+        scratch.resize(pairs * (2 * widest + 1) + rows * (h + d) + 5 * block, 0.0);
         let (mut upper, rest) = scratch.split_at_mut(pairs * widest);
         let (mut lower, rest) = rest.split_at_mut(pairs * widest);
         let (score_grad, rest) = rest.split_at_mut(pairs);
 
         // From the pooled row to the scores.
         let weights = &saved[at.weights..at.end];
-        vectorized(|| {
-            let mut first = 0;
-            for (row, g) in out_grad.chunks_exact(d).enumerate() {
-                let list = cx.segment(self.feature, row);
-                let range = first..first + list.len();
-                first = range.end;
-                for (grad, key) in
-                    score_grad[range.clone()].iter_mut().zip(keys[list.start * d..list.end * d].chunks_exact(d))
-                {
-                    *grad = dot(g, key);
-                }
-                if self.softmax {
-                    softmax_chain(&mut score_grad[range.clone()], &weights[range.clone()]);
-                    let scale = 1.0 / (d as f32).sqrt();
-                    score_grad[range].iter_mut().for_each(|grad| *grad *= scale);
-                }
+        let mut first = 0;
+        for (row, g) in out_grad.chunks_exact(d).enumerate() {
+            let list = cx.segment(self.feature, row);
+            let range = first..first + list.len();
+            first = range.end;
+            let grads = &mut score_grad[range.clone()];
+            weight_grads(grads, g, &keys[list.start * d..list.end * d]);
+            if self.softmax {
+                softmax_chain(grads, &weights[range]);
+                grads.iter_mut().for_each(|grad| *grad *= self.scale());
             }
-        });
+        }
 
         // The last layer, then the hidden ones from the top.
-        let widths: Vec<usize> = self.hidden_widths().collect();
-        let mut end = at.weights;
+        let mut widths = self.hidden_widths().rev();
+        let mut width = widths.next().unwrap_or(0);
+        let mut end = at.weights - pairs * width;
+        let x = &saved[end..at.weights];
         let (last, last_bias) = self.layers[self.layers.len() - 1];
-        let mut width = widths[widths.len() - 1];
-        let top = &saved[end - pairs * width..end];
-        {
-            let last_weight = last.of(cx.weights);
-            let last_grad = last.of_mut(pass.weight_grads);
-            vectorized(|| {
-                for ((grad, x), upper) in
-                    score_grad.iter().zip(top.chunks_exact(width)).zip(upper.chunks_exact_mut(width))
-                {
-                    axpy(last_grad, *grad, x);
-                    upper.iter_mut().zip(last_weight).for_each(|(upper, weight)| *upper = grad * weight);
-                }
-            });
-            last_bias.of_mut(pass.weight_grads)[0] += score_grad.iter().sum::<f32>();
-        }
-        self.activation.chain(&mut upper[..pairs * width], top);
-        end -= pairs * width;
-        for layer in (1..widths.len()).rev() {
-            let (weight, bias) = self.layers[layer];
-            let below = widths[layer - 1];
+        let last_grad = last.of_mut(pass.weight_grads);
+        last_layer_back(last_grad, last.of(cx.weights), score_grad, x, &mut upper[..pairs * width]);
+        last_bias.of_mut(pass.weight_grads)[0] += score_grad.iter().sum::<f32>();
+        self.activation.chain(&mut upper[..pairs * width], x);
+        for ((weight, bias), below) in self.layers[1..self.layers.len() - 1].iter().rev().zip(widths) {
             let x = &saved[end - pairs * below..end];
             let grad = &upper[..pairs * width];
             let transposed = Matrix::new(x, pairs, below).transposed();
@@ -295,54 +339,63 @@ impl Operation for AttentionPool {
         }
 
         // The first layer's bias and target part, summed over each sample's pairs.
-        let (weight, bias) = (self.layers[0].0, self.layers[0].1);
-        let (first_weight, block) = (weight.of(cx.weights), d * h);
+        let (weight, bias) = self.layers[0];
         let (part_grad, rest) = rest.split_at_mut(rows * h);
-        let (folded_grad, target_grad) = rest.split_at_mut(block);
+        let (target_grad, rest) = rest.split_at_mut(rows * d);
+        let (folded_grad, rest) = rest.split_at_mut(block);
         part_grad.fill(0.0);
-        vectorized(|| {
-            let mut pair_grads = upper.chunks_exact(h);
-            for (row, sum) in part_grad.chunks_exact_mut(h).enumerate() {
-                for grad in pair_grads.by_ref().take(cx.segment(self.feature, row).len()) {
-                    sum.iter_mut().zip(grad).for_each(|(sum, grad)| *sum += grad);
-                }
-            }
-        });
+        let mut first = 0;
+        for (row, sum) in part_grad.chunks_exact_mut(h).enumerate() {
+            let next = first + cx.segment(self.feature, row).len();
+            add_column_sums(sum, &upper[first * h..next * h]);
+            first = next;
+        }
         add_column_sums(bias.of_mut(pass.weight_grads), part_grad);
         let part = Matrix::new(part_grad, rows, h);
         matmul(folded_grad, Matrix::new(target, rows, d).transposed(), part, false);
         let weight_grad = weight.of_mut(pass.weight_grads);
-        crate::kernels::reduce::add(&mut weight_grad[block..2 * block], folded_grad);
-        crate::kernels::reduce::add(&mut weight_grad[2 * block..3 * block], folded_grad);
+        add(&mut weight_grad[block..2 * block], folded_grad);
+        add(&mut weight_grad[2 * block..3 * block], folded_grad);
         let target_weight = Matrix::new(&saved[at.target_weight..at.target_part], d, h);
         matmul(target_grad, part, target_weight.transposed(), false);
 
         // Sample by sample, through the folded matrix to keys, target and the other blocks.
+        let (sum, rest) = rest.split_at_mut(block);
+        let (folded, rest) = rest.split_at_mut(block);
+        let (base, rest) = rest.split_at_mut(block);
+        let product_transposed = &mut rest[..block];
+        sum.fill(0.0);
+        let product = &weight.of(cx.weights)[3 * block..];
+        for i in 0..d {
+            for j in 0..h {
+                base[j * d + i] = saved[at.key_weight + i * h + j];
+                product_transposed[j * d + i] = product[i * h + j];
+            }
+        }
         let mut first = 0;
-        for (row, g) in out_grad.chunks_exact(d).enumerate() {
+        for (row, (g, target)) in out_grad.chunks_exact(d).zip(target.chunks_exact(d)).enumerate() {
             let list = cx.segment(self.feature, row);
             let (len, elements) = (list.len(), list.start * d..list.end * d);
-            let pair_grad = Matrix::new(&upper[first * h..(first + len) * h], len, h);
-            let target = &target[row * d..(row + 1) * d];
-            matmul(folded_grad, Matrix::new(&keys[elements.clone()], len, d).transposed(), pair_grad, false);
-            let weight_grad = weight.of_mut(pass.weight_grads);
-            let into = &mut target_grad[row * d..(row + 1) * d];
-            vectorized(|| self.unfold(first_weight, target, folded_grad, weight_grad, into));
+            let pair_grad = &upper[first * h..(first + len) * h];
+            let transposed_keys = Matrix::new(&keys[elements.clone()], len, d).transposed();
+            small_matmul(folded_grad, transposed_keys, pair_grad, h, Start::Zero);
+            let product_grad = &mut weight.of_mut(pass.weight_grads)[3 * block..];
+            unfold(folded_grad, product, target, sum, product_grad, &mut target_grad[row * d..(row + 1) * d]);
             if let Some((grad, add)) = pass.input_grad(0) {
                 let grad = &mut grad[elements];
-                vectorized(|| self.fold(first_weight, target, folded));
-                matmul(grad, pair_grad, Matrix::new(folded, d, h).transposed(), add);
-                vectorized(|| {
-                    for (grad, weight) in grad.chunks_exact_mut(d).zip(&weights[first..first + len]) {
-                        axpy(grad, *weight, g);
-                    }
-                });
+                fold_transposed(folded, base, product_transposed, target);
+                let start = if add { Start::Existing } else { Start::Zero };
+                small_matmul(grad, Matrix::new(pair_grad, len, h), folded, d, start);
+                add_weighted(grad, &weights[first..first + len], g);
             }
             first += len;
         }
-        if let Some((grad, add)) = pass.input_grad(1) {
-            if add {
-                crate::kernels::reduce::add(grad, target_grad);
+        let weight_grad = weight.of_mut(pass.weight_grads);
+        add(&mut weight_grad[..block], sum);
+        weight_grad[2 * block..3 * block].iter_mut().zip(&*sum).for_each(|(grad, sum)| *grad -= sum);
+        if let Some((grad, add_to)) = pass.input_grad(1) {
+            if add_to {
+                add(grad, target_grad);
             } else {
                 grad.copy_from_slice(target_grad);
             }

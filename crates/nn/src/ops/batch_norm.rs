@@ -5,7 +5,7 @@ use super::{Backward, BatchStatistics};
 use super::{Cost, Operation};
 use crate::engine::{Context, Inputs};
 use crate::graph::{Graph, Initializer, Value, Weight};
-use crate::kernels::{activation::Activation, vectorized};
+use crate::kernels::{activation::Activation, kernel};
 use serde::{Deserialize, Serialize};
 
 /// `activation(γ (x − mean) / √(variance + ε) + β)`; in training with the batch's biased variance, in inference with the running
@@ -68,29 +68,76 @@ impl BatchNorm {
     }
 }
 
+kernel! {
+    fn normalize['a](out: &'a mut [f32], x: &'a [f32], mean: &'a [f32], inverse: &'a [f32]) {
+        for (out, x) in out.chunks_exact_mut(mean.len()).zip(x.chunks_exact(mean.len())) {
+            for (((out, x), mean), inverse) in out.iter_mut().zip(x).zip(mean).zip(inverse) {
+                *out = (x - mean) * inverse;
+            }
+        }
+    }
+
+    fn scale_and_shift['a](out: &'a mut [f32], gamma: &'a [f32], beta: &'a [f32]) {
+        for out in out.chunks_exact_mut(gamma.len()) {
+            for ((out, gamma), beta) in out.iter_mut().zip(gamma).zip(beta) {
+                *out = *out * gamma + beta;
+            }
+        }
+    }
+}
+
+#[cfg(feature = "train")]
+kernel! {
+    /// Columns: mean, 1/deviation, γ/deviation, and the means of the gradient and of its product with the normalized value.
+    fn input_grad['a](grad: &'a mut [f32], out_grad: &'a [f32], x: &'a [f32], columns: [&'a [f32]; 5], add: bool) {
+        let [mean, inverse, scale, mean_grad, mean_product] = columns;
+        let width = mean.len();
+        for ((grad, g), x) in grad.chunks_exact_mut(width).zip(out_grad.chunks_exact(width)).zip(x.chunks_exact(width)) {
+            for c in 0..width.min(inverse.len()).min(scale.len()).min(mean_grad.len()).min(mean_product.len()) {
+                let normal = (x[c] - mean[c]) * inverse[c];
+                let value = scale[c] * (g[c] - mean_grad[c] - normal * mean_product[c]);
+                grad[c] = if add { grad[c] + value } else { value };
+            }
+        }
+    }
+
+    fn moments['a](x: &'a [f32], mean: &'a mut [f64], squares: &'a mut [f64], count: f64) {
+        for row in x.chunks_exact(mean.len()) {
+            mean.iter_mut().zip(row).for_each(|(mean, x)| *mean += f64::from(*x));
+        }
+        mean.iter_mut().for_each(|mean| *mean /= count.max(1.0));
+        for row in x.chunks_exact(mean.len()) {
+            for ((squares, mean), x) in squares.iter_mut().zip(mean.iter()).zip(row) {
+                let deviation = f64::from(*x) - mean;
+                *squares += deviation * deviation;
+            }
+        }
+    }
+
+    fn gradient_sums['a](
+        out_grad: &'a [f32],
+        x: &'a [f32],
+        moments: [&'a [f32]; 2],
+        sums: &'a mut [f64],
+        products: &'a mut [f64],
+    ) {
+        let [mean, inverse] = moments;
+        let width = mean.len();
+        for (g, x) in out_grad.chunks_exact(width).zip(x.chunks_exact(width)) {
+            for c in 0..width.min(inverse.len()).min(sums.len()).min(products.len()) {
+                sums[c] += f64::from(g[c]);
+                products[c] += f64::from(g[c] * ((x[c] - mean[c]) * inverse[c]));
+            }
+        }
+    }
+}
+
 impl Operation for BatchNorm {
     fn forward(&self, cx: &Context<'_>, inputs: Inputs<'_>, out: &mut [f32], saved: &mut Vec<f32>) {
         let (mean, inverse) = self.moments(cx, saved);
-        let rows = out.chunks_exact_mut(self.width).zip(inputs.get(0).chunks_exact(self.width));
-        match self.affine {
-            None => vectorized(|| {
-                for (out, x) in rows {
-                    for c in 0..out.len().min(x.len()).min(mean.len()).min(inverse.len()) {
-                        out[c] = (x[c] - mean[c]) * inverse[c];
-                    }
-                }
-            }),
-            Some((gamma, beta)) => {
-                let (gamma, beta) = (gamma.of(cx.weights), beta.of(cx.weights));
-                vectorized(|| {
-                    for (out, x) in rows {
-                        let columns = out.len().min(x.len()).min(mean.len()).min(inverse.len());
-                        for c in 0..columns.min(gamma.len()).min(beta.len()) {
-                            out[c] = (x[c] - mean[c]) * inverse[c] * gamma[c] + beta[c];
-                        }
-                    }
-                });
-            }
+        normalize(out, inputs.get(0), mean, inverse);
+        if let Some((gamma, beta)) = self.affine {
+            scale_and_shift(out, gamma.of(cx.weights), beta.of(cx.weights));
         }
         self.activation.apply(out);
     }
@@ -105,20 +152,16 @@ impl Operation for BatchNorm {
         let (mean_grad, mean_product) = rest.split_at(width);
         let gamma = self.affine.map(|(gamma, _)| gamma.of(cx.weights));
         let x = pass.inputs.get(0);
-        let out_grad = std::mem::take(&mut pass.out_grad);
+        let (out_grad, scratch) = (std::mem::take(&mut pass.out_grad), std::mem::take(pass.scratch));
         let Some((grad, add)) = pass.input_grad(0) else { return };
-        vectorized(|| {
-            for ((grad, g), x) in
-                grad.chunks_exact_mut(width).zip(out_grad.chunks_exact(width)).zip(x.chunks_exact(width))
-            {
-                for c in 0..width {
-                    let normal = (x[c] - mean[c]) * inverse[c];
-                    let scale = inverse[c] * gamma.map_or(1.0, |gamma| gamma[c]);
-                    let value = scale * (g[c] - mean_grad[c] - normal * mean_product[c]);
-                    grad[c] = if add { grad[c] + value } else { value };
-                }
-            }
-        });
+        let mut scale = scratch;
+        scale.clear();
+        scale.extend_from_slice(inverse);
+        if let Some(gamma) = gamma {
+            scale.iter_mut().zip(gamma).for_each(|(scale, gamma)| *scale *= gamma);
+        }
+        input_grad(grad, out_grad, x, [mean, inverse, &scale, mean_grad, mean_product], add);
+        *pass.scratch = scale;
     }
 
     fn cost(&self, _: usize, _: usize, out_rows: usize) -> Cost {
@@ -149,18 +192,7 @@ impl BatchStatistics for BatchNorm {
         partial.fill(0.0);
         partial[0] = count;
         let (mean, squares) = partial[1..].split_at_mut(width);
-        vectorized(|| {
-            for row in x.chunks_exact(width) {
-                mean.iter_mut().zip(row).for_each(|(mean, x)| *mean += f64::from(*x));
-            }
-            mean.iter_mut().for_each(|mean| *mean /= count.max(1.0));
-            for row in x.chunks_exact(width) {
-                for ((squares, mean), x) in squares.iter_mut().zip(mean.iter()).zip(row) {
-                    let deviation = f64::from(*x) - mean;
-                    *squares += deviation * deviation;
-                }
-            }
-        });
+        moments(x, mean, squares, count);
     }
 
     /// Combines the tiles in order (Chan, Golub and LeVeque 1979).
@@ -196,14 +228,7 @@ impl BatchStatistics for BatchNorm {
         partial.fill(0.0);
         partial[0] = (x.len() / width) as f64;
         let (sums, products) = partial[1..].split_at_mut(width);
-        vectorized(|| {
-            for (g, x) in pass.out_grad.chunks_exact(width).zip(x.chunks_exact(width)) {
-                for c in 0..width {
-                    sums[c] += f64::from(g[c]);
-                    products[c] += f64::from(g[c] * ((x[c] - mean[c]) * inverse[c]));
-                }
-            }
-        });
+        gradient_sums(pass.out_grad, x, [mean, inverse], sums, products);
         if let Some((gamma, beta)) = self.affine {
             let into = gamma.of_mut(pass.weight_grads);
             into.iter_mut().zip(&*products).for_each(|(into, sum)| *into += *sum as f32);

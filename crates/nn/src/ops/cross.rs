@@ -9,8 +9,8 @@ use crate::graph::{Graph, Initializer, Value, Weight};
 use crate::kernels::reduce::add_column_sums;
 use crate::kernels::{
     activation::Activation,
+    kernel,
     matmul::{Matrix, matmul},
-    vectorized,
 };
 use serde::{Deserialize, Serialize};
 
@@ -33,6 +33,14 @@ impl Graph {
     }
 }
 
+kernel! {
+    fn multiply_add['a](out: &'a mut [f32], x0: &'a [f32], x: &'a [f32]) {
+        for ((out, x0), x) in out.iter_mut().zip(x0).zip(x) {
+            *out = *out * x0 + x;
+        }
+    }
+}
+
 impl Operation for Cross {
     fn forward(&self, cx: &Context<'_>, inputs: Inputs<'_>, out: &mut [f32], saved: &mut Vec<f32>) {
         let width = self.weight.columns;
@@ -44,11 +52,7 @@ impl Operation for Cross {
         if cx.records() {
             saved.extend_from_slice(out);
         }
-        vectorized(|| {
-            for (out, (x0, x)) in out.iter_mut().zip(x0.iter().zip(x)) {
-                *out = *out * x0 + x;
-            }
-        });
+        multiply_add(out, x0, x);
     }
 
     #[cfg(feature = "train")]
@@ -60,7 +64,7 @@ impl Operation for Cross {
         pass.pass(0, |g, i| g * saved[i]);
         pass.pass(1, |g, _| g);
         let out_grad = std::mem::take(&mut pass.out_grad);
-        vectorized(|| out_grad.iter_mut().zip(x0).for_each(|(g, x0)| *g *= x0));
+        crate::kernels::activation::zip_map(out_grad, x0, |g, x0| g * x0);
         let transposed = Matrix::new(x, rows, width).transposed();
         matmul(self.weight.of_mut(pass.weight_grads), transposed, Matrix::new(out_grad, rows, width), true);
         add_column_sums(self.bias.of_mut(pass.weight_grads), out_grad);

@@ -5,7 +5,7 @@ use super::Backward;
 use super::{Cost, Operation};
 use crate::engine::{Context, Inputs};
 use crate::graph::{Graph, Value};
-use crate::kernels::vectorized;
+use crate::kernels::kernel;
 use kitestring_core::Seed;
 use serde::{Deserialize, Serialize};
 
@@ -41,6 +41,16 @@ fn scramble(mut h: u32) -> u32 {
     h ^ (h >> 16)
 }
 
+kernel! {
+    fn mask_row['a](into: &'a mut [f32], x: &'a [f32], draw: [u32; 2], scale: f32, add: bool) {
+        for (column, (into, x)) in into.iter_mut().zip(x).enumerate() {
+            let drawn = scramble(draw[0] ^ (column as u32).wrapping_mul(0x9e37_79b9));
+            let value = if drawn >= draw[1] { x * scale } else { 0.0 };
+            *into = if add { *into + value } else { value };
+        }
+    }
+}
+
 impl Dropout {
     /// `into = (into +) x · mask / (1 − probability)`.
     fn mask(&self, seed: Seed, first_row: usize, x: &[f32], into: &mut [f32], add: bool) {
@@ -48,16 +58,10 @@ impl Dropout {
         let scale = 1.0 / (1.0 - self.probability);
         let seed = seed.at(self.number);
         let rows = into.chunks_exact_mut(self.width).zip(x.chunks_exact(self.width));
-        vectorized(|| {
-            for (row, (into, x)) in rows.enumerate() {
-                let base = seed.bits_at((first_row + row) as u64) as u32;
-                for (column, (into, x)) in into.iter_mut().zip(x).enumerate() {
-                    let drawn = scramble(base ^ (column as u32).wrapping_mul(0x9e37_79b9));
-                    let value = if drawn >= threshold { x * scale } else { 0.0 };
-                    *into = if add { *into + value } else { value };
-                }
-            }
-        });
+        for (row, (into, x)) in rows.enumerate() {
+            let base = seed.bits_at((first_row + row) as u64) as u32;
+            mask_row(into, x, [base, threshold], scale, add);
+        }
     }
 
     fn first_row(cx: &Context<'_>) -> usize {

@@ -96,12 +96,10 @@ impl Operation for Embed {
         for lookup in &self.lookups {
             let width = lookup.width;
             let (grads, out_grad) = (&mut pass.row_grads[lookup.table], &*pass.out_grad);
-            crate::kernels::vectorized(|| {
-                self.for_each(cx, lookup, |i, at| {
-                    let from = i * stride + column;
-                    let grad = &mut grads[at * width..(at + 1) * width];
-                    grad.iter_mut().zip(&out_grad[from..from + width]).for_each(|(grad, g)| *grad += g);
-                });
+            self.for_each(cx, lookup, |i, at| {
+                let from = i * stride + column;
+                let grad = &mut grads[at * width..(at + 1) * width];
+                grad.iter_mut().zip(&out_grad[from..from + width]).for_each(|(grad, g)| *grad += g);
             });
             column += width;
         }

@@ -5,7 +5,7 @@ use super::Backward;
 use super::{Cost, Operation};
 use crate::engine::{Context, Inputs};
 use crate::graph::{Domain, Graph, Value};
-use crate::kernels::vectorized;
+use crate::kernels::kernel;
 use serde::{Deserialize, Serialize};
 
 /// `Σ_{i<j} ⟨v_i, v_j⟩ = ½ Σ_d ((Σ_i v_id)² − Σ_i v_id²)` over the fields `v_i` of a row (Rendle 2010, lemma 3.1).
@@ -30,26 +30,42 @@ impl Graph {
     }
 }
 
+kernel! {
+    /// The term of one row; the fields' sum is left in `sum`.
+    fn second_order['a](x: &'a [f32], sum: &'a mut [f32]) -> f32 {
+        sum.fill(0.0);
+        let mut squares = 0.0;
+        for field in x.chunks_exact(sum.len()) {
+            for (sum, x) in sum.iter_mut().zip(field) {
+                *sum += x;
+                squares += x * x;
+            }
+        }
+        0.5 * (sum.iter().map(|sum| sum * sum).sum::<f32>() - squares)
+    }
+}
+
+#[cfg(feature = "train")]
+kernel! {
+    fn second_order_grad['a](grad: &'a mut [f32], x: &'a [f32], sum: &'a [f32], g: f32, add: bool) {
+        for (grad, x) in grad.chunks_exact_mut(sum.len()).zip(x.chunks_exact(sum.len())) {
+            for ((grad, x), sum) in grad.iter_mut().zip(x).zip(sum) {
+                let value = g * (sum - x);
+                *grad = if add { *grad + value } else { value };
+            }
+        }
+    }
+}
+
 impl Operation for FactorizationMachine {
     fn forward(&self, cx: &Context<'_>, inputs: Inputs<'_>, out: &mut [f32], saved: &mut Vec<f32>) {
         let d = self.dimension;
         saved.clear();
         saved.resize(if cx.records() { out.len() * d } else { d }, 0.0);
         let step = if cx.records() { d } else { 0 };
-        vectorized(|| {
-            for (row, (out, x)) in out.iter_mut().zip(inputs.get(0).chunks_exact(self.width)).enumerate() {
-                let sum = &mut saved[row * step..row * step + d];
-                sum.fill(0.0);
-                let mut squares = 0.0;
-                for field in x.chunks_exact(d) {
-                    for (sum, x) in sum.iter_mut().zip(field) {
-                        *sum += x;
-                        squares += x * x;
-                    }
-                }
-                *out = 0.5 * (sum.iter().map(|sum| sum * sum).sum::<f32>() - squares);
-            }
-        });
+        for (row, (out, x)) in out.iter_mut().zip(inputs.get(0).chunks_exact(self.width)).enumerate() {
+            *out = second_order(x, &mut saved[row * step..row * step + d]);
+        }
     }
 
     #[cfg(feature = "train")]
@@ -57,18 +73,10 @@ impl Operation for FactorizationMachine {
         let (d, x) = (self.dimension, pass.inputs.get(0));
         let (out_grad, saved) = (std::mem::take(&mut pass.out_grad), std::mem::take(&mut pass.saved));
         let Some((grad, add)) = pass.input_grad(0) else { return };
-        vectorized(|| {
-            for (row, g) in out_grad.iter().enumerate() {
-                let sum = &saved[row * d..(row + 1) * d];
-                let range = row * self.width..(row + 1) * self.width;
-                for (grad, x) in grad[range.clone()].chunks_exact_mut(d).zip(x[range].chunks_exact(d)) {
-                    for c in 0..d {
-                        let value = g * (sum[c] - x[c]);
-                        grad[c] = if add { grad[c] + value } else { value };
-                    }
-                }
-            }
-        });
+        let rows = grad.chunks_exact_mut(self.width).zip(x.chunks_exact(self.width));
+        for ((grad, x), (g, sum)) in rows.zip(out_grad.iter().zip(saved.chunks_exact(d))) {
+            second_order_grad(grad, x, sum, *g, add);
+        }
     }
 
     fn cost(&self, rows: usize, _: usize, _: usize) -> Cost {

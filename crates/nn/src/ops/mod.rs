@@ -165,16 +165,22 @@ impl Backward<'_> {
     pub fn pass(&mut self, input: usize, grad: impl Fn(f32, usize) -> f32 + Copy) {
         let target = self.targets[input];
         let into = &mut self.grads[self.inputs.value(input).index()];
-        let out_grad = &*self.out_grad;
-        crate::kernels::vectorized(|| match target {
+        match target {
             Target::Skip => {}
-            Target::Write => {
-                into.iter_mut().zip(out_grad).enumerate().for_each(|(i, (into, g))| *into = grad(*g, i));
-            }
-            Target::Add => {
-                into.iter_mut().zip(out_grad).enumerate().for_each(|(i, (into, g))| *into += grad(*g, i));
-            }
-        });
+            Target::Write => write_each(into, self.out_grad, grad),
+            Target::Add => add_each(into, self.out_grad, grad),
+        }
+    }
+}
+
+#[cfg(feature = "train")]
+crate::kernels::kernel! {
+    fn write_each['a, F: Fn(f32, usize) -> f32](into: &'a mut [f32], out_grad: &'a [f32], grad: F) {
+        into.iter_mut().zip(out_grad).enumerate().for_each(|(i, (into, g))| *into = grad(*g, i));
+    }
+
+    fn add_each['a, F: Fn(f32, usize) -> f32](into: &'a mut [f32], out_grad: &'a [f32], grad: F) {
+        into.iter_mut().zip(out_grad).enumerate().for_each(|(i, (into, g))| *into += grad(*g, i));
     }
 }
 

@@ -5,7 +5,7 @@ use super::Backward;
 use super::{Cost, Operation};
 use crate::engine::{Context, Inputs};
 use crate::graph::{Graph, Initializer, Value, Weight};
-use crate::kernels::{activation::Activation, activation::sigmoid, vectorized};
+use crate::kernels::{activation::Activation, activation::sigmoid, kernel};
 use serde::{Deserialize, Serialize};
 
 /// `max(x, 0) + α min(x, 0)` (He et al. 2015).
@@ -40,43 +40,71 @@ impl Graph {
     }
 }
 
+kernel! {
+    fn prelu['a](out: &'a mut [f32], x: &'a [f32], slope: &'a [f32]) {
+        for (out, x) in out.chunks_exact_mut(slope.len()).zip(x.chunks_exact(slope.len())) {
+            for ((out, x), slope) in out.iter_mut().zip(x).zip(slope) {
+                *out = x.max(0.0) + slope * x.min(0.0);
+            }
+        }
+    }
+
+    fn dice['a](out: &'a mut [f32], x: &'a [f32], normal: &'a [f32], slope: &'a [f32]) {
+        let rows = x.chunks_exact(slope.len()).zip(normal.chunks_exact(slope.len()));
+        for (out, (x, normal)) in out.chunks_exact_mut(slope.len()).zip(rows) {
+            for (((out, x), normal), slope) in out.iter_mut().zip(x).zip(normal).zip(slope) {
+                *out = x * (slope + (1.0 - slope) * sigmoid(*normal));
+            }
+        }
+    }
+}
+
+#[cfg(feature = "train")]
+kernel! {
+    fn prelu_slope_grad['a](slope_grad: &'a mut [f32], out_grad: &'a [f32], x: &'a [f32]) {
+        let width = slope_grad.len();
+        for (g, x) in out_grad.chunks_exact(width).zip(x.chunks_exact(width)) {
+            for ((slope, g), x) in slope_grad.iter_mut().zip(g).zip(x) {
+                *slope += g * x.min(0.0);
+            }
+        }
+    }
+
+    fn prelu_grad['a](grad: &'a mut [f32], out_grad: &'a [f32], x: &'a [f32], slope: &'a [f32], add: bool) {
+        let width = slope.len();
+        for ((grad, g), x) in grad.chunks_exact_mut(width).zip(out_grad.chunks_exact(width)).zip(x.chunks_exact(width)) {
+            for (((grad, g), x), slope) in grad.iter_mut().zip(g).zip(x).zip(slope) {
+                let value = if *x > 0.0 { *g } else { g * slope };
+                *grad = if add { *grad + value } else { value };
+            }
+        }
+    }
+
+    fn dice_slope_grad['a](slope_grad: &'a mut [f32], out_grad: &'a [f32], x: &'a [f32], normal: &'a [f32]) {
+        let width = slope_grad.len();
+        let rows = x.chunks_exact(width).zip(normal.chunks_exact(width));
+        for (g, (x, normal)) in out_grad.chunks_exact(width).zip(rows) {
+            for (((slope, g), x), normal) in slope_grad.iter_mut().zip(g).zip(x).zip(normal) {
+                *slope += g * x * (1.0 - sigmoid(*normal));
+            }
+        }
+    }
+}
+
 impl Operation for Prelu {
     fn forward(&self, cx: &Context<'_>, inputs: Inputs<'_>, out: &mut [f32], _: &mut Vec<f32>) {
         let slope = self.slope.of(cx.weights);
-        let rows = out.chunks_exact_mut(slope.len()).zip(inputs.get(0).chunks_exact(slope.len()));
-        vectorized(|| {
-            for (out, x) in rows {
-                for ((out, x), slope) in out.iter_mut().zip(x).zip(slope) {
-                    *out = x.max(0.0) + slope * x.min(0.0);
-                }
-            }
-        });
+        prelu(out, inputs.get(0), slope);
     }
 
     #[cfg(feature = "train")]
     fn backward(&self, cx: &Context<'_>, mut pass: Backward<'_>) {
         let slope = self.slope.of(cx.weights);
-        let (width, x) = (slope.len(), pass.inputs.get(0));
-        let slope_grad = self.slope.of_mut(pass.weight_grads);
-        vectorized(|| {
-            for (g, x) in pass.out_grad.chunks_exact(width).zip(x.chunks_exact(width)) {
-                for c in 0..width {
-                    slope_grad[c] += g[c] * x[c].min(0.0);
-                }
-            }
-        });
+        let x = pass.inputs.get(0);
+        prelu_slope_grad(self.slope.of_mut(pass.weight_grads), pass.out_grad, x);
         let out_grad = std::mem::take(&mut pass.out_grad);
         let Some((grad, add)) = pass.input_grad(0) else { return };
-        vectorized(|| {
-            for ((grad, g), x) in
-                grad.chunks_exact_mut(width).zip(out_grad.chunks_exact(width)).zip(x.chunks_exact(width))
-            {
-                for c in 0..width {
-                    let value = if x[c] > 0.0 { g[c] } else { g[c] * slope[c] };
-                    grad[c] = if add { grad[c] + value } else { value };
-                }
-            }
-        });
+        prelu_grad(grad, out_grad, x, slope, add);
     }
 
     fn cost(&self, _: usize, _: usize, out_rows: usize) -> Cost {
@@ -87,15 +115,7 @@ impl Operation for Prelu {
 impl Operation for DiceGate {
     fn forward(&self, cx: &Context<'_>, inputs: Inputs<'_>, out: &mut [f32], _: &mut Vec<f32>) {
         let slope = self.slope.of(cx.weights);
-        let width = slope.len();
-        let rows = inputs.get(0).chunks_exact(width).zip(inputs.get(1).chunks_exact(width));
-        vectorized(|| {
-            for (out, (x, normal)) in out.chunks_exact_mut(width).zip(rows) {
-                for c in 0..width {
-                    out[c] = x[c] * (slope[c] + (1.0 - slope[c]) * sigmoid(normal[c]));
-                }
-            }
-        });
+        dice(out, inputs.get(0), inputs.get(1), slope);
     }
 
     #[cfg(feature = "train")]
@@ -103,15 +123,7 @@ impl Operation for DiceGate {
         let slope = self.slope.of(cx.weights);
         let width = slope.len();
         let (x, normal) = (pass.inputs.get(0), pass.inputs.get(1));
-        let slope_grad = self.slope.of_mut(pass.weight_grads);
-        vectorized(|| {
-            let rows = x.chunks_exact(width).zip(normal.chunks_exact(width));
-            for (g, (x, normal)) in pass.out_grad.chunks_exact(width).zip(rows) {
-                for c in 0..width {
-                    slope_grad[c] += g[c] * x[c] * (1.0 - sigmoid(normal[c]));
-                }
-            }
-        });
+        dice_slope_grad(self.slope.of_mut(pass.weight_grads), pass.out_grad, x, normal);
         pass.pass(0, |g, i| {
             let slope = slope[i % width];
             g * (slope + (1.0 - slope) * sigmoid(normal[i]))

@@ -5,7 +5,7 @@ use super::Backward;
 use super::{Cost, Operation};
 use crate::engine::{Context, Inputs};
 use crate::graph::{Domain, Graph, Value};
-use crate::kernels::{reduce::axpy, vectorized};
+use crate::kernels::{kernel, reduce::axpy};
 use serde::{Deserialize, Serialize};
 
 /// How a list becomes one row.
@@ -44,26 +44,27 @@ impl Graph {
     }
 }
 
+kernel! {
+    fn pool['a](out: &'a mut [f32], x: &'a [f32], op: &'a Pool, cx: &'a Context<'a>) {
+        let width = op.width;
+        for (row, out) in out.chunks_exact_mut(width).enumerate() {
+            let list = cx.segment(op.feature, row);
+            let rows = x[list.start * width..list.end * width].chunks_exact(width);
+            if op.pooling == Pooling::Max {
+                out.fill(if list.is_empty() { 0.0 } else { f32::NEG_INFINITY });
+                rows.for_each(|x| out.iter_mut().zip(x).for_each(|(out, x)| *out = out.max(*x)));
+            } else {
+                out.fill(0.0);
+                let factor = op.factor(list.len());
+                rows.for_each(|x| axpy(out, factor, x));
+            }
+        }
+    }
+}
+
 impl Operation for Pool {
     fn forward(&self, cx: &Context<'_>, inputs: Inputs<'_>, out: &mut [f32], _: &mut Vec<f32>) {
-        let (x, width) = (inputs.get(0), self.width);
-        vectorized(|| {
-            for (row, out) in out.chunks_exact_mut(width).enumerate() {
-                let list = cx.segment(self.feature, row);
-                let rows = x[list.start * width..list.end * width].chunks_exact(width);
-                match self.pooling {
-                    Pooling::Max => {
-                        out.fill(if list.is_empty() { 0.0 } else { f32::NEG_INFINITY });
-                        rows.for_each(|x| out.iter_mut().zip(x).for_each(|(out, x)| *out = out.max(*x)));
-                    }
-                    Pooling::Mean | Pooling::Sum => {
-                        out.fill(0.0);
-                        let factor = self.factor(list.len());
-                        rows.for_each(|x| axpy(out, factor, x));
-                    }
-                }
-            }
-        });
+        pool(out, inputs.get(0), self, cx);
     }
 
     #[cfg(feature = "train")]
@@ -71,24 +72,22 @@ impl Operation for Pool {
         let (x, out, width) = (pass.inputs.get(0), pass.out, self.width);
         let out_grad = std::mem::take(&mut pass.out_grad);
         let Some(grad) = pass.input_grad_to_add(0) else { return };
-        vectorized(|| {
-            for (row, (g, y)) in out_grad.chunks_exact(width).zip(out.chunks_exact(width)).enumerate() {
-                let list = cx.segment(self.feature, row);
-                let elements = list.start * width..list.end * width;
-                if self.pooling != Pooling::Max {
-                    let factor = self.factor(list.len());
-                    grad[elements].chunks_exact_mut(width).for_each(|grad| axpy(grad, factor, g));
-                    continue;
-                }
-                // The first maximum gets the gradient, as elsewhere.
-                for c in 0..width {
-                    let mut column = elements.clone().skip(c).step_by(width);
-                    if let Some(first) = column.find(|at| x[*at] == y[c]) {
-                        grad[first] += g[c];
-                    }
+        for (row, (g, y)) in out_grad.chunks_exact(width).zip(out.chunks_exact(width)).enumerate() {
+            let list = cx.segment(self.feature, row);
+            let elements = list.start * width..list.end * width;
+            if self.pooling != Pooling::Max {
+                let factor = self.factor(list.len());
+                grad[elements].chunks_exact_mut(width).for_each(|grad| axpy(grad, factor, g));
+                continue;
+            }
+            // The first maximum gets the gradient, as elsewhere.
+            for c in 0..width {
+                let mut column = elements.clone().skip(c).step_by(width);
+                if let Some(first) = column.find(|at| x[*at] == y[c]) {
+                    grad[first] += g[c];
                 }
             }
-        });
+        }
     }
 
     fn cost(&self, _: usize, positions: usize, _: usize) -> Cost {

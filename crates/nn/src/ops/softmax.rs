@@ -5,7 +5,7 @@ use super::Backward;
 use super::{Cost, Operation};
 use crate::engine::{Context, Inputs};
 use crate::graph::{Graph, Value};
-use crate::kernels::{activation::exp, vectorized};
+use crate::kernels::{activation::exp, kernel};
 use serde::{Deserialize, Serialize};
 
 /// `e^x_c / Σ e^x_c` over the columns of each row.
@@ -43,16 +43,23 @@ pub(crate) fn softmax_chain(grad: &mut [f32], y: &[f32]) {
     grad.iter_mut().zip(y).for_each(|(g, y)| *g = y * (*g - mean));
 }
 
+kernel! {
+    fn softmax_rows['a](out: &'a mut [f32], width: usize) {
+        out.chunks_exact_mut(width).for_each(softmax);
+    }
+}
+
 impl Operation for Softmax {
     fn forward(&self, _: &Context<'_>, inputs: Inputs<'_>, out: &mut [f32], _: &mut Vec<f32>) {
         out.copy_from_slice(inputs.get(0));
-        vectorized(|| out.chunks_exact_mut(self.width).for_each(softmax));
+        softmax_rows(out, self.width);
     }
 
     #[cfg(feature = "train")]
     fn backward(&self, _: &Context<'_>, mut pass: Backward<'_>) {
-        let rows = pass.out_grad.chunks_exact_mut(self.width).zip(pass.out.chunks_exact(self.width));
-        vectorized(|| rows.for_each(|(grad, y)| softmax_chain(grad, y)));
+        for (grad, y) in pass.out_grad.chunks_exact_mut(self.width).zip(pass.out.chunks_exact(self.width)) {
+            softmax_chain(grad, y);
+        }
         pass.pass(0, |g, _| g);
     }
 
