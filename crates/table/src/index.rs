@@ -1,0 +1,154 @@
+//! Which ids of an open space have a row, and who waits for one. Collisionless: ids are compared in full.
+
+use hashbrown::HashTable;
+use kitestring_core::seed::mix;
+
+/// Ids, by slot and by hash.
+#[derive(Debug, Default)]
+pub(crate) struct Index {
+    /// By slot. A free slot has never been seen.
+    pub(crate) entries: Vec<Entry>,
+    by_id: HashTable<u32>,
+    free: Vec<u32>,
+    pub(crate) waiting: HashTable<Waiting>,
+}
+
+/// An id with a row.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Entry {
+    pub(crate) id: u64,
+    /// The step of the last sighting.
+    pub(crate) last: u32,
+    /// Sightings; 0 for a free slot.
+    pub(crate) sightings: u32,
+}
+
+/// An id without a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Waiting {
+    pub(crate) id: u64,
+    pub(crate) last: u32,
+    pub(crate) sightings: u32,
+}
+
+/// What a sighting of an id means.
+pub(crate) enum Sighting {
+    /// It has a row.
+    Has(u32),
+    /// It waits for more sightings.
+    Waits,
+    /// Its time has come; it has no slot yet.
+    Admitted,
+}
+
+impl Index {
+    #[inline(always)]
+    pub(crate) fn find(&self, id: u64) -> Option<u32> {
+        self.by_id.find(mix(id), |slot| self.entries[*slot as usize].id == id).copied()
+    }
+
+    /// Counts a sighting. `hint` is the slot the id had when its row was read.
+    #[inline(always)]
+    pub(crate) fn see(&mut self, id: u64, hint: u32, admit_after: u32, step: u32) -> Sighting {
+        let hinted = self.entries.get(hint as usize).is_some_and(|entry| entry.id == id && entry.sightings > 0);
+        if let Some(slot) = if hinted { Some(hint) } else { self.find(id) } {
+            let sightings = self.entries[slot as usize].sightings.saturating_add(1);
+            self.mark(slot, step, sightings);
+            return Sighting::Has(slot);
+        }
+        if admit_after <= 1 {
+            return Sighting::Admitted;
+        }
+        match self.waiting.find_entry(mix(id), |waiting| waiting.id == id) {
+            Ok(mut found) => {
+                let waiting = found.get_mut();
+                waiting.sightings += 1;
+                waiting.last = waiting.last.max(step);
+                if waiting.sightings < admit_after {
+                    return Sighting::Waits;
+                }
+                found.remove();
+                Sighting::Admitted
+            }
+            Err(_) => {
+                self.wait(Waiting { id, last: step, sightings: 1 });
+                Sighting::Waits
+            }
+        }
+    }
+
+    /// Enters an id that waits.
+    pub(crate) fn wait(&mut self, waiting: Waiting) {
+        self.waiting.insert_unique(mix(waiting.id), waiting, |waiting| mix(waiting.id));
+    }
+
+    /// Slots once one more id is entered.
+    pub(crate) fn slots_after_next(&self) -> usize {
+        self.entries.len() + usize::from(self.free.is_empty())
+    }
+
+    /// Slots, free ones included.
+    pub(crate) fn slots(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Ids with a row.
+    pub(crate) fn len(&self) -> usize {
+        self.by_id.len()
+    }
+
+    /// Gives an id that has none a slot; it is free until marked.
+    pub(crate) fn insert(&mut self, id: u64) -> u32 {
+        let entry = Entry { id, last: 0, sightings: 0 };
+        let slot = match self.free.pop() {
+            Some(slot) => {
+                self.entries[slot as usize] = entry;
+                slot
+            }
+            None => {
+                if self.entries.len() == self.entries.capacity() {
+                    // By an eighth instead of twice as many: the columns shall not outweigh the rows they serve.
+                    self.entries.reserve_exact(64 + self.entries.len() / 8);
+                }
+                self.entries.push(entry);
+                self.entries.len() as u32 - 1
+            }
+        };
+        let entries = &self.entries;
+        self.by_id.insert_unique(mix(id), slot, |slot| mix(entries[*slot as usize].id));
+        slot
+    }
+
+    /// Sets when and how often the id of a slot was seen.
+    #[inline(always)]
+    pub(crate) fn mark(&mut self, slot: u32, last: u32, sightings: u32) {
+        let entry = &mut self.entries[slot as usize];
+        entry.last = entry.last.max(last);
+        entry.sightings = sightings;
+    }
+
+    /// Frees the slots that `gone` says; how many.
+    pub(crate) fn evict(&mut self, gone: impl Fn(&Entry) -> bool) -> usize {
+        let Self { entries, by_id, free, .. } = self;
+        let before = free.len();
+        for (slot, entry) in entries.iter_mut().enumerate() {
+            if entry.sightings == 0 || !gone(entry) {
+                continue;
+            }
+            if let Ok(found) = by_id.find_entry(mix(entry.id), |other| *other == slot as u32) {
+                found.remove();
+                entry.sightings = 0;
+                free.push(slot as u32);
+            }
+        }
+        free.len() - before
+    }
+
+    /// Bytes held.
+    pub(crate) fn bytes(&self) -> usize {
+        self.entries.capacity() * size_of::<Entry>()
+            + self.by_id.allocation_size()
+            + self.free.capacity() * size_of::<u32>()
+            + self.waiting.allocation_size()
+    }
+}
