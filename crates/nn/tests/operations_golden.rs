@@ -140,9 +140,8 @@ impl Case {
                 g.factorization_machine(of["x"], dimension)
             }
             "cross_layer" => g.cross(of["x0"], of["x"]),
-            "cross_network" => (0..attributes.layers.unwrap()).fold(of["x"], |x, layer| {
-                g.scope(format!("cross.{layer}"), |g| g.cross(of["x"], x))
-            }),
+            "cross_network" => (0..attributes.layers.unwrap())
+                .fold(of["x"], |x, layer| g.scope(format!("cross.{layer}"), |g| g.cross(of["x"], x))),
             other => panic!("{}: no operation `{other}`", self.name),
         };
         Built { graph, samples, tables, result }

@@ -111,8 +111,7 @@ impl Stepped {
         workers: usize,
     ) -> Self {
         let mut state = network.state.clone();
-        let report =
-            trainer.step(&network.weights, &mut state, &samples.inputs(), dropout, &Threads(workers)).unwrap();
+        let report = trainer.step(&network.weights, &mut state, &samples.inputs(), dropout, &Threads(workers)).unwrap();
         let gradients = trainer.gradients();
         Self { report, network: gradients.network.to_vec(), rows: gradients.rows.to_vec(), state }
     }
