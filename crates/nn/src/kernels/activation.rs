@@ -37,6 +37,12 @@ pub fn tanh(x: f32) -> f32 {
     2.0 / (1.0 + exp(-2.0 * x)) - 1.0
 }
 
+/// `max(x, 0)`. NaN stays NaN, where `f32::max` would make it 0 and a diverged network would go on unnoticed.
+#[inline(always)]
+pub fn relu(x: f32) -> f32 {
+    if x < 0.0 { 0.0 } else { x }
+}
+
 /// `ln(1 + e^x)`, stable for any `x`.
 #[inline(always)]
 pub fn softplus(x: f32) -> f32 {
@@ -83,7 +89,7 @@ impl Activation {
     pub fn apply_with_bias(self, values: &mut [f32], bias: &[f32]) {
         match self {
             Self::None => map_with_bias(values, bias, |x| x),
-            Self::Relu => map_with_bias(values, bias, |x| x.max(0.0)),
+            Self::Relu => map_with_bias(values, bias, relu),
             Self::Sigmoid => map_with_bias(values, bias, sigmoid),
             Self::Tanh => map_with_bias(values, bias, tanh),
         }
@@ -93,7 +99,7 @@ impl Activation {
     pub fn apply(self, values: &mut [f32]) {
         match self {
             Self::None => {}
-            Self::Relu => map(values, |x| x.max(0.0)),
+            Self::Relu => map(values, relu),
             Self::Sigmoid => map(values, sigmoid),
             Self::Tanh => map(values, tanh),
         }
@@ -138,6 +144,11 @@ mod tests {
                 activation.chain(&mut grad, &y);
                 assert!(((up[0] - y[0]) / 1e-3 - grad[0]).abs() < 2e-3, "{activation:?} at {x}");
             }
+        }
+        let mut row = [f32::NAN; 20];
+        for activation in [Activation::None, Activation::Relu, Activation::Sigmoid, Activation::Tanh] {
+            activation.apply(&mut row);
+            assert!(row.iter().all(|x| x.is_nan()), "{activation:?} hides NaN");
         }
         let mut row = [1.0, -2.0];
         Activation::Relu.apply_with_bias(&mut row, &[-3.0, 5.0]);

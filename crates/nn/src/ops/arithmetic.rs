@@ -6,7 +6,7 @@ use super::{Cost, Operation};
 use crate::engine::{Context, Inputs};
 use crate::graph::{Graph, Value};
 use crate::kernels::{
-    activation::{exp, sigmoid, softplus, tanh},
+    activation::{exp, relu, sigmoid, softplus, tanh},
     kernel,
 };
 use serde::{Deserialize, Serialize};
@@ -95,7 +95,7 @@ impl Operation for Unary {
         match *self {
             Self::Sigmoid => map(out, x, sigmoid),
             Self::Tanh => map(out, x, tanh),
-            Self::Relu => map(out, x, |x| x.max(0.0)),
+            Self::Relu => map(out, x, relu),
             Self::Exp => map(out, x, exp),
             Self::Softplus => map(out, x, softplus),
             Self::LogSigmoid => map(out, x, |x| -softplus(-x)),

@@ -38,15 +38,17 @@ impl Graph {
     }
 }
 
-/// The largest log-probability: `ln(1 − e^l)` stays finite.
-const HIGHEST_LOG: f32 = -1e-30;
+/// A log-probability kept so low that `ln(1 − e^l)` stays finite. NaN stays NaN.
+fn below_zero(l: f32) -> f32 {
+    if l > -1e-30 { -1e-30 } else { l }
+}
 
 impl LossKind {
     fn value(self, z: f32, y: f32) -> f32 {
         match self {
             Self::BinaryCrossEntropy => softplus(z) - y * z,
             Self::BinaryCrossEntropyOfLog => {
-                let l = z.min(HIGHEST_LOG);
+                let l = below_zero(z);
                 -y * l - (1.0 - y) * (-l.exp_m1()).ln()
             }
             Self::Squared => 0.5 * (z - y) * (z - y),
@@ -59,7 +61,7 @@ impl LossKind {
         match self {
             Self::BinaryCrossEntropy => sigmoid(z) - y,
             Self::BinaryCrossEntropyOfLog => {
-                let l = z.min(HIGHEST_LOG);
+                let l = below_zero(z);
                 // d/dl of −ln(1 − e^l) is e^l / (1 − e^l).
                 -y + (1.0 - y) * l.exp() / -l.exp_m1()
             }

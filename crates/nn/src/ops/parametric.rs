@@ -44,7 +44,7 @@ kernel! {
     fn prelu['a](out: &'a mut [f32], x: &'a [f32], slope: &'a [f32]) {
         for (out, x) in out.chunks_exact_mut(slope.len()).zip(x.chunks_exact(slope.len())) {
             for ((out, x), slope) in out.iter_mut().zip(x).zip(slope) {
-                *out = x.max(0.0) + slope * x.min(0.0);
+                *out = if *x > 0.0 { *x } else { slope * x };
             }
         }
     }

@@ -52,7 +52,12 @@ kernel! {
             let rows = x[list.start * width..list.end * width].chunks_exact(width);
             if op.pooling == Pooling::Max {
                 out.fill(if list.is_empty() { 0.0 } else { f32::NEG_INFINITY });
-                rows.for_each(|x| out.iter_mut().zip(x).for_each(|(out, x)| *out = out.max(*x)));
+                for x in rows {
+                    for (out, x) in out.iter_mut().zip(x) {
+                        // `f32::max` would hide NaN.
+                        *out = if *x > *out || x.is_nan() { *x } else { *out };
+                    }
+                }
             } else {
                 out.fill(0.0);
                 let factor = op.factor(list.len());
