@@ -372,6 +372,11 @@ impl Operation for AttentionPool {
                 product_transposed[j * d + i] = product[i * h + j];
             }
         }
+        // Samples that share a list add to the gradient of the same keys.
+        let shared = !cx.batch().sparse[self.feature].list_of_row.is_empty();
+        if shared {
+            pass.input_grad_to_add(0);
+        }
         let mut first = 0;
         for (row, (g, target)) in out_grad.chunks_exact(d).zip(target.chunks_exact(d)).enumerate() {
             let list = cx.segment(self.feature, row);
@@ -384,7 +389,7 @@ impl Operation for AttentionPool {
             if let Some((grad, add)) = pass.input_grad(0) {
                 let grad = &mut grad[elements];
                 fold_transposed(folded, base, product_transposed, target);
-                let start = if add { Start::Existing } else { Start::Zero };
+                let start = if add || shared { Start::Existing } else { Start::Zero };
                 small_matmul(grad, Matrix::new(pair_grad, len, h), folded, d, start);
                 add_weighted(grad, &weights[first..first + len], g);
             }
