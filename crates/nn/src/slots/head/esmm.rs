@@ -1,11 +1,12 @@
 //! `p(conversion) = p(click) · p(conversion | click)`, learned over all impressions: ESMM (Ma et al. 2018), for chains of any length.
 //!
 //! A task with `after` multiplies its probability into that of the task before it. The conditional probability has no loss of its
-//! own, so it is never trained on clicked samples only. Computed as a sum of log-probabilities, which neither overflows nor rounds to one.
+//! own, so it is never trained on clicked samples only. The loss is computed from a sum of log-probabilities, which neither overflows nor
+//! rounds to one; the prediction is the product itself, so that rounding never makes a conversion likelier than its click.
 
 use super::logit::predict;
 use crate::graph::{Graph, Value};
-use crate::ops::arithmetic::Unary;
+use crate::ops::arithmetic::{Binary, Unary};
 use crate::ops::loss::LossKind;
 use crate::slots::{ModelInputs, loss::TaskLoss};
 use kitestring_core::schema::TaskKind;
@@ -32,10 +33,11 @@ impl Esmm {
         }
         // The log-probability of each binary task so far, made when a later task needs it.
         let mut log_probability: Vec<Option<Value>> = vec![None; logits.len()];
+        let mut predictions: Vec<Value> = Vec::with_capacity(logits.len());
         for (task, (logit, (kind, after))) in logits.iter().zip(&inputs.tasks).enumerate() {
             let name = &inputs.task_names[task];
             let Some(before) = *after else {
-                predict(graph, *logit, *kind, task, inputs, loss);
+                predictions.push(predict(graph, *logit, *kind, task, inputs, loss));
                 continue;
             };
             if *kind != TaskKind::Binary || inputs.tasks[before].0 != TaskKind::Binary {
@@ -49,7 +51,9 @@ impl Esmm {
             let own = graph.unary(Unary::LogSigmoid, *logit);
             let sum = graph.add(earlier, own);
             log_probability[task] = Some(sum);
-            let probability = graph.unary(Unary::Exp, sum);
+            let conditional = graph.unary(Unary::Sigmoid, *logit);
+            let probability = graph.binary(Binary::Multiply, predictions[before], conditional);
+            predictions.push(probability);
             graph.output(name, probability);
             let value = graph.loss(LossKind::BinaryCrossEntropyOfLog, sum, task);
             graph.minimize(value, task, loss.weight(name));

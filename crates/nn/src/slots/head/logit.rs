@@ -28,7 +28,7 @@ impl Logit {
     }
 }
 
-/// Records the prediction and the loss of a task that stands by itself.
+/// Records the prediction and the loss of a task that stands by itself. The result is the prediction.
 pub(super) fn predict(
     graph: &mut Graph,
     logit: Value,
@@ -36,7 +36,7 @@ pub(super) fn predict(
     task: usize,
     inputs: &ModelInputs,
     loss: &TaskLoss,
-) {
+) -> Value {
     let (prediction, loss_kind) = match kind {
         TaskKind::Binary => (graph.unary(Unary::Sigmoid, logit), LossKind::BinaryCrossEntropy),
         TaskKind::Regression => (logit, LossKind::Squared),
@@ -45,4 +45,5 @@ pub(super) fn predict(
     graph.output(&inputs.task_names[task], prediction);
     let value = graph.loss(loss_kind, logit, task);
     graph.minimize(value, task, loss.weight(&inputs.task_names[task]));
+    prediction
 }
