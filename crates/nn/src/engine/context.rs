@@ -1,6 +1,7 @@
 //! What an operation sees of the batch while it works on one tile.
 
 use crate::graph::{Domain, Graph, Value};
+use kitestring_core::batch::Ids;
 use kitestring_core::{Batch, Error, Result, Seed};
 use std::ops::Range;
 
@@ -23,6 +24,11 @@ impl BatchInputs<'_> {
     pub fn check(&self, graph: &Graph) -> Result<()> {
         let wrong = |what: String| Err(Error::internal(what));
         for node in graph.nodes() {
+            if let crate::ops::Op::Numeric(numeric) = node.op
+                && self.batch.numeric.len() != self.batch.rows * numeric.width
+            {
+                return wrong(format!("the batch does not have {} numbers a sample", numeric.width));
+            }
             let crate::ops::Op::Embed(embed) = &node.op else { continue };
             for lookup in &embed.lookups {
                 let feature = lookup.feature;
@@ -37,11 +43,17 @@ impl BatchInputs<'_> {
                 if ragged != ids.is_ragged() || rows != self.batch.rows {
                     return wrong(format!("sparse feature {feature} does not have one entry a sample"));
                 }
+                let sound =
+                    ids.offsets.is_sorted() && ids.offsets.last().is_none_or(|end| *end as usize == ids.ids.len());
+                if !sound || ids.list_of_row.last().is_some_and(|list| *list as usize >= ids.lists()) {
+                    return wrong(format!("sparse feature {feature} has lists past its ids"));
+                }
                 if ids.list_of_row.windows(2).any(|pair| pair[0] > pair[1]) {
                     return wrong(format!("samples that share lists of feature {feature} must stand together"));
                 }
+                let same = |other: &Ids| (&other.offsets, &other.list_of_row) == (&ids.offsets, &ids.list_of_row);
                 if let Domain::Positions(group) = embed.domain
-                    && self.batch.sparse[group].offsets != ids.offsets
+                    && !self.batch.sparse.get(group).is_some_and(same)
                 {
                     return Err(Error::data(format!(
                         "sparse features {group} and {feature} are read together but differ in length"
@@ -52,6 +64,25 @@ impl BatchInputs<'_> {
                     return wrong(format!("sparse feature {feature} points past its table's rows"));
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// Checks that the batch has the labels the losses compare with.
+    #[cfg(feature = "train")]
+    pub(crate) fn check_labels(&self, graph: &Graph) -> Result<()> {
+        let Batch { rows, labels, weight, .. } = self.batch;
+        let tasks = labels.len() / (*rows).max(1);
+        let compared = graph.nodes().iter().filter_map(|node| match &node.op {
+            crate::ops::Op::Loss(loss) => Some(loss.task),
+            _ => None,
+        });
+        let needed = graph.losses().iter().map(|loss| loss.task).chain(compared).max().map_or(0, |task| task + 1);
+        if labels.len() != rows * tasks || (*rows > 0 && tasks < needed) {
+            return Err(Error::internal(format!("the batch has no {needed} labels a sample")));
+        }
+        if !weight.is_empty() && weight.len() != *rows {
+            return Err(Error::internal("the batch does not have one weight a sample"));
         }
         Ok(())
     }

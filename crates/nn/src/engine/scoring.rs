@@ -1,7 +1,7 @@
 //! The forward pass without recording: inference.
 
 use super::context::{BatchInputs, Context, Inputs};
-use super::workers::Workers;
+use super::workers::{Workers, check_count};
 use crate::graph::{Graph, Value};
 use crate::ops::Op;
 use kitestring_core::Result;
@@ -71,6 +71,7 @@ impl Scorer {
         scores: &mut Vec<f32>,
     ) -> Result<()> {
         inputs.check(&self.graph)?;
+        check_count(workers, self.workers.len())?;
         let tiles = self.tiles(inputs);
         let share = |worker: usize| worker * tiles.len() / self.workers.len();
         workers.run(&|number| {

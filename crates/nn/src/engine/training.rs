@@ -1,7 +1,7 @@
 //! The forward pass with recording, and back.
 
 use super::context::{BatchInputs, Context, Inputs, Recording, cut};
-use super::workers::Workers;
+use super::workers::{Workers, check_count};
 use crate::graph::{Domain, Graph};
 use crate::kernels::reduce::add;
 use crate::ops::{Backward, Op, Target};
@@ -117,6 +117,8 @@ impl Trainer {
         workers: &dyn Workers,
     ) -> Result<StepReport> {
         inputs.check(&self.graph)?;
+        inputs.check_labels(&self.graph)?;
+        check_count(workers, self.workers.len())?;
         let labelled = self.labelled(inputs);
         let scales = self.graph.losses().iter().zip(&labelled);
         let scales = scales.map(|(loss, labelled)| if *labelled > 0.0 { loss.weight / *labelled as f32 } else { 0.0 });
@@ -295,7 +297,8 @@ impl Trainer {
     /// Adds a tile's losses, and starts the gradients of each.
     fn add_losses(&self, worker: &mut Worker, slab: &mut Slab, cx: &Context<'_>, step: &Step<'_>) {
         let weights = &cx.batch().weight;
-        for ((loss, sum), scale) in self.graph.losses().iter().zip(&mut worker.losses).zip(&step.scales) {
+        let losses = self.graph.losses();
+        for (number, ((loss, sum), scale)) in losses.iter().zip(&mut worker.losses).zip(&step.scales).enumerate() {
             let index = loss.value.index();
             let weight = |row: usize| weights.get(cx.rows.start + row).copied().unwrap_or(1.0);
             for (row, value) in slab.values[index].iter().enumerate() {
@@ -304,8 +307,12 @@ impl Trainer {
                 }
                 *sum += f64::from(*value) * f64::from(weight(row));
             }
-            slab.grads[index].clear();
-            slab.grads[index].extend((0..cx.rows.len()).map(|row| scale * weight(row)));
+            let grad = &mut slab.grads[index];
+            if losses[..number].iter().all(|other| other.value != loss.value) {
+                grad.clear();
+                grad.resize(cx.rows.len(), 0.0);
+            }
+            grad.iter_mut().enumerate().for_each(|(row, grad)| *grad += scale * weight(row));
         }
     }
 
@@ -395,6 +402,8 @@ fn gradient_targets(graph: &Graph, needed: &[bool]) -> Vec<Vec<Target>> {
         wanted[node.output.index()] = leaf || weighted || node.inputs.iter().any(|value| wanted[value.index()]);
     }
     let mut touched = vec![false; graph.values.len()];
+    // A loss has its own gradient before anything that reads it adds to that.
+    graph.losses().iter().for_each(|loss| touched[loss.value.index()] = true);
     let mut targets = vec![Vec::new(); graph.nodes().len()];
     for (index, node) in graph.nodes().iter().enumerate().rev().filter(|(index, _)| needed[*index]) {
         targets[index] = node
