@@ -2,6 +2,8 @@
 #![allow(dead_code)] // Each test file uses its part.
 #![allow(clippy::unwrap_used)]
 
+pub mod model;
+
 use kitestring_core::batch::Ids;
 use kitestring_core::{Batch, Seed};
 use kitestring_nn::engine::{BatchInputs, OneWorker, Scorer, StepReport, Trainer, Workers};

@@ -1,0 +1,541 @@
+//! What must not change a result: workers, tiles, shared lists, recording. And what must be refused.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use common::model::{config, network, ranker, samples};
+use common::{Samples, Stepped, Threads, assert_close, assert_same, normal, scores};
+use kitestring_core::Seed;
+use kitestring_core::error::Kind;
+use kitestring_nn::engine::{OneWorker, Scorer, Trainer};
+use kitestring_nn::graph::Graph;
+use kitestring_nn::kernels::activation::Activation;
+use kitestring_nn::network::Network;
+use kitestring_nn::ops::arithmetic::Binary;
+use kitestring_nn::ranker::{ModelConfig, Ranker};
+use serde_json::json;
+use std::sync::Arc;
+
+/// Rankers that together have every operation.
+fn rankers() -> Vec<(&'static str, Ranker)> {
+    let small = json!({"type": "mlp", "units": [6, 5]});
+    let din = json!({"type": "din", "attention": [6, 5]});
+    let softmax = json!({"type": "din", "attention": [16, 5], "activation": "sigmoid", "softmax": true});
+    let wide = json!({"type": "din", "attention": [48, 16]});
+    let configs = [
+        ("din", json!({"dimension": 4, "encoder": din, "body": small, "head": {"type": "esmm"}})),
+        // Keys as wide as a vector register: small products take another path.
+        ("wide", json!({"dimension": 8, "encoder": wide, "body": small})),
+        ("softmax", json!({"dimension": 8, "encoder": softmax, "body": small})),
+        ("max", json!({"dimension": 4, "encoder": {"type": "pool", "pooling": "max"}, "body": small})),
+        ("fm", json!({"dimension": 4, "encoder": {"type": "fm"}, "body": small})),
+        ("cross", json!({"dimension": 4, "encoder": {"type": "cross", "layers": 2}, "body": small})),
+        (
+            "batch norm",
+            json!({"dimension": 4, "encoder": din, "head": {"type": "esmm"},
+                "body": {"type": "mlp", "units": [6, 5], "batch_norm": true, "dropout": 0.3, "activation": "prelu"}}),
+        ),
+        (
+            "dice",
+            json!({"dimension": 4, "encoder": {"type": "cross", "structure": "stacked", "pooling": "sum"},
+                "body": {"type": "mlp", "units": [6, 5], "activation": "dice", "dropout": 0.3}}),
+        ),
+    ];
+    configs.into_iter().map(|(name, json)| (name, ranker(&config(json)))).collect()
+}
+
+const MANY: usize = 1300;
+
+fn assert_same_step(what: &str, found: &Stepped, expected: &Stepped, relative: f64) {
+    let losses = |step: &Stepped| step.report.losses.iter().map(|loss| *loss as f32).collect::<Vec<_>>();
+    assert_same(&format!("{what}: losses"), &losses(found), &losses(expected), relative);
+    assert_same(&format!("{what}: network"), &found.network, &expected.network, relative);
+    assert_same(&format!("{what}: state"), &found.state, &expected.state, relative);
+    for (table, (found, expected)) in found.rows.iter().zip(&expected.rows).enumerate() {
+        assert_same(&format!("{what}: rows of table {table}"), found, expected, relative);
+    }
+}
+
+#[test]
+fn workers_change_rounding_only_and_repeat_to_the_bit() {
+    for (name, ranker) in rankers() {
+        let samples = samples(&ranker, MANY, Seed(5));
+        let network = network(&ranker.graph, Seed(6));
+        let graph = &ranker.graph;
+        let one = Stepped::of(graph, &network, &samples, Some(Seed(7)), 1);
+        for workers in [2, 3] {
+            let mut trainer = Trainer::new(Arc::new(graph.clone()), workers);
+            let some = Stepped::again(&mut trainer, &network, &samples, Some(Seed(7)), workers);
+            // Dropout depends on no worker either: else this would differ by far more than rounding.
+            assert_same_step(&format!("{name}, {workers} workers"), &some, &one, 1e-5);
+            // A warm trainer, and a new one.
+            assert!(some == Stepped::again(&mut trainer, &network, &samples, Some(Seed(7)), workers), "{name}");
+            assert!(some == Stepped::of(graph, &network, &samples, Some(Seed(7)), workers), "{name}");
+        }
+    }
+}
+
+#[test]
+fn workers_do_not_change_scores() {
+    for (name, ranker) in rankers() {
+        let samples = samples(&ranker, MANY, Seed(5));
+        let network = network(&ranker.graph, Seed(6));
+        let one = scores(&ranker.graph, &network, &samples);
+        assert_eq!(one.len(), MANY * 4);
+        for workers in [2, 3] {
+            let mut some = Vec::new();
+            Scorer::new(Arc::new(ranker.graph.clone()), workers)
+                .score(&network.weights, &network.state, &samples.inputs(), &Threads(workers), &mut some)
+                .unwrap();
+            assert_eq!(one, some, "{name}");
+        }
+    }
+}
+
+/// A sample's part of a batch.
+fn only(samples: &Samples, row: usize) -> Samples {
+    let mut one = samples.clone();
+    one.batch.rows = 1;
+    one.batch.labels = samples.batch.labels[4 * row..4 * row + 4].to_vec();
+    one.batch.numeric = samples.batch.numeric[2 * row..2 * row + 2].to_vec();
+    one.batch.index = vec![samples.batch.index[row]];
+    for (feature, (ids, lookups)) in one.batch.sparse.iter_mut().zip(&mut one.lookups).enumerate() {
+        let from = &samples.batch.sparse[feature];
+        let range =
+            if from.is_ragged() { from.offsets[row] as usize..from.offsets[row + 1] as usize } else { row..row + 1 };
+        ids.ids = from.ids[range.clone()].to_vec();
+        *lookups = samples.lookups[feature][range].to_vec();
+        if from.is_ragged() {
+            ids.offsets = vec![0, ids.ids.len() as u32];
+        }
+    }
+    one
+}
+
+/// Without statistics of the batch, a batch is the sum of its samples: tiles and their edges are invisible, and a
+/// batch of one sample works.
+#[test]
+fn a_batch_is_the_sum_of_its_samples() {
+    for (name, ranker) in rankers() {
+        if !ranker.graph.states().is_empty() {
+            continue;
+        }
+        let samples = samples(&ranker, MANY, Seed(8));
+        let network = network(&ranker.graph, Seed(9));
+        let whole = Stepped::of(&ranker.graph, &network, &samples, None, 1);
+        let mut trainer = Trainer::new(Arc::new(ranker.graph.clone()), 1);
+        let losses = ranker.graph.losses();
+        let labelled: Vec<f64> = losses
+            .iter()
+            .map(|loss| samples.batch.labels.iter().skip(loss.task).step_by(4).filter(|y| !y.is_nan()).count() as f64)
+            .collect();
+        assert_eq!(whole.report.labelled, labelled, "{name}");
+
+        // Each loss is a mean over its own labelled samples, so the sum is taken loss by loss.
+        let mut network_sum = vec![0.0; ranker.graph.weight_count()];
+        let mut rows_sum: Vec<Vec<f64>> = samples.tables.iter().map(|table| vec![0.0; table.len()]).collect();
+        let mut means = vec![0.0; losses.len()];
+        let mut of_row = Vec::new();
+        for row in 0..MANY {
+            let one = only(&samples, row);
+            let scored = scores(&ranker.graph, &network, &one);
+            of_row.extend(scored);
+            for (number, loss) in losses.iter().enumerate() {
+                let mut masked = one.clone();
+                let label = masked.batch.labels[loss.task];
+                masked.batch.labels.fill(f32::NAN);
+                masked.batch.labels[loss.task] = label;
+                if label.is_nan() {
+                    continue;
+                }
+                let step = Stepped::again(&mut trainer, &network, &masked, None, 1);
+                let add = |sum: &mut [f64], grads: &[f32]| {
+                    sum.iter_mut().zip(grads).for_each(|(sum, g)| *sum += f64::from(*g) / labelled[number]);
+                };
+                add(&mut network_sum, &step.network);
+                rows_sum.iter_mut().zip(&step.rows).for_each(|(sum, grads)| add(sum, grads));
+                means[number] += step.report.losses[number] / labelled[number];
+            }
+        }
+        assert_same(&format!("{name}: scores"), &scores(&ranker.graph, &network, &samples), &of_row, 1e-5);
+        assert_close(&format!("{name}: network"), &whole.network, &network_sum, 1e-5, 1e-9);
+        for (found, expected) in whole.rows.iter().zip(&rows_sum) {
+            assert_close(&format!("{name}: rows"), found, expected, 1e-5, 1e-9);
+        }
+        for (found, expected) in whole.report.losses.iter().zip(&means) {
+            assert!((found - expected).abs() < 1e-6 * expected.abs().max(1.0), "{name}: {found} {expected}");
+        }
+    }
+}
+
+/// Normalized columns and what their backward pass needs, by the textbook's formula in double precision.
+struct Normalized {
+    width: usize,
+    rows: usize,
+    mean: Vec<f64>,
+    variance: Vec<f64>,
+    normal: Vec<f64>,
+    inverse: Vec<f64>,
+}
+
+impl Normalized {
+    fn new(x: &[f32], width: usize, epsilon: f64) -> Self {
+        let rows = x.len() / width;
+        let column = |c: usize| x.iter().skip(c).step_by(width).map(|x| f64::from(*x));
+        let mean: Vec<f64> = (0..width).map(|c| column(c).sum::<f64>() / rows as f64).collect();
+        let squares = |c: usize| column(c).map(|x| (x - mean[c]) * (x - mean[c])).sum::<f64>();
+        let variance: Vec<f64> = (0..width).map(|c| squares(c) / rows as f64).collect();
+        let inverse: Vec<f64> = variance.iter().map(|variance| 1.0 / (variance + epsilon).sqrt()).collect();
+        let normal = x.iter().enumerate();
+        let normal = normal.map(|(at, x)| (f64::from(*x) - mean[at % width]) * inverse[at % width]).collect();
+        Self { width, rows, mean, variance, normal, inverse }
+    }
+
+    /// From the gradient of the normalized columns to that of the columns.
+    fn back(&self, grad: &[f64]) -> Vec<f64> {
+        let mean_of = |c: usize, f: &dyn Fn(usize) -> f64| {
+            (0..self.rows).map(|row| f(row * self.width + c)).sum::<f64>() / self.rows as f64
+        };
+        let sums: Vec<f64> = (0..self.width).map(|c| mean_of(c, &|at| grad[at])).collect();
+        let products: Vec<f64> = (0..self.width).map(|c| mean_of(c, &|at| grad[at] * self.normal[at])).collect();
+        let each = |(at, g): (usize, &f64)| {
+            let c = at % self.width;
+            self.inverse[c] * (g - sums[c] - self.normal[at] * products[c])
+        };
+        grad.iter().enumerate().map(each).collect()
+    }
+
+    /// The running statistics after one batch, from 0 and 1.
+    fn running(&self) -> Vec<f64> {
+        let unbiased = self.rows as f64 / (self.rows as f64 - 1.0);
+        let means = self.mean.iter().map(|mean| 0.1 * mean);
+        means.chain(self.variance.iter().map(|variance| 0.9 + 0.1 * variance * unbiased)).collect()
+    }
+}
+
+/// `Σ upstream ⊙ f(x)` over a batch that is cut into several tiles, for an `f` with statistics of the whole batch.
+fn whole_batch(
+    workers: usize,
+    record: impl Fn(&mut Graph, kitestring_nn::graph::Value) -> kitestring_nn::graph::Value,
+) {
+    let width = 3;
+    // A mean far from zero, where sums of squares would lose their digits.
+    let x: Vec<f32> = normal(Seed(20), MANY * width, 1.0).into_iter().map(|x| x + 30.0).collect();
+    let upstream = normal(Seed(21), MANY * width, 1.0);
+    let (mut graph, mut samples) = (Graph::new(), Samples::new(MANY, 1));
+    let leaf = samples.leaf(&mut graph, &x, width, None);
+    let y = record(&mut graph, leaf);
+    let weights = samples.leaf(&mut graph, &upstream, width, None);
+    let product = graph.binary(Binary::Multiply, y, weights);
+    let sum = graph.row_sum(product);
+    graph.minimize(sum, 0, MANY as f32);
+    let mut network = Network::new(&graph, Seed(1));
+    let noise = normal(Seed(22), network.weights.len(), 0.5);
+    network.weights.iter_mut().zip(&noise).for_each(|(weight, noise)| *weight += noise);
+    let step = Stepped::of(&graph, &network, &samples, None, workers);
+
+    let dice = graph.weights().len() == 1;
+    let normalized = Normalized::new(&x, width, if dice { 1e-8 } else { 1e-5 });
+    let (mut loss, mut network_grad, mut normal_grad) = (0.0, vec![0.0; network.weights.len()], Vec::new());
+    let mut direct = vec![0.0; x.len()];
+    for (at, n) in normalized.normal.iter().enumerate() {
+        let (c, g, x) = (at % width, f64::from(upstream[at]), f64::from(x[at]));
+        let weight = |row: usize| f64::from(network.weights[row * width + c]);
+        if dice {
+            let (slope, p) = (weight(0), 1.0 / (1.0 + (-n).exp()));
+            loss += g * (p * x + (1.0 - p) * slope * x);
+            network_grad[c] += g * (1.0 - p) * x;
+            direct[at] = g * (p + (1.0 - p) * slope);
+            normal_grad.push(g * x * (1.0 - slope) * p * (1.0 - p));
+        } else {
+            loss += g * (weight(0) * n + weight(1));
+            network_grad[c] += g * n;
+            network_grad[width + c] += g;
+            normal_grad.push(g * weight(0));
+        }
+    }
+    let rows_grad: Vec<f64> =
+        normalized.back(&normal_grad).iter().zip(&direct).map(|(through, direct)| through + direct).collect();
+    let found = step.report.losses[0] * MANY as f64;
+    assert!((found - loss).abs() < 1e-4 * loss.abs().max(1.0), "{found} {loss}");
+    assert_close("weights", &step.network, &network_grad, 1e-4, 0.0);
+    assert_close("rows", &step.rows[0], &rows_grad, 1e-4, 0.0);
+    assert_close("running", &step.state, &normalized.running(), 1e-5, 0.0);
+}
+
+#[test]
+fn statistics_are_those_of_the_whole_batch() {
+    for workers in [1, 3] {
+        whole_batch(workers, |graph, x| graph.batch_norm(x, true, Activation::None, 1e-5));
+        whole_batch(workers, |graph, x| graph.dice(x));
+    }
+}
+
+/// Samples that share lists give what samples with their own copies give, forward and back, also across tiles and
+/// with a list that no sample has.
+#[test]
+fn shared_lists_are_copies() {
+    for (name, ranker) in rankers() {
+        let few = samples(&ranker, 90, Seed(30));
+        // Runs of samples with one list each; list 3 is nobody's.
+        let list_of_row: Vec<u32> =
+            (0..MANY as u32).map(|row| row * 90 / MANY as u32).map(|list| if list == 3 { 4 } else { list }).collect();
+        let mut copies = samples(&ranker, MANY, Seed(31));
+        copies.tables.clone_from(&few.tables);
+        let mut shared = copies.clone();
+        for feature in [3, 4, 5] {
+            let ids = &few.batch.sparse[feature];
+            shared.batch.sparse[feature] = ids.clone();
+            shared.batch.sparse[feature].list_of_row.clone_from(&list_of_row);
+            shared.lookups[feature].clone_from(&few.lookups[feature]);
+            let (copied, lookups) = (&mut copies.batch.sparse[feature], &mut copies.lookups[feature]);
+            *copied = kitestring_core::batch::Ids { offsets: vec![0], ..Default::default() };
+            lookups.clear();
+            for list in &list_of_row {
+                let range = ids.offsets[*list as usize] as usize..ids.offsets[*list as usize + 1] as usize;
+                copied.ids.extend_from_slice(&ids.ids[range.clone()]);
+                lookups.extend_from_slice(&few.lookups[feature][range]);
+                copied.offsets.push(copied.ids.len() as u32);
+            }
+        }
+        // One of the features with one id a sample, too: the user of a request.
+        shared.batch.sparse[0] = few.batch.sparse[0].clone();
+        shared.batch.sparse[0].list_of_row.clone_from(&list_of_row);
+        shared.lookups[0].clone_from(&few.lookups[0]);
+        copies.batch.sparse[0].ids = list_of_row.iter().map(|list| few.batch.sparse[0].ids[*list as usize]).collect();
+        copies.lookups[0] = list_of_row.iter().map(|list| few.lookups[0][*list as usize]).collect();
+
+        let network = network(&ranker.graph, Seed(32));
+        let (a, b) = (scores(&ranker.graph, &network, &shared), scores(&ranker.graph, &network, &copies));
+        assert_same(&format!("{name}: scores"), &a, &b, 1e-6);
+        // Twice with one trainer: what an earlier step left behind must not show.
+        let mut trainer = Trainer::new(Arc::new(ranker.graph.clone()), 2);
+        Stepped::again(&mut trainer, &network, &copies, Some(Seed(1)), 2);
+        let a = Stepped::again(&mut trainer, &network, &shared, Some(Seed(1)), 2);
+        let b = Stepped::of(&ranker.graph, &network, &copies, Some(Seed(1)), 2);
+        assert_same_step(name, &a, &b, 1e-5);
+    }
+}
+
+#[test]
+fn scoring_is_the_recording_pass_without_dropout() {
+    for (name, ranker) in rankers() {
+        if !ranker.graph.states().is_empty() {
+            continue;
+        }
+        // The recorded value of each output, by a loss over one sample at a time.
+        let mut graph = ranker.graph.clone();
+        let outputs: Vec<_> = graph.outputs().iter().map(|(_, value)| *value).collect();
+        let own = graph.losses().len();
+        outputs.iter().for_each(|value| graph.minimize(*value, 1, 0.0));
+        let mut samples = samples(&ranker, 40, Seed(40));
+        let network = network(&graph, Seed(41));
+        let mut trainer = Trainer::new(Arc::new(graph.clone()), 1);
+        let mut recorded = Vec::new();
+        for row in 0..40 {
+            samples.batch.weight = (0..40).map(|other| f32::from(other == row)).collect();
+            let step = Stepped::again(&mut trainer, &network, &samples, None, 1);
+            recorded.extend(step.report.losses[own..].iter().map(|loss| *loss as f32));
+        }
+        assert_same(name, &scores(&graph, &network, &samples), &recorded, 1e-6);
+    }
+}
+
+#[test]
+fn empty_histories_and_one_sample() {
+    for (name, ranker) in rankers() {
+        let network = network(&ranker.graph, Seed(50));
+        for rows in [1, 7] {
+            let mut samples = samples(&ranker, rows, Seed(51));
+            for feature in [3, 4, 5] {
+                samples.batch.sparse[feature].ids.clear();
+                samples.batch.sparse[feature].offsets = vec![0; rows + 1];
+                samples.lookups[feature].clear();
+            }
+            samples.batch.labels.iter_mut().for_each(|label| *label = if label.is_nan() { 0.0 } else { *label });
+            let found = scores(&ranker.graph, &network, &samples);
+            assert!(found.len() == rows * 4 && found.iter().all(|score| score.is_finite()), "{name}: {found:?}");
+            let step = Stepped::of(&ranker.graph, &network, &samples, Some(Seed(1)), 2);
+            assert!(step.network.iter().chain(step.rows.iter().flatten()).all(|g| g.is_finite()), "{name}");
+            // Tags are nobody's: their rows have no gradient.
+            assert!(step.rows[3].iter().all(|g| *g == 0.0), "{name}");
+        }
+    }
+}
+
+#[test]
+fn a_batch_without_samples_gives_nothing() {
+    for (name, ranker) in rankers() {
+        let samples = samples(&ranker, 0, Seed(55));
+        let network = network(&ranker.graph, Seed(56));
+        assert!(scores(&ranker.graph, &network, &samples).is_empty(), "{name}");
+        let step = Stepped::of(&ranker.graph, &network, &samples, None, 2);
+        assert!(step.network.iter().chain(step.rows.iter().flatten()).all(|g| *g == 0.0), "{name}");
+        assert!(step.report.losses.iter().all(|loss| *loss == 0.0), "{name}");
+    }
+}
+
+/// A weight of two is the sample twice, of zero the sample left out; likewise its label.
+#[test]
+fn weights_and_missing_labels() {
+    let (_, ranker) = rankers().swap_remove(0);
+    let network = network(&ranker.graph, Seed(60));
+    let mut samples = samples(&ranker, 2, Seed(61));
+    samples.batch.labels = vec![1.0, 1.0, 0.5, 2.0, 0.0, 0.0, -0.5, 1.0];
+    let steps = |samples: &Samples| Stepped::of(&ranker.graph, &network, samples, None, 1);
+    let (first, second) = (steps(&only(&samples, 0)), steps(&only(&samples, 1)));
+    let mix = |a: f64, b: f64| -> Vec<f64> {
+        first.network.iter().zip(&second.network).map(|(x, y)| a * f64::from(*x) + b * f64::from(*y)).collect()
+    };
+    samples.batch.weight = vec![2.0, 1.0];
+    let step = steps(&samples);
+    assert_eq!(step.report.labelled, [3.0; 4]);
+    assert_close("weights 2 and 1", &step.network, &mix(2.0 / 3.0, 1.0 / 3.0), 1e-5, 1e-7);
+    samples.batch.weight = vec![0.0, 5.0];
+    assert_close("weights 0 and 5", &steps(&samples).network, &mix(0.0, 1.0), 1e-5, 1e-7);
+    samples.batch.weight.clear();
+    samples.batch.labels[4..].fill(f32::NAN);
+    assert_close("no labels of the second", &steps(&samples).network, &mix(1.0, 0.0), 1e-5, 1e-7);
+    samples.batch.labels.fill(f32::NAN);
+    let step = steps(&samples);
+    assert_eq!((step.report.losses, step.report.labelled), (vec![0.0; 4], vec![0.0; 4]));
+    assert!(step.network.iter().all(|g| *g == 0.0));
+}
+
+#[test]
+fn a_loss_that_is_no_number_names_its_sample_and_changes_nothing() {
+    for (name, ranker) in rankers() {
+        let network = network(&ranker.graph, Seed(70));
+        for workers in [1, 2] {
+            let mut samples = samples(&ranker, MANY, Seed(71));
+            samples.batch.labels.iter_mut().for_each(|label| *label = if label.is_nan() { 0.0 } else { *label });
+            let mut trainer = Trainer::new(Arc::new(ranker.graph.clone()), workers);
+            let mut step = |samples: &Samples, network: &Network| {
+                let mut state = network.state.clone();
+                let result = trainer.step(&network.weights, &mut state, &samples.inputs(), None, &Threads(workers));
+                (result, state)
+            };
+            // Statistics of the batch spread a bad number to all samples; there a bad label shows one sample's.
+            let bad_label = !ranker.graph.states().is_empty();
+            if bad_label {
+                samples.batch.labels[4 * 1111 + 2] = f32::INFINITY;
+            } else {
+                samples.batch.numeric[2 * 1111] = f32::NAN;
+            }
+            let (result, state) = step(&samples, &network);
+            let error = result.unwrap_err();
+            assert_eq!(error.kind(), Kind::Numeric, "{name}");
+            assert!(error.to_string().contains("2111"), "{name}: {error}");
+            assert_eq!(state, network.state, "{name}");
+            // And the trainer still works.
+            samples.batch.labels[4 * 1111 + 2] = 0.0;
+            samples.batch.numeric[2 * 1111] = 0.0;
+            assert!(step(&samples, &network).0.is_ok(), "{name}");
+        }
+    }
+}
+
+#[test]
+fn a_conversion_is_never_likelier_than_its_click() {
+    let config = json!({"dimension": 4, "body": {"type": "mlp", "units": []}, "head": {"type": "esmm"}});
+    let ranker = ranker(&config_of(config));
+    let samples = samples(&ranker, MANY, Seed(80));
+    for scale in [1.0, 10.0, 100.0] {
+        let mut network = network(&ranker.graph, Seed(81));
+        network.weights.iter_mut().for_each(|weight| *weight *= scale);
+        for row in scores(&ranker.graph, &network, &samples).chunks_exact(4) {
+            assert!((0.0..=1.0).contains(&row[0]) && (0.0..=row[0]).contains(&row[1]), "{row:?}");
+        }
+    }
+}
+
+fn config_of(json: serde_json::Value) -> ModelConfig {
+    config(json)
+}
+
+/// A value may be minimized and read by other operations, and minimized twice.
+#[test]
+fn a_loss_may_be_read_again() {
+    let (mut graph, mut samples) = (Graph::new(), Samples::new(3, 1));
+    let x = samples.leaf(&mut graph, &[1.0, 2.0, 3.0], 1, None);
+    let square = graph.binary(Binary::Multiply, x, x);
+    let cube = graph.binary(Binary::Multiply, square, x);
+    graph.minimize(square, 0, 3.0);
+    graph.minimize(cube, 0, 6.0);
+    graph.minimize(square, 0, 1.5);
+    let step = Stepped::of(&graph, &Network::new(&graph, Seed(1)), &samples, None, 1);
+    let expected: Vec<f64> = [1.0, 2.0, 3.0].iter().map(|x| 1.5 * 2.0 * x + 2.0 * 3.0 * x * x).collect();
+    assert_close("gradient", &step.rows[0], &expected, 1e-6, 0.0);
+}
+
+/// What does not fit the graph is an error, not a panic and not a silent part of the work.
+#[test]
+fn what_does_not_fit_is_refused() {
+    let (_, ranker) = rankers().swap_remove(0);
+    let network = network(&ranker.graph, Seed(90));
+    let good = samples(&ranker, 20, Seed(91));
+    let refused = |change: &dyn Fn(&mut Samples)| {
+        let mut samples = good.clone();
+        change(&mut samples);
+        let (mut state, mut found) = (network.state.clone(), Vec::new());
+        let scored = Scorer::new(Arc::new(ranker.graph.clone()), 1).score(
+            &network.weights,
+            &network.state,
+            &samples.inputs(),
+            &OneWorker,
+            &mut found,
+        );
+        let mut trainer = Trainer::new(Arc::new(ranker.graph.clone()), 1);
+        let stepped = trainer.step(&network.weights, &mut state, &samples.inputs(), None, &OneWorker);
+        (scored.is_err(), stepped.is_err())
+    };
+    assert_eq!(refused(&|_| {}), (false, false));
+    assert_eq!(refused(&|samples| samples.batch.sparse.truncate(5)), (true, true));
+    assert_eq!(refused(&|samples| samples.lookups[0][3] = 12), (true, true));
+    assert_eq!(refused(&|samples| samples.batch.sparse[0].ids.push(1)), (true, true));
+    assert_eq!(refused(&|samples| samples.batch.numeric.truncate(39)), (true, true));
+    assert_eq!(refused(&|samples| samples.batch.labels.truncate(79)), (false, true));
+    assert_eq!(refused(&|samples| samples.batch.labels.clear()), (false, true));
+    assert_eq!(refused(&|samples| samples.batch.weight = vec![1.0; 3]), (false, true));
+    assert_eq!(refused(&|samples| samples.batch.sparse[3].list_of_row = vec![25; 20]), (true, true));
+    assert_eq!(refused(&|samples| samples.batch.sparse[3].list_of_row = (0..20).rev().collect()), (true, true));
+    assert_eq!(refused(&|samples| *samples.batch.sparse[5].offsets.last_mut().unwrap() += 1), (true, true));
+    assert_eq!(refused(&|samples| samples.batch.sparse[5].offsets[1] = 1 << 20), (true, true));
+    assert_eq!(refused(&|samples| samples.batch.sparse[4].offsets[1] += 1), (true, true));
+}
+
+/// More or fewer threads than were planned for would leave samples out.
+#[test]
+fn other_workers_than_planned_are_refused() {
+    let (_, ranker) = rankers().swap_remove(0);
+    let network = network(&ranker.graph, Seed(90));
+    let samples = samples(&ranker, MANY, Seed(91));
+    let (mut state, mut found) = (network.state.clone(), Vec::new());
+    let mut scorer = Scorer::new(Arc::new(ranker.graph.clone()), 2);
+    assert!(scorer.score(&network.weights, &state, &samples.inputs(), &OneWorker, &mut found).is_err());
+    let mut trainer = Trainer::new(Arc::new(ranker.graph.clone()), 2);
+    assert!(trainer.step(&network.weights, &mut state, &samples.inputs(), None, &OneWorker).is_err());
+}
+
+#[test]
+fn attention_is_shown_for_every_element() {
+    let (_, ranker) = rankers().swap_remove(2);
+    let samples = samples(&ranker, MANY, Seed(95));
+    let network = network(&ranker.graph, Seed(96));
+    let mut scorer = Scorer::new(Arc::new(ranker.graph.clone()), 1);
+    let (mut next, mut weights) = (0, Vec::new());
+    let found = scorer
+        .explain(&network.weights, &network.state, &samples.inputs(), |attention| {
+            assert_eq!((attention.feature, attention.rows.start), (3, next));
+            next = attention.rows.end;
+            weights.extend_from_slice(attention.weights);
+        })
+        .unwrap();
+    assert_eq!(found, scores(&ranker.graph, &network, &samples));
+    let offsets = &samples.batch.sparse[3].offsets;
+    assert_eq!((next, weights.len()), (MANY, samples.batch.sparse[3].ids.len()));
+    for list in offsets.windows(2).filter(|list| list[0] < list[1]) {
+        let sum: f32 = weights[list[0] as usize..list[1] as usize].iter().sum();
+        assert!((sum - 1.0).abs() < 1e-5, "{sum}");
+    }
+}
