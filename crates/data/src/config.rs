@@ -18,8 +18,8 @@ pub struct DataConfig {
     /// The shapes the data may have; the first whose files all exist is used.
     #[serde(default)]
     pub layouts: Vec<Layout>,
-    /// How rows become `train`, `valid` and `test`. Where the layout gives splits, it divides the given `train` further
-    /// and may only make splits that are not given.
+    /// How rows become `train`, `valid` and `test`. Where the layout gives splits, it divides the given `train` further,
+    /// into those that are not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub split: Option<Split>,
     /// Negatives drawn for rows that are all positive.
@@ -93,9 +93,10 @@ pub struct Source {
     /// How bytes become letters.
     #[serde(default)]
     pub encoding: Encoding,
-    /// Texts that mean "no value" besides the empty one, such as `\N` or `NA`.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub missing: Vec<String>,
+    /// Texts that mean "no value" besides the empty one, by the column's name in the file; those
+    /// under `"*"` in every column. Only for text.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub missing: BTreeMap<String, Vec<String>>,
     /// New names of columns: `new = "old"`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub rename: BTreeMap<String, String>,
@@ -403,17 +404,37 @@ impl Split {
         }
     }
 
-    /// Whether it makes `valid`, and whether it makes `test`.
-    pub fn makes(&self) -> (bool, bool) {
-        match *self {
-            Self::TimeAt { valid, test } => (valid.is_some(), test.is_some()),
-            Self::LeaveLast { valid, test } => (valid > 0, test > 0),
-            _ => self.fractions().map_or((false, false), |(valid, test)| (valid > 0.0, test > 0.0)),
+    /// The same without the splits that are given; `None` where it then makes none.
+    fn without(mut self, given: impl Fn(&str) -> bool) -> Option<Self> {
+        match &mut self {
+            Self::Time { valid, test }
+            | Self::UserFraction { valid, test }
+            | Self::User { valid, test }
+            | Self::Random { valid, test } => {
+                *valid = if given("valid") { 0.0 } else { *valid };
+                *test = if given("test") { 0.0 } else { *test };
+                (*valid + *test > 0.0).then_some(self)
+            }
+            Self::TimeAt { valid, test } => {
+                *valid = valid.filter(|_| !given("valid"));
+                *test = test.filter(|_| !given("test"));
+                (valid.is_some() || test.is_some()).then_some(self)
+            }
+            Self::LeaveLast { valid, test } => {
+                *valid = if given("valid") { 0 } else { *valid };
+                *test = if given("test") { 0 } else { *test };
+                (*valid + *test > 0).then_some(self)
+            }
         }
     }
 }
 
 impl DataConfig {
+    /// How the rows of a layout that are `train`, or yet to be split, are divided.
+    pub fn split_of(&self, layout: &Layout) -> Option<Split> {
+        self.split?.without(|name| layout.splits.contains_key(name))
+    }
+
     /// Checks what does not need the files.
     ///
     /// # Errors
@@ -452,12 +473,6 @@ impl DataConfig {
         }
         if layout.samples.is_none() && !layout.splits.contains_key("train") {
             return wrong("`splits` needs a `train`".into());
-        }
-        let (valid, test) = self.split.as_ref().map(Split::makes).unwrap_or_default();
-        for (makes, name) in [(valid, "valid"), (test, "test")] {
-            if makes && layout.splits.contains_key(name) {
-                return wrong(format!("`{name}` is given, and `data.split` makes it too"));
-            }
         }
         if layout.samples.is_some() && self.split.is_none() {
             return Err(Error::config(format!("layout `{}` gives no splits", layout.name))
@@ -550,6 +565,24 @@ mod tests {
     }
 
     #[test]
+    fn what_is_given_is_not_made_again() {
+        let of = |split: Split, given: &[&str]| {
+            let splits = given.iter().map(|name| ((*name).to_owned(), Source::default())).collect();
+            DataConfig { split: Some(split), ..DataConfig::default() }.split_of(&Layout { splits, ..Layout::default() })
+        };
+        let random = |valid, test| Split::Random { valid, test };
+        assert_eq!(of(random(0.1, 0.2), &[]), Some(random(0.1, 0.2)));
+        assert_eq!(of(random(0.1, 0.2), &["train", "test"]), Some(random(0.1, 0.0)));
+        assert_eq!(of(random(0.0, 0.2), &["train", "test"]), None);
+        let last = Split::LeaveLast { valid: 1, test: 1 };
+        assert_eq!(of(last, &["train", "valid"]), Some(Split::LeaveLast { valid: 0, test: 1 }));
+        let at = Split::TimeAt { valid: None, test: Some(5) };
+        assert_eq!(of(at, &["train"]), Some(at));
+        assert_eq!(of(at, &["train", "test"]), None);
+        assert_eq!(DataConfig::default().split_of(&Layout::default()), None);
+    }
+
+    #[test]
     fn checks_say_which_key_is_wrong() {
         let error = |change: &dyn Fn(&mut DataConfig)| {
             let mut config = parse(FULL);
@@ -565,13 +598,6 @@ mod tests {
         assert!(error(&|c| c.layouts[0].derive[1].name = "genre".into()).contains("derived twice"));
         assert!(error(&|c| c.layouts[0].derive[1].from = None).contains("from"));
         assert!(error(&|c| c.layouts[0].filters[0].only = vec!["train".into()]).contains("not a given split"));
-        assert!(
-            error(&|c| {
-                let source = c.layouts[0].samples.take().unwrap();
-                c.layouts[0].splits = [("train".into(), source.clone()), ("test".into(), source)].into();
-            })
-            .contains("is given")
-        );
         let copy = |c: &mut DataConfig| c.layouts.push(c.layouts[0].clone());
         assert!(error(&copy).contains("two layouts"));
     }

@@ -105,10 +105,14 @@ fn records_in_quotes_longer_than_the_buffer() {
 
 #[test]
 fn spaces_comments_and_missing_texts() {
-    let source =
-        Source { trim: true, comment: Some("//".into()), missing: vec!["?".into(), "NA".into()], ..Source::default() };
-    let text = b"// made by hand\na, b\n 1 , \"x\" \n// more\n?,NA\n";
-    assert_eq!(read(text, source, &["a", "b"]), ["3: 1|x", "5: -|-"]);
+    let source = Source {
+        trim: true,
+        comment: Some("//".into()),
+        missing: [("*".to_owned(), vec!["?".to_owned()]), ("b".to_owned(), vec!["NA".to_owned()])].into(),
+        ..Source::default()
+    };
+    let text = b"// made by hand\na, b\n 1 , \"x\" \n// more\n?,NA\nNA,?\n";
+    assert_eq!(read(text, source, &["a", "b"]), ["3: 1|x", "5: -|-", "6: NA|-"]);
 }
 
 #[test]

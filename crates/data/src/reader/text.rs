@@ -26,7 +26,8 @@ pub(super) struct TextReader {
     slots: Vec<Option<usize>>,
     columns: Vec<Column>,
     schema: SchemaRef,
-    missing: Vec<String>,
+    /// For each wanted column the texts that mean "no value".
+    missing: Vec<Vec<String>>,
     bad: BadRows,
 }
 
@@ -135,7 +136,8 @@ impl TextReader {
         let fields: Vec<Field> = wanted.iter().map(|name| Field::new(name, DataType::Utf8, true)).collect();
         let columns = wanted.iter().map(|_| Column::with_capacity(0)).collect();
         let schema = Arc::new(Schema::new(fields));
-        let missing = source.missing.clone();
+        let texts = |name: &str| source.missing.get(name).into_iter().flatten().cloned();
+        let missing = wanted.iter().map(|name| texts(name).chain(texts("*")).collect()).collect();
         Ok(Self { lines, syntax, names, slots: places, columns, schema, missing, bad: bad.clone() })
     }
 
@@ -237,9 +239,9 @@ impl TextReader {
             .collect();
         let mut bad = Vec::new();
         let mut arrays: Vec<ArrayRef> = Vec::with_capacity(columns.len());
-        for (column, field) in columns.into_iter().zip(self.schema.fields()) {
-            if arrow_is_utf8(&column) {
-                arrays.push(self.array(column)?);
+        for ((column, field), missing) in columns.into_iter().zip(self.schema.fields()).zip(&self.missing) {
+            if is_utf8(&column) {
+                arrays.push(array(column, missing)?);
                 continue;
             }
             // Rare: find the rows, make them valid so that the column can be, and drop them below.
@@ -258,7 +260,7 @@ impl TextReader {
                     bad.push(row);
                 }
             }
-            arrays.push(self.array(mended)?);
+            arrays.push(array(mended, missing)?);
         }
         let options = RecordBatchOptions::new().with_row_count(Some(numbers.count));
         let rows = RecordBatch::try_new_with_options(self.schema.clone(), arrays, &options);
@@ -269,23 +271,24 @@ impl TextReader {
         }
         chunk.keep((0..chunk.rows.num_rows()).map(|row| !bad.contains(&row)).collect())
     }
+}
 
-    fn array(&self, column: Column) -> Result<ArrayRef> {
-        let offsets = OffsetBuffer::new(ScalarBuffer::from(column.offsets));
-        let array = StringArray::try_new(offsets, Buffer::from_vec(column.values), None)
-            .map_err(|cause| Error::internal("a column of text is not valid").caused_by(cause))?;
-        if self.missing.is_empty() {
-            return Ok(Arc::new(array));
-        }
-        let present = |value: Option<&str>| value.is_some_and(|value| !self.missing.iter().any(|text| text == value));
-        let nulls = NullBuffer::new(array.iter().map(present).collect::<BooleanBuffer>());
-        let (offsets, values, _) = array.into_parts();
-        Ok(Arc::new(StringArray::new(offsets, values, Some(nulls))))
+/// The array of a column's texts, null where they are among those that mean "no value".
+fn array(column: Column, missing: &[String]) -> Result<ArrayRef> {
+    let offsets = OffsetBuffer::new(ScalarBuffer::from(column.offsets));
+    let array = StringArray::try_new(offsets, Buffer::from_vec(column.values), None)
+        .map_err(|cause| Error::internal("a column of text is not valid").caused_by(cause))?;
+    if missing.is_empty() {
+        return Ok(Arc::new(array));
     }
+    let present = |value: Option<&str>| value.is_some_and(|value| !missing.iter().any(|text| text == value));
+    let nulls = NullBuffer::new(array.iter().map(present).collect::<BooleanBuffer>());
+    let (offsets, values, _) = array.into_parts();
+    Ok(Arc::new(StringArray::new(offsets, values, Some(nulls))))
 }
 
 /// Whether every value of a column is UTF-8: the whole is, and each value starts at a letter.
-fn arrow_is_utf8(column: &Column) -> bool {
+fn is_utf8(column: &Column) -> bool {
     let Ok(text) = std::str::from_utf8(&column.values) else { return false };
     text.is_ascii() || column.offsets.iter().all(|offset| text.is_char_boundary(*offset as usize))
 }
