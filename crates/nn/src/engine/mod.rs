@@ -11,7 +11,7 @@ mod training;
 mod workers;
 
 pub use context::{BatchInputs, Context, Inputs};
-pub use scoring::Scorer;
+pub use scoring::{Attention, Scorer};
 #[cfg(feature = "train")]
 pub use training::{StepReport, Trainer};
 pub use workers::{OneWorker, Workers};

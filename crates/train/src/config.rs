@@ -1,0 +1,376 @@
+//! One config file: `[data]`, `[schema]`, `[model]`, `[train]`, `[evaluate]`.
+
+use kitestring_core::error::did_you_mean;
+use kitestring_core::{Error, Result, Schema};
+use kitestring_data::config::DataConfig;
+use kitestring_nn::optimizer::Rule;
+use kitestring_nn::ranker::ModelConfig;
+use kitestring_table::Init;
+use serde::{Deserialize, Serialize};
+use std::path::Path;
+
+/// Everything that decides a run.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RunConfig {
+    /// The run's name in reports; the config file's when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// The seed that decides everything.
+    #[serde(default)]
+    pub seed: u64,
+    /// Where the rows are, and how they become splits.
+    #[serde(default)]
+    pub data: DataConfig,
+    /// The meaning of the columns.
+    pub schema: Schema,
+    /// Row dimensions and the five slots.
+    #[serde(default)]
+    pub model: ModelConfig,
+    /// How the model is trained.
+    #[serde(default)]
+    pub train: TrainConfig,
+    /// How it is judged.
+    #[serde(default)]
+    pub evaluate: EvaluateConfig,
+}
+
+/// How a model is trained.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TrainConfig {
+    /// Samples a step.
+    pub batch_size: usize,
+    /// Passes over the training split.
+    pub epochs: u32,
+    /// Length of a step.
+    pub learning_rate: f32,
+    /// How it changes over the run.
+    pub schedule: Schedule,
+    /// How the network's gradients become steps.
+    pub optimizer: Rule,
+    /// L2 on the network's matrices, added to the gradient.
+    pub l2: f32,
+    /// How rows are updated.
+    pub rows: kitestring_table::Optimizer,
+    /// How rows start.
+    pub row_init: Init,
+    /// The largest Euclidean norm of all gradients together; longer ones are scaled down to it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub clip_norm: Option<f64>,
+    /// Threads that share each batch; 0 for one a core. With the same number a run is the same to the bit.
+    pub workers: usize,
+    /// Whether the workers share each batch, or each takes its own and nobody waits.
+    pub updates: Updates,
+    /// When to stop before the last epoch.
+    pub early_stopping: Option<EarlyStopping>,
+    /// Steps between checkpoints within an epoch; 0 for one at the end of each epoch only.
+    pub checkpoint_steps: u64,
+    /// Admission and eviction of tables whose vocabulary is open.
+    pub open: kitestring_table::Open,
+}
+
+impl Default for TrainConfig {
+    fn default() -> Self {
+        Self {
+            batch_size: 2048,
+            epochs: 2,
+            learning_rate: 1e-3,
+            schedule: Schedule::default(),
+            optimizer: Rule::default(),
+            l2: 0.0,
+            rows: kitestring_table::Optimizer::default(),
+            row_init: Init::default(),
+            clip_norm: None,
+            workers: 0,
+            updates: Updates::default(),
+            early_stopping: None,
+            checkpoint_steps: 0,
+            open: kitestring_table::Open::default(),
+        }
+    }
+}
+
+/// How the learning rate changes over a run.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Schedule {
+    /// It does not.
+    #[default]
+    Constant,
+    /// From zero up over some steps, then constant.
+    Warmup {
+        /// How many steps up.
+        steps: u64,
+    },
+    /// From zero up over some steps, then down to zero at the last step along a cosine.
+    Cosine {
+        /// How many steps up.
+        #[serde(default)]
+        warmup: u64,
+    },
+    /// Times `factor` after each epoch whose validation metric is no better than the best.
+    Plateau {
+        /// The factor.
+        factor: f32,
+    },
+}
+
+/// How several workers update one model.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Updates {
+    /// They share each batch; the model after a step does not depend on who was faster.
+    #[default]
+    Synchronous,
+    /// Each takes a batch of its own and updates the model when it is done. Not reproducible.
+    Asynchronous,
+}
+
+/// When to stop before the last epoch. The model of the best epoch is kept.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct EarlyStopping {
+    /// The validation metric: `auc`, `log_loss` or `gauc`, of one task as `TASK.auc`, else the mean over tasks.
+    pub metric: String,
+    /// Epochs without a better value before stopping.
+    pub patience: u32,
+}
+
+impl Default for EarlyStopping {
+    fn default() -> Self {
+        Self { metric: "auc".into(), patience: 2 }
+    }
+}
+
+/// How a model is judged.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct EvaluateConfig {
+    /// The splits judged after training; those that exist of `valid` and `test` when empty.
+    pub splits: Vec<String>,
+    /// Cutoffs K of Recall, HR, NDCG and MRR.
+    pub cutoffs: Vec<usize>,
+    /// Rank each positive against its given candidates, against all items, or not at all.
+    pub ranking: Ranking,
+    /// The most positives ranked, drawn with the seed; 0 for all.
+    pub ranking_queries: usize,
+    /// Replicates of the bootstrap for intervals; 0 for none.
+    pub bootstrap: usize,
+    /// Groups of users by history length, for heterogeneity and the head–tail gap.
+    pub history_groups: usize,
+    /// Samples a batch when scoring.
+    pub batch_size: usize,
+}
+
+impl Default for EvaluateConfig {
+    fn default() -> Self {
+        Self {
+            splits: Vec::new(),
+            cutoffs: vec![5, 10],
+            ranking: Ranking::Auto,
+            ranking_queries: 0,
+            bootstrap: 100,
+            history_groups: 5,
+            batch_size: 8192,
+        }
+    }
+}
+
+/// What each positive is ranked against.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ranking {
+    /// Given candidates where the data has some, else nothing.
+    #[default]
+    Auto,
+    /// The candidates given for it.
+    Candidates,
+    /// All items but those the user had in training.
+    Full,
+    /// Nothing.
+    None,
+}
+
+impl RunConfig {
+    /// Reads a config file and applies overrides of the form `key.of.key=value`, where the value is TOML or, if it is not, a text.
+    ///
+    /// # Errors
+    /// A config error that names the file, line and key, with the nearest known key for an unknown one.
+    pub fn read(path: &Path, overrides: &[String]) -> Result<Self> {
+        let text = std::fs::read_to_string(path).map_err(|error| {
+            let missing = error.kind() == std::io::ErrorKind::NotFound;
+            let error = Error::io(error, "could not read the config", path);
+            if missing {
+                Error::config("there is no such config file").in_file(path.display().to_string())
+            } else {
+                error
+            }
+        })?;
+        let mut config = Self::parse(&text, &path.display().to_string(), overrides)?;
+        if config.name.is_none() {
+            config.name = path.file_stem().map(|stem| stem.to_string_lossy().into_owned());
+        }
+        Ok(config)
+    }
+
+    /// Parses a config; `file` is for messages.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn parse(text: &str, file: &str, overrides: &[String]) -> Result<Self> {
+        // The text itself is parsed first, so that a mistake in the file is shown with its line.
+        let parsed: Result<Self, _> = toml::from_str(text);
+        let mut config = parsed.map_err(|error| explain(&error, text).in_file(file))?;
+        if !overrides.is_empty() {
+            let mut table: toml::Table = toml::from_str(text).map_err(|error| explain(&error, text).in_file(file))?;
+            for assignment in overrides {
+                set(&mut table, assignment)?;
+            }
+            let merged = toml::Value::Table(table);
+            config = merged.try_into().map_err(|error| explain(&error, "").in_field("--set"))?;
+        }
+        config.check()?;
+        Ok(config)
+    }
+
+    /// Checks what serde does not.
+    ///
+    /// # Errors
+    /// A config error that names the key.
+    pub fn check(&self) -> Result<()> {
+        self.schema.check()?;
+        let wrong = |field: &str, what: &str| Err(Error::config(what).in_field(field));
+        let train = &self.train;
+        if train.batch_size == 0 {
+            return wrong("train.batch_size", "a batch needs at least one sample");
+        }
+        if !(train.learning_rate > 0.0 && train.learning_rate.is_finite()) {
+            return wrong("train.learning_rate", "the learning rate must be a positive number");
+        }
+        if train.clip_norm.is_some_and(|norm| norm <= 0.0 || !norm.is_finite()) {
+            return wrong("train.clip_norm", "the norm must be a positive number");
+        }
+        if let Schedule::Plateau { factor } = train.schedule
+            && !(factor > 0.0 && factor <= 1.0)
+        {
+            return wrong("train.schedule.factor", "the factor must be in (0, 1]");
+        }
+        if self.evaluate.batch_size == 0 {
+            return wrong("evaluate.batch_size", "a batch needs at least one sample");
+        }
+        if self.evaluate.cutoffs.contains(&0) {
+            return wrong("evaluate.cutoffs", "a cutoff is at least 1");
+        }
+        Ok(())
+    }
+
+    /// The config as TOML, every default written out.
+    ///
+    /// # Errors
+    /// Never for a config that was parsed.
+    pub fn to_toml(&self) -> Result<String> {
+        toml::to_string_pretty(self).map_err(|error| Error::internal("the config as TOML").caused_by(error))
+    }
+}
+
+/// Applies one `key.of.key=value`.
+fn set(table: &mut toml::Table, assignment: &str) -> Result<()> {
+    let wrong = |what: String| Error::config(what).in_field("--set").mend("write it as --set train.epochs=3");
+    let Some((key, value)) = assignment.split_once('=') else {
+        return Err(wrong(format!("`{assignment}` has no `=`")));
+    };
+    let value = value.trim();
+    let parsed: Result<toml::Table, _> = toml::from_str(&format!("value = {value}"));
+    let value = parsed.ok().and_then(|mut table| table.remove("value")).unwrap_or_else(|| value.into());
+    let mut at = table;
+    let mut parts = key.trim().split('.').peekable();
+    while let Some(part) = parts.next() {
+        if part.is_empty() {
+            return Err(wrong(format!("`{key}` is no key")));
+        }
+        if parts.peek().is_none() {
+            // Another variant of a slot or an optimizer does not keep the settings of the one before it.
+            if part == "type" && at.get("type").is_some_and(|before| *before != value) {
+                at.clear();
+            }
+            at.insert(part.to_owned(), value);
+            return Ok(());
+        }
+        let next = at.entry(part).or_insert_with(|| toml::Value::Table(toml::Table::new()));
+        let Some(next) = next.as_table_mut() else {
+            return Err(wrong(format!("`{part}` in `{key}` is a value, not a section")));
+        };
+        at = next;
+    }
+    Ok(())
+}
+
+/// A TOML error with its line, and "did you mean" for an unknown key or variant.
+fn explain(error: &toml::de::Error, text: &str) -> Error {
+    let message = error.message().lines().next().unwrap_or_default();
+    let mut explained = Error::config(message.to_owned());
+    if let Some(span) = error.span()
+        && !text.is_empty()
+    {
+        explained = explained.at_line(text[..span.start.min(text.len())].matches('\n').count() as u64 + 1);
+    }
+    let quoted: Vec<&str> = message.split('`').skip(1).step_by(2).collect();
+    if let [unknown, known @ ..] = quoted.as_slice()
+        && message.starts_with("unknown")
+        && let Some(near) = did_you_mean(unknown, known.iter().copied())
+    {
+        explained = explained.mend(format!("did you mean `{near}`?"));
+    }
+    explained
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    const MINIMAL: &str = r#"
+[schema]
+features = [{ name = "item", kind = "categorical" }]
+tasks = [{ name = "click" }]
+"#;
+
+    #[test]
+    fn defaults_and_round_trip() {
+        let config = RunConfig::parse(MINIMAL, "x.toml", &[]).unwrap();
+        assert_eq!(config.train.batch_size, 2048);
+        let again = RunConfig::parse(&config.to_toml().unwrap(), "y.toml", &[]).unwrap();
+        assert_eq!(config, again);
+    }
+
+    #[test]
+    fn unknown_keys_name_the_nearest() {
+        let text = format!("{MINIMAL}\n[train]\nepochz = 3\n");
+        let error = RunConfig::parse(&text, "x.toml", &[]).unwrap_err();
+        let message = error.to_string();
+        assert!(message.contains("x.toml:7") && message.contains("did you mean `epochs`?"), "{message}");
+        assert_eq!(error.exit_code(), 2);
+        let text = format!("{MINIMAL}\n[model.encoder]\ntype = \"dine\"\n");
+        let message = RunConfig::parse(&text, "x.toml", &[]).unwrap_err().to_string();
+        assert!(message.contains("did you mean `din`?"), "{message}");
+    }
+
+    #[test]
+    fn overrides() {
+        let set = |text: &str| RunConfig::parse(MINIMAL, "x.toml", &[text.to_owned()]);
+        assert_eq!(set("train.epochs=7").unwrap().train.epochs, 7);
+        assert_eq!(set("name=hello there").unwrap().name.as_deref(), Some("hello there"));
+        assert!(matches!(
+            set("model.encoder.type=\"cross\"").unwrap().model.encoder,
+            kitestring_nn::slots::encoder::Encoder::Cross(_)
+        ));
+        assert!(matches!(
+            set("model.encoder.type=cross").unwrap().model.encoder,
+            kitestring_nn::slots::encoder::Encoder::Cross(_)
+        ));
+        assert!(set("train.epochs").is_err());
+        assert!(set("train.batch_size=0").unwrap_err().to_string().contains("batch_size"));
+        assert!(set("trian.epochs=1").unwrap_err().to_string().contains("did you mean `train`?"));
+    }
+}

@@ -1,0 +1,107 @@
+//! Pull, compute, push: one step of learning.
+
+use crate::config::TrainConfig;
+use crate::inputs::{Prepared, Pulled};
+use crate::model::Model;
+use kitestring_core::{Error, Result, Seed};
+use kitestring_nn::engine::{StepReport, Trainer, Workers};
+use kitestring_nn::optimizer::{Optimizer, gradient_norm};
+use kitestring_table::Step;
+use std::sync::Arc;
+use std::sync::{Mutex, PoisonError};
+
+/// Learns on batches: pulls a submodel, computes its gradients, pushes an update.
+#[derive(Debug)]
+pub struct Learner {
+    trainer: Trainer,
+    optimizer: Optimizer,
+    pulled: Pulled,
+    clip_norm: Option<f64>,
+    dropout: Seed,
+    steps: u64,
+}
+
+impl Learner {
+    /// A learner of a model for a number of workers.
+    ///
+    /// # Errors
+    /// A config error that names the key.
+    pub fn new(model: &Model, config: &TrainConfig, workers: usize, seed: Seed) -> Result<Self> {
+        Ok(Self {
+            trainer: Trainer::new(Arc::clone(&model.graph), workers),
+            optimizer: Optimizer::new(config.optimizer, config.l2, &model.graph)?,
+            pulled: Pulled::default(),
+            clip_norm: config.clip_norm,
+            dropout: seed.child("dropout"),
+            steps: 0,
+        })
+    }
+
+    /// How many steps were done.
+    pub fn steps(&self) -> u64 {
+        self.steps
+    }
+
+    /// What the network's optimizer remembers.
+    pub(crate) fn optimizer(&self) -> &Optimizer {
+        &self.optimizer
+    }
+
+    /// Goes on from a checkpoint.
+    pub(crate) fn restore(&mut self, steps: u64, first: &[f32], second: &[f32]) -> Result<()> {
+        self.steps = steps;
+        self.optimizer.restore(steps, first, second)
+    }
+
+    /// One step on a batch.
+    ///
+    /// # Errors
+    /// A loss or gradient that is not finite: the model is then as it was before the step.
+    pub fn step(
+        &mut self,
+        model: &mut Model,
+        prepared: &Prepared,
+        learning_rate: f32,
+        workers: &dyn Workers,
+    ) -> Result<StepReport> {
+        self.pulled.pull(&model.tables, prepared)?;
+        let dropout = Some(self.dropout.at(self.steps));
+        let network = &mut model.network;
+        let inputs = self.pulled.inputs(prepared);
+        let report = self.trainer.step(&network.weights, &mut network.state, &inputs, dropout, workers)?;
+        let gradients = self.trainer.gradients();
+        let mut scale = 1.0;
+        if let Some(limit) = self.clip_norm {
+            let norm = gradient_norm(gradients.network, gradients.rows);
+            if !norm.is_finite() {
+                return Err(Error::numeric("a gradient is not a finite number").mend("lower the learning rate"));
+            }
+            scale = (limit / norm.max(f64::MIN_POSITIVE)).min(1.0) as f32;
+        }
+        if scale < 1.0 {
+            gradients.network.iter_mut().for_each(|gradient| *gradient *= scale);
+            gradients.rows.iter_mut().flatten().for_each(|gradient| *gradient *= scale);
+        }
+        self.steps += 1;
+        self.optimizer.apply(&mut network.weights, gradients.network, learning_rate);
+        let step = Step { number: self.steps, learning_rate };
+        for ((table, route), rows) in model.tables.iter().zip(self.pulled.routes()).zip(gradients.rows.iter()) {
+            table.apply(route, rows, step)?;
+        }
+        let tables = &model.tables;
+        if tables.iter().any(|table| table.config().optimizer.sweeps()) {
+            let failed = Mutex::new(None);
+            workers.run(&|worker| {
+                for table in tables {
+                    if let Err(error) = table.sweep(step, worker, workers.count()) {
+                        *failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+                    }
+                }
+            });
+            if let Some(error) = failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
+                return Err(error);
+            }
+        }
+        Ok(report)
+    }
+}

@@ -1,0 +1,150 @@
+//! A model: a ranker's graph, its network and its tables, and their directory.
+
+use crate::config::TrainConfig;
+use kitestring_core::schema::Vocabulary;
+use kitestring_core::{Error, Result, Schema, Seed};
+use kitestring_nn::graph::Graph;
+use kitestring_nn::network::Network;
+use kitestring_nn::ranker::{ModelConfig, Ranker};
+use kitestring_table::{Config, Space, Table};
+use serde::{Deserialize, Serialize};
+use std::path::Path;
+use std::sync::Arc;
+
+/// The format number of model directories.
+const FORMAT: u32 = 1;
+const MANIFEST: &str = "manifest.json";
+const NETWORK: &str = "network.safetensors";
+
+/// A ranker with everything it learned.
+#[derive(Debug)]
+pub struct Model {
+    /// The meaning of the columns.
+    pub schema: Schema,
+    /// Row dimensions and the five slots.
+    pub config: ModelConfig,
+    /// The forward pass.
+    pub graph: Arc<Graph>,
+    /// Weights and running statistics.
+    pub network: Network,
+    /// Rows, in the order of [`Schema::table_names`].
+    pub tables: Vec<Table>,
+}
+
+/// What a model directory says of itself: with the files it names, all there is to a model.
+#[derive(Debug, Serialize, Deserialize)]
+struct Description {
+    format: u32,
+    schema: Schema,
+    model: ModelConfig,
+    tables: Vec<String>,
+}
+
+impl Model {
+    /// A model as it starts. `size` gives the number of rows of each table, none for an open one.
+    ///
+    /// # Errors
+    /// A config error that names the key; too little memory.
+    pub fn new(
+        schema: &Schema,
+        config: &ModelConfig,
+        train: &TrainConfig,
+        size: impl Fn(&str) -> Result<Option<u64>>,
+        seed: Seed,
+    ) -> Result<Self> {
+        let ranker = Ranker::new(schema, config)?;
+        let tables = ranker.tables.iter().map(|table| {
+            let space = match (schema.vocabulary(&table.name), size(&table.name)?) {
+                (Vocabulary::Open, _) | (_, None) => Space::Open(train.open),
+                (_, Some(rows)) => Space::Direct { rows },
+            };
+            let config = Config { dim: table.width, space, init: train.row_init, optimizer: train.rows };
+            Table::new(&table.name, config, seed.child("rows"))
+        });
+        let tables = tables.collect::<Result<_>>()?;
+        let network = Network::new(&ranker.graph, seed.child("network"));
+        Ok(Self { schema: schema.clone(), config: config.clone(), graph: Arc::new(ranker.graph), network, tables })
+    }
+
+    /// Writes the model into a directory that exists: a manifest, `network.safetensors`, and a file a table.
+    /// With `state`, tables keep what their optimizers remember.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn write(&self, directory: &Path, state: bool) -> Result<()> {
+        let description = Description {
+            format: FORMAT,
+            schema: self.schema.clone(),
+            model: self.config.clone(),
+            tables: self.tables.iter().map(|table| table.name().to_owned()).collect(),
+        };
+        for (number, table) in self.tables.iter().enumerate() {
+            let path = directory.join(table_file(number));
+            if state { table.save(&path)? } else { table.export(&path)? }
+        }
+        write(&directory.join(NETWORK), &self.network.to_safetensors(&self.graph)?)?;
+        let text = serde_json::to_string_pretty(&description);
+        let text = text.map_err(|error| Error::internal("the model's manifest").caused_by(error))?;
+        write(&directory.join(MANIFEST), text.as_bytes())
+    }
+
+    /// Reads a model.
+    ///
+    /// # Errors
+    /// A missing or damaged file, another format number, a table that does not fit.
+    pub fn read(directory: &Path) -> Result<Self> {
+        let path = directory.join(MANIFEST);
+        let text = std::fs::read(&path).map_err(|error| {
+            Error::io(error, "could not read the model", &path).mend("give a run that has finished its first epoch")
+        })?;
+        let damaged = |error: serde_json::Error| {
+            Error::format("this is no model manifest").caused_by(error).in_file(path.display().to_string())
+        };
+        let value: serde_json::Value = serde_json::from_slice(&text).map_err(damaged)?;
+        let format = value.get("format").and_then(serde_json::Value::as_u64);
+        if format != Some(u64::from(FORMAT)) {
+            let found = format.map_or_else(|| "none".to_owned(), |format| format.to_string());
+            return Err(Error::format(format!("model format {found}, expected {FORMAT}"))
+                .in_file(path.display().to_string())
+                .mend("load it with the version of Kitestring that wrote it"));
+        }
+        let description: Description = serde_json::from_value(value).map_err(damaged)?;
+        let ranker = Ranker::new(&description.schema, &description.model)?;
+        let network = directory.join(NETWORK);
+        let bytes =
+            std::fs::read(&network).map_err(|error| Error::io(error, "could not read the network", &network))?;
+        let network = Network::from_safetensors(&ranker.graph, &bytes, &network.display().to_string())?;
+        let mut tables = Vec::with_capacity(ranker.tables.len());
+        for (number, expected) in ranker.tables.iter().enumerate() {
+            let path = directory.join(table_file(number));
+            let table = Table::load(&path)?;
+            if table.name() != expected.name || table.dim() != expected.width {
+                return Err(Error::format(format!(
+                    "expected table `{}` of width {}, found `{}` of width {}",
+                    expected.name,
+                    expected.width,
+                    table.name(),
+                    table.dim()
+                ))
+                .in_file(path.display().to_string()));
+            }
+            tables.push(table);
+        }
+        let (schema, config) = (description.schema, description.model);
+        Ok(Self { schema, config, graph: Arc::new(ranker.graph), network, tables })
+    }
+
+    /// The number of trained numbers: the network's weights, and the rows'.
+    pub fn parameters(&self) -> (u64, u64) {
+        let rows = self.tables.iter().map(|table| table.len() * table.dim() as u64).sum();
+        (self.graph.weight_count() as u64, rows)
+    }
+}
+
+fn table_file(number: usize) -> String {
+    format!("table-{number}.safetensors")
+}
+
+pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+    std::fs::write(path, bytes).map_err(|error| Error::io(error, "could not write the file", path))
+}

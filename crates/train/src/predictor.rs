@@ -1,0 +1,50 @@
+//! Scores batches with a trained model.
+
+use crate::inputs::{Prepared, Pulled, Readers};
+use crate::model::Model;
+use kitestring_core::Result;
+use kitestring_nn::engine::{Attention, Scorer, Workers};
+use std::sync::Arc;
+
+/// Scores batches with a model. A warm call allocates nothing.
+#[derive(Debug)]
+pub struct Predictor<'a> {
+    model: &'a Model,
+    scorer: Scorer,
+    readers: Readers,
+    pulled: Pulled,
+}
+
+impl<'a> Predictor<'a> {
+    /// A predictor for a number of workers.
+    pub fn new(model: &'a Model, workers: usize) -> Self {
+        Self {
+            model,
+            scorer: Scorer::new(Arc::clone(&model.graph), workers),
+            readers: Readers::new(&model.schema),
+            pulled: Pulled::default(),
+        }
+    }
+
+    /// The predictions of the batch in `prepared`, `samples × tasks`, row-major: a probability of a binary task.
+    ///
+    /// # Errors
+    /// If the batch does not fit the model.
+    pub fn score(&mut self, prepared: &mut Prepared, workers: &dyn Workers, scores: &mut Vec<f32>) -> Result<()> {
+        prepared.index(&self.readers);
+        self.pulled.pull(&self.model.tables, prepared)?;
+        let network = &self.model.network;
+        self.scorer.score(&network.weights, &network.state, &self.pulled.inputs(prepared), workers, scores)
+    }
+
+    /// Scores on one thread and shows what each attention operation attended to.
+    ///
+    /// # Errors
+    /// If the batch does not fit the model.
+    pub fn explain(&mut self, prepared: &mut Prepared, each: impl FnMut(Attention<'_>)) -> Result<Vec<f32>> {
+        prepared.index(&self.readers);
+        self.pulled.pull(&self.model.tables, prepared)?;
+        let network = &self.model.network;
+        self.scorer.explain(&network.weights, &network.state, &self.pulled.inputs(prepared), each)
+    }
+}
