@@ -4,6 +4,7 @@
 //! [`predictor::Predictor`] scores; [`evaluate`] judges; [`run::Run`] is the directory it all lives in; [`report`] shows it.
 
 pub mod config;
+pub mod history;
 pub mod inputs;
 pub mod learner;
 pub mod model;
