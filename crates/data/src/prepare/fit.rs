@@ -131,7 +131,7 @@ mod tests {
         assert_eq!(fitted.borders, [25.0, 50.0, 75.0]);
         assert_eq!([f64::NAN, -5.0, 24.9, 25.0, 99.0].map(|x| fitted.bucket(x)), [0, 1, 1, 2, 4]);
         // Beyond the sample the borders are close.
-        let many = fit(Transform::Bucketize(10), (0..1_000_000).map(|i| f64::from(i * 7919 % 1_000_000)));
+        let many = fit(Transform::Bucketize(10), (0..1_000_000u64).map(|i| (i * 7919 % 1_000_000) as f64));
         for (border, decile) in many.borders.iter().zip(1..) {
             assert!((border / 1e6 - f64::from(decile) / 10.0).abs() < 5e-3, "{border}");
         }

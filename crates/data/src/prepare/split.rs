@@ -30,7 +30,7 @@ impl Splits {
     /// A rule that needs a column the schema does not name.
     pub(crate) fn new(given: &[String], rule: Option<Split>, plan: &Plan, seed: Seed) -> Result<Self> {
         let mut names = given.to_vec();
-        let (valid, test) = rule.as_ref().map(Split::makes).unwrap_or_default();
+        let (valid, test) = rule.as_ref().map(makes).unwrap_or_default();
         for (makes, name) in [(valid, "valid"), (test, "test")] {
             if makes && names.iter().any(|known| known == name) {
                 return Err(Error::config(format!("`{name}` is given, and `data.split` makes it too")).in_field("data.split"));
@@ -144,6 +144,18 @@ impl Splits {
             }
             Some(Split::Random { valid, test }) => divide(&|_, row| unit(sources[row], (valid, test))),
         }
+    }
+}
+
+/// Whether a rule makes `valid`, and whether it makes `test`.
+fn makes(rule: &Split) -> (bool, bool) {
+    match *rule {
+        Split::TimeAt { valid, test } => (valid.is_some(), test.is_some()),
+        Split::LeaveLast { valid, test } => (valid > 0, test > 0),
+        Split::Time { valid, test }
+        | Split::UserFraction { valid, test }
+        | Split::User { valid, test }
+        | Split::Random { valid, test } => (valid > 0.0, test > 0.0),
     }
 }
 
