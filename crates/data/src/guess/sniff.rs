@@ -1,0 +1,169 @@
+//! How a file is written: separator, header, encoding.
+
+use crate::config::{Encoding, Format, Source};
+use crate::reader::files;
+use crate::reader::lines::Lines;
+use kitestring_core::error::{Error, Result};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// The lines looked at.
+const LINES: usize = 200;
+
+/// Separators, the ones less likely to be letters of a text first.
+const SEPARATORS: [&str; 6] = ["\t", "::", ";", "|", ",", " "];
+
+/// The folder, and the source in it.
+pub(super) fn source(path: &Path) -> Result<(PathBuf, Source)> {
+    let (folder, name) = if path.is_dir() {
+        (path.to_owned(), common_name(path)?)
+    } else {
+        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        (folder.to_owned(), name)
+    };
+    let mut source = Source::new(&name);
+    let files = files::find(&folder, &name)?;
+    let first = files.iter().flatten().next().ok_or_else(|| {
+        Error::config("there is no such file").in_file(path.display().to_string()).mend("check the path")
+    })?;
+    if files::format(&source, first) == Format::Text {
+        sniff(first, &mut source)?;
+    }
+    Ok((folder, source))
+}
+
+/// The files of a folder: those with the most frequent extension.
+fn common_name(folder: &Path) -> Result<String> {
+    let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+    let mut only = None;
+    for file in files::find(folder, ".")?.unwrap_or_default() {
+        *counts.entry(files::extension(&file)).or_default() += 1;
+        only = file.file_name().map(|name| name.to_string_lossy().into_owned());
+    }
+    match counts.iter().max_by_key(|(_, count)| **count) {
+        Some((_, 1)) if counts.len() == 1 => Ok(only.unwrap_or_default()),
+        Some((extension, _)) if extension.is_empty() => Ok(".".into()),
+        Some((extension, _)) => Ok(format!("*.{extension}*")),
+        None => Err(Error::config("there is no file in the folder").in_file(folder.display().to_string())),
+    }
+}
+
+fn sniff(path: &Path, source: &mut Source) -> Result<()> {
+    let mut lines = Lines::open(path)?;
+    let mut texts: Vec<String> = Vec::new();
+    while texts.len() < LINES {
+        let Some(length) = lines.length()? else { break };
+        let line = &lines.rest()[..length.text];
+        if !line.is_empty() {
+            match std::str::from_utf8(line) {
+                Ok(text) => texts.push(text.to_owned()),
+                Err(_) => {
+                    source.encoding = Encoding::Latin1;
+                    texts.push(line.iter().map(|byte| char::from(*byte)).collect());
+                }
+            }
+        }
+        lines.consume(length.all, 1);
+    }
+    let usual = files::separator(&Source::default(), path).to_owned();
+    let separator = separator(&texts, &usual);
+    if separator != usual {
+        source.separator = Some(separator.clone());
+    }
+    let rows: Vec<Vec<&str>> = texts.iter().map(|text| split(text, &separator)).collect();
+    let after = |field: &&str| field.starts_with(' ') && field.len() > 1;
+    let fields = || rows.iter().flat_map(|row| row.iter().skip(1));
+    source.trim = separator != " " && 10 * fields().filter(|field| after(field)).count() > 9 * fields().count().max(1);
+    if let Some((first, others)) = rows.split_first()
+        && !has_header(first, others)
+    {
+        source.columns = Some((1..=first.len()).map(|number| format!("column_{number}")).collect());
+    }
+    Ok(())
+}
+
+/// The fields of a line; a quoted one keeps its separators.
+fn split<'a>(line: &'a str, separator: &str) -> Vec<&'a str> {
+    let mut fields = Vec::new();
+    let (mut start, mut at, mut quoted) = (0, 0, false);
+    while at < line.len() {
+        if line.as_bytes()[at] == b'"' {
+            quoted = !quoted;
+        } else if !quoted && line.as_bytes()[at..].starts_with(separator.as_bytes()) {
+            fields.push(&line[start..at]);
+            at += separator.len();
+            start = at;
+            continue;
+        }
+        at += 1;
+    }
+    fields.push(&line[start..]);
+    fields
+}
+
+/// The separator that parts nearly all lines into the same number of fields: the one that is usual for the extension,
+/// else the first of the list.
+fn separator(lines: &[String], usual: &str) -> String {
+    let parts = |separator: &str| {
+        let Some(first) = lines.first().map(|line| split(line, separator).len()) else { return false };
+        let same = lines.iter().filter(|line| split(line, separator).len() == first).count();
+        first > 1 && 10 * same >= 9 * lines.len()
+    };
+    let mut all = std::iter::once(usual).chain(SEPARATORS);
+    all.find(|separator| parts(separator)).unwrap_or(usual).to_owned()
+}
+
+/// Whether the first line names the columns: somewhere a word stands over numbers; where there are no numbers at all, no
+/// word of it comes again below.
+fn has_header(first: &[&str], others: &[Vec<&str>]) -> bool {
+    let is_number = |text: &&str| text.trim().parse::<f64>().is_ok();
+    let column = |place: usize| others.iter().filter_map(move |row| row.get(place)).filter(|text| !text.is_empty());
+    let numbers = |place: usize| {
+        let count = column(place).count();
+        count > 0 && 20 * column(place).filter(|text| is_number(text)).count() >= 19 * count
+    };
+    if (0..first.len()).any(numbers) {
+        return first.iter().enumerate().any(|(place, text)| numbers(place) && !text.is_empty() && !is_number(text));
+    }
+    first
+        .iter()
+        .enumerate()
+        .all(|(place, text)| !is_number(text) && !text.is_empty() && column(place).all(|t| t != text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lines(text: &str) -> Vec<String> {
+        text.lines().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn separators() {
+        assert_eq!(separator(&lines("a,b\n1,2|3\n4,5"), ","), ",");
+        assert_eq!(separator(&lines("1::a|b::x\n2::c::y"), "\t"), "::");
+        assert_eq!(separator(&lines("1;a,b\n2;c\n3;d,e,f"), ","), ";");
+        assert_eq!(separator(&lines("a\t1\nb b\t2"), "\t"), "\t");
+        assert_eq!(separator(&lines("1 2 3\n4 5 6"), "\t"), " ");
+        assert_eq!(separator(&lines("one\nanother one"), ","), ",");
+        assert_eq!(split("a,\"b,c\",d", ","), ["a", "\"b,c\"", "d"]);
+    }
+
+    #[test]
+    fn headers() {
+        let header = |text: &str| {
+            let lines = lines(text);
+            let rows: Vec<Vec<&str>> = lines.iter().map(|line| split(line, ",")).collect();
+            has_header(&rows[0], &rows[1..])
+        };
+        assert!(header("user,item\n1,2"));
+        assert!(header("click,101,121\n0,1,1\n1,5,6"));
+        assert!(!header("1,2\n3,4"));
+        assert!(!header("1,a\n3,b"));
+        assert!(header("name,city\nanna,rome\nbob,oslo"));
+        assert!(!header("bob,rome\nanna,rome\nbob,oslo"));
+        assert!(!header("0,68fd,05db\n1,8cf0,05db"));
+    }
+}
