@@ -61,8 +61,8 @@ impl Clicks {
         if config.fields == 0 || config.fields > 1_000 {
             return wrong("fields", "there must be 1 to 1000 fields");
         }
-        if config.ids < 2 * config.fields as u64 || config.ids > 1 << 36 {
-            return wrong("ids", "there must be at least two ids for each field, and at most 2³⁶");
+        if config.ids < 2 * config.fields as u64 || config.ids > 1 << 32 {
+            return wrong("ids", "there must be at least two ids for each field, and at most 2³²");
         }
         if !(1.0..=100.0).contains(&config.shrink) {
             return wrong("shrink", "must be between 1 and 100");
@@ -70,7 +70,7 @@ impl Clicks {
         if !(0.0..=4.0).contains(&config.exponent) {
             return wrong("exponent", "must be between 0 and 4");
         }
-        if !(config.bias.abs() <= 50.0) {
+        if !(-50.0..=50.0).contains(&config.bias) {
             return wrong("bias", "must be between -50 and 50");
         }
         if !(0.0..=50.0).contains(&config.spread) {
@@ -138,8 +138,8 @@ impl Clicks {
 impl Field {
     #[inline]
     fn draw(&self, stream: &mut Stream) -> u64 {
-        let rank = self.ranks.draw(stream) - 1;
-        ((u128::from(rank) * u128::from(self.factor)) % u128::from(self.ranks.size)) as u64 + 1
+        // Both factors are below 2³².
+        (self.ranks.draw(stream) - 1) * self.factor % self.ranks.size + 1
     }
 }
 
@@ -204,5 +204,103 @@ impl Zipf {
                 return start + offset;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn small() -> Clicks {
+        Clicks::new(&ClicksConfig { ids: 20_000, ..ClicksConfig::default() }).unwrap()
+    }
+
+    #[test]
+    fn any_range_of_rows_can_be_made_alone() {
+        let clicks = small();
+        let (mut whole, mut part) = (Batch::default(), Batch::default());
+        clicks.batch(0, 100, &mut whole);
+        clicks.batch(40, 10, &mut part);
+        for (a, b) in whole.sparse.iter().zip(&part.sparse) {
+            assert_eq!(a.ids[40..50], b.ids);
+        }
+        assert_eq!(whole.labels[40..50], part.labels);
+        assert_eq!(part.index, (40..50).collect::<Vec<u64>>());
+        let other = Clicks::new(&ClicksConfig { seed: 2, ids: 20_000, ..ClicksConfig::default() }).unwrap();
+        other.batch(40, 10, &mut part);
+        assert_ne!(whole.sparse[0].ids[40..50], part.sparse[0].ids);
+    }
+
+    #[test]
+    fn the_default_has_26_fields_and_ten_million_ids() {
+        let clicks = Clicks::new(&ClicksConfig::default()).unwrap();
+        let sizes = clicks.sizes();
+        assert_eq!((sizes.len(), sizes.iter().sum::<u64>()), (26, 10_000_000));
+        assert!(sizes.iter().all(|size| *size >= 2));
+        clicks.schema().check().unwrap();
+        let mut batch = Batch::default();
+        clicks.batch(1 << 40, 4_000, &mut batch);
+        for (ids, size) in batch.sparse.iter().zip(sizes) {
+            assert!(ids.ids.iter().all(|id| (1..=size).contains(id)));
+        }
+        assert_eq!(batch.sparse.len(), clicks.schema().sparse().count());
+    }
+
+    #[test]
+    fn ranks_have_zipfs_frequencies() {
+        for (size, exponent) in [(1, 1.0), (13, 0.0), (100, 1.05), (70, 2.0)] {
+            let zipf = Zipf::new(size, exponent);
+            let mut stream = Stream::new(Seed(9));
+            let draws = 300_000;
+            let mut counts = vec![0u32; size as usize];
+            (0..draws).for_each(|_| counts[zipf.draw(&mut stream) as usize - 1] += 1);
+            let mass: f64 = (1..=size).map(|rank| (rank as f64).powf(-f64::from(exponent))).sum();
+            for (rank, count) in (1..=size).zip(counts) {
+                let p = (rank as f64).powf(-f64::from(exponent)) / mass;
+                let error = (p * (1.0 - p) / f64::from(draws)).sqrt();
+                assert!(
+                    (f64::from(count) / f64::from(draws) - p).abs() < 5.0 * error + 1e-9,
+                    "{size} {exponent} {rank}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn ranks_turn_into_ids_one_to_one() {
+        for size in [1, 2, 3, 10, 999, 1_000] {
+            let factor = coprime(size);
+            let mut ids: Vec<u64> = (0..size).map(|rank| rank * factor % size).collect();
+            ids.sort_unstable();
+            assert_eq!(ids, (0..size).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn labels_follow_the_known_weights() {
+        let clicks = small();
+        let mut batch = Batch::default();
+        clicks.batch(0, 40_000, &mut batch);
+        let probabilities = clicks.probabilities(&batch);
+        let expected: f64 = probabilities.iter().map(|p| f64::from(*p)).sum();
+        let clicked: f64 = batch.labels.iter().map(|label| f64::from(*label)).sum();
+        assert!((clicked - expected).abs() < 4.0 * expected.sqrt());
+        assert!((0.02..0.3).contains(&(expected / 40_000.0)), "{expected}");
+        let mean = |wanted: f32| {
+            let chosen = probabilities.iter().zip(&batch.labels).filter(|(_, label)| **label == wanted);
+            chosen.clone().map(|(p, _)| f64::from(*p)).sum::<f64>() / chosen.count() as f64
+        };
+        assert!(mean(1.0) > 2.0 * mean(0.0));
+    }
+
+    #[test]
+    fn wrong_numbers_are_named() {
+        let refused = |config: ClicksConfig| Clicks::new(&config).unwrap_err().to_string();
+        assert!(refused(ClicksConfig { fields: 0, ..Default::default() }).contains("`fields`"));
+        assert!(refused(ClicksConfig { ids: 30, ..Default::default() }).contains("`ids`"));
+        assert!(refused(ClicksConfig { bias: f32::NAN, ..Default::default() }).contains("`bias`"));
+        assert!(refused(ClicksConfig { exponent: -1.0, ..Default::default() }).contains("`exponent`"));
+        assert!(toml::from_str::<ClicksConfig>("field = 3").is_err());
     }
 }

@@ -41,9 +41,8 @@ fn count<T>(name: &str, get: impl Fn(&T) -> i32 + 'static) -> Column<T> {
 
 /// 0 or 1.
 fn flag<T>(name: &str, get: impl Fn(&T) -> bool + 'static) -> Column<T> {
-    let make = move |rows: &[T]| {
-        Arc::new(Int8Array::from_iter_values(rows.iter().map(|row| i8::from(get(row))))) as ArrayRef
-    };
+    let make =
+        move |rows: &[T]| Arc::new(Int8Array::from_iter_values(rows.iter().map(|row| i8::from(get(row))))) as ArrayRef;
     column(name, DataType::Int8, true, Box::new(make))
 }
 

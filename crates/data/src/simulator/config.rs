@@ -177,7 +177,7 @@ impl Default for Config {
 
 impl Default for Intent {
     fn default() -> Self {
-        Self { drift: 0.9, spread: 0.5, jump: 0.02, persistence: 0.6 }
+        Self { drift: 0.9, spread: 0.5, jump: 0.012, persistence: 0.85 }
     }
 }
 

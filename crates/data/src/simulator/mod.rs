@@ -23,8 +23,8 @@ pub use session::{Impression, Occasion, Outcome, Trigger, Truth};
 pub use write::{Summary, write};
 
 use config::LONGEST_PAGE;
-use kitestring_core::error::Result;
 use kitestring_core::Seed;
+use kitestring_core::error::Result;
 use random::{Stream, ln};
 use session::{Setting, Walk, new_focus};
 use std::cmp::Reverse;
@@ -43,8 +43,8 @@ const ARRIVALS: [u32; 24] =
 
 /// What the hour adds to the logit of a click: people have more time in the evening.
 const MOMENTS: [f32; 24] = [
-    0.15, 0.1, 0.05, 0.0, 0.0, -0.05, -0.1, -0.2, -0.25, -0.2, -0.15, -0.1, 0.0, 0.0, -0.1, -0.15, -0.1, -0.05, 0.0, 0.1,
-    0.2, 0.25, 0.25, 0.2,
+    0.15, 0.1, 0.05, 0.0, 0.0, -0.05, -0.1, -0.2, -0.25, -0.2, -0.15, -0.1, 0.0, 0.0, -0.1, -0.15, -0.1, -0.05, 0.0,
+    0.1, 0.2, 0.25, 0.25, 0.2,
 ];
 
 /// A session: what was shown, and when a coin was thrown.
@@ -99,7 +99,7 @@ impl Simulator {
             memory: Vec::with_capacity(world.users.len()),
             queue: BinaryHeap::with_capacity(world.users.len()),
             bias,
-            pool: policy::Pool::new(),
+            pool: policy::Pool::default(),
             config: config.clone(),
             world,
             sessions: 0,

@@ -5,7 +5,7 @@
 //! given the pool and what stands above. All places are drawn at once by letting each candidate wait an exponential time
 //! with its weight as rate; the order of the ends of waiting has the distribution of the draws.
 
-use super::config::{LARGEST_POOL, LONGEST_PAGE};
+use super::config::LONGEST_PAGE;
 use super::random::{Stream, exp};
 use super::world::{Scale, User, World};
 
@@ -42,7 +42,7 @@ impl Page {
 }
 
 /// The candidates of a page, and memory to rank them in.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Pool {
     items: Vec<u32>,
     scores: Vec<f32>,
@@ -64,17 +64,6 @@ pub struct Wanted<'a> {
 }
 
 impl Pool {
-    /// An empty pool.
-    pub fn new() -> Self {
-        let room = LARGEST_POOL;
-        Self {
-            items: Vec::with_capacity(room),
-            scores: Vec::with_capacity(room),
-            weights: Vec::with_capacity(room),
-            order: Vec::with_capacity(room),
-        }
-    }
-
     /// Finds this many different candidates by popularity: a quarter in the category of the intent, three eighths in the
     /// user's favourites, one eighth in the category friends suggest, the others anywhere.
     pub fn recall(&mut self, world: &World, wanted: &Wanted<'_>, size: usize, stream: &mut Stream) {
@@ -115,7 +104,14 @@ impl Pool {
     }
 
     /// Scores the candidates: their relevance, plus an error of the policy, plus what a friend's suggestion adds.
-    pub fn score(&mut self, world: &World, scale: &Scale, noise: f32, suggestion: Option<(u16, f32)>, stream: &mut Stream) {
+    pub fn score(
+        &mut self,
+        world: &World,
+        scale: &Scale,
+        noise: f32,
+        suggestion: Option<(u16, f32)>,
+        stream: &mut Stream,
+    ) {
         self.scores.clear();
         for number in &self.items {
             let item = &world.items[*number as usize];
@@ -133,9 +129,12 @@ impl Pool {
         weights.extend(scores.iter().map(|score| exp(((score - best) / temperature).max(-40.0))));
         order.clear();
         // Waiting times are positive, so the order of their bits is theirs; the index rides along below.
-        order.extend(weights.iter().enumerate().map(|(index, weight)| {
-            u64::from((stream.exponential() / weight).to_bits()) << 32 | index as u64
-        }));
+        order.extend(
+            weights
+                .iter()
+                .enumerate()
+                .map(|(index, weight)| u64::from((stream.exponential() / weight).to_bits()) << 32 | index as u64),
+        );
         let places = page.places - from;
         if places < order.len() {
             order.select_nth_unstable(places);
@@ -168,7 +167,7 @@ mod tests {
     use kitestring_core::Seed;
 
     fn pool() -> Pool {
-        let mut pool = Pool::new();
+        let mut pool = Pool::default();
         pool.items.extend(10..16);
         pool.scores.extend([0.0, 0.7, -1.0, 2.0, 0.3, -30.0]);
         pool
@@ -225,7 +224,7 @@ mod tests {
     fn recall_finds_different_items_and_leaves_out_the_unwanted() {
         let config = Config { items: 250, ..Config::default() };
         let world = World::new(&config);
-        let (mut pool, mut stream) = (Pool::new(), Stream::new(Seed(5)));
+        let (mut pool, mut stream) = (Pool::default(), Stream::new(Seed(5)));
         let except: Vec<u32> = (0..64).collect();
         for user in &world.users[..200] {
             let wanted = Wanted { user, focus: 3, suggestion: Some(5), except: &except };

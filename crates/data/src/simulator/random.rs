@@ -77,8 +77,7 @@ pub fn exp(x: f32) -> f32 {
     // ln 2 in two parts, the first exact in few bits, so that the remainder keeps all of its own
     let r = (x - n * 0.693_359_4) - n * -2.121_944_4e-4;
     let p = 1.0
-        + r * (1.0
-            + r * (0.5 + r * (0.166_666_67 + r * (0.041_666_668 + r * (0.008_333_334 + r * 0.001_388_889)))));
+        + r * (1.0 + r * (0.5 + r * (0.166_666_67 + r * (0.041_666_668 + r * (0.008_333_334 + r * 0.001_388_889)))));
     let scale = f32::from_bits(shifted.to_bits().wrapping_add(127) << 23);
     p * scale
 }

@@ -191,7 +191,7 @@ impl Setting<'_> {
 
 /// A category for an intent to turn to: mostly a favourite, now and then whatever the user's age turns to.
 pub fn new_focus(world: &World, user: &User, stream: &mut Stream) -> u16 {
-    if stream.chance(0.8) { favourite(user, stream) } else { world.trends[usize::from(user.age)].draw(stream) as u16 }
+    if stream.chance(0.6) { favourite(user, stream) } else { world.trends[usize::from(user.age)].draw(stream) as u16 }
 }
 
 /// Everything that moves during a session.
@@ -264,12 +264,20 @@ impl Walk {
     }
 
     /// Walks the whole session. Numbers of impressions, requests and occasions start at zero.
-    pub fn run(&mut self, setting: &Setting<'_>, pool: &mut Pool, out: &mut Vec<Impression>, occasions: &mut Vec<Occasion>) {
+    pub fn run(
+        &mut self,
+        setting: &Setting<'_>,
+        pool: &mut Pool,
+        out: &mut Vec<Impression>,
+        occasions: &mut Vec<Occasion>,
+    ) {
         let mut other = Vec::new();
         while self.left > 0 {
             let trigger = self.step(setting, pool, out);
             let cached = &self.page.items[self.seen..self.page.places];
-            let Some(trigger) = trigger.filter(|_| self.left > 0 && !self.random && !cached.is_empty()) else { continue };
+            let Some(trigger) = trigger.filter(|_| self.left > 0 && !self.random && !cached.is_empty()) else {
+                continue;
+            };
             let intent = self.intent(setting.world);
             let mut occasion = Occasion {
                 id: occasions.len() as u64,

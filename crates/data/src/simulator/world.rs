@@ -77,8 +77,8 @@ pub struct Labelling {
 /// that the default world clicks on about one impression in twelve, and so that knowing the truth ranks them with an AUC
 /// of about 0.8.
 const LABELLINGS: [Labelling; 2] = [
-    Labelling { click: -5.0, taste: 0.9, intent: 0.9, quality: 0.35, price: 0.15, conversion: -4.9 },
-    Labelling { click: -4.8, taste: 0.4, intent: 1.3, quality: 0.2, price: 0.6, conversion: -4.1 },
+    Labelling { click: -5.0, taste: 0.7, intent: 1.1, quality: 0.35, price: 0.15, conversion: -4.9 },
+    Labelling { click: -4.9, taste: 0.35, intent: 1.4, quality: 0.2, price: 0.6, conversion: -4.1 },
 ];
 
 /// The scale that gives the dot product of two unrelated points of length one unit variance: the square root of
@@ -341,10 +341,17 @@ mod tests {
             let values: Vec<f32> = pairs.collect();
             values.iter().sum::<f32>() / values.len() as f32
         };
-        let near = mean(&mut world.items.iter().map(|item| dot(&item.latent, &world.centres[usize::from(item.category)])));
-        let far = mean(&mut world.items.iter().map(|item| dot(&item.latent, &world.centres[(usize::from(item.category) + 7) % 24])));
+        let near =
+            mean(&mut world.items.iter().map(|item| dot(&item.latent, &world.centres[usize::from(item.category)])));
+        let far = mean(
+            &mut world
+                .items
+                .iter()
+                .map(|item| dot(&item.latent, &world.centres[(usize::from(item.category) + 7) % 24])),
+        );
         assert!(near > 0.8 && far < 0.3, "{near} {far}");
-        let dear = mean(&mut world.users.iter().map(|user| dot(&user.taste, &world.centres[usize::from(user.favourites[0])])));
+        let dear =
+            mean(&mut world.users.iter().map(|user| dot(&user.taste, &world.centres[usize::from(user.favourites[0])])));
         assert!(dear > 0.6, "{dear}");
     }
 

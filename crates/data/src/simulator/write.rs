@@ -73,7 +73,8 @@ pub fn write(config: &Config, folder: &Path, progress: &mut dyn FnMut(u64)) -> R
     let room = beside.path();
     std::fs::create_dir(room.join("truth")).map_err(|error| Error::io(error, "cannot make a folder", room))?;
 
-    let text = toml::to_string(config).map_err(|error| Error::internal("the config has no TOML form").caused_by(error))?;
+    let text =
+        toml::to_string(config).map_err(|error| Error::internal("the config has no TOML form").caused_by(error))?;
     let resolved = room.join(RESOLVED);
     std::fs::write(&resolved, text).map_err(|error| Error::io(error, "cannot write", &resolved))?;
     write_world(simulator.world(), room)?;
@@ -264,5 +265,148 @@ fn unwritten(error: parquet::errors::ParquetError, path: &Path) -> Error {
     match source.downcast::<std::io::Error>() {
         Ok(refused) => Error::io(*refused, "cannot write", path),
         Err(other) => Error::internal("cannot write Parquet").in_file(path.display().to_string()).caused_by(other),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use arrow_array::cast::AsArray;
+    use arrow_array::types::{Float32Type, Int8Type, Int64Type};
+    use arrow_schema::DataType;
+    use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+
+    const FILES: [&str; 9] = [
+        "impressions.parquet",
+        "items.parquet",
+        "occasions.parquet",
+        "simulator.toml",
+        "truth/impressions.parquet",
+        "truth/items.parquet",
+        "truth/occasions.parquet",
+        "truth/users.parquet",
+        "users.parquet",
+    ];
+
+    fn config() -> Config {
+        Config { users: 300, items: 400, events: 12_000, ..Config::default() }
+    }
+
+    fn read(path: &Path) -> RecordBatch {
+        let reader = ParquetRecordBatchReaderBuilder::try_new(File::open(path).unwrap()).unwrap();
+        let schema = reader.schema().clone();
+        let batches: Vec<RecordBatch> = reader.build().unwrap().map(Result::unwrap).collect();
+        arrow_select::concat::concat_batches(&schema, &batches).unwrap()
+    }
+
+    fn names(batch: &RecordBatch) -> Vec<String> {
+        batch.schema().fields().iter().map(|field| field.name().clone()).collect()
+    }
+
+    #[test]
+    fn the_same_seed_writes_the_same_bytes() {
+        let room = tempfile::tempdir().unwrap();
+        let (a, b) = (room.path().join("a"), room.path().join("b"));
+        let mut told = Vec::new();
+        let summary = write(&config(), &a, &mut |count| told.push(count)).unwrap();
+        assert_eq!(summary, write(&config(), &b, &mut |_| ()).unwrap());
+        for file in FILES {
+            assert_eq!(std::fs::read(a.join(file)).unwrap(), std::fs::read(b.join(file)).unwrap(), "{file}");
+        }
+        assert!(summary.impressions >= 12_000 && summary.clicks > summary.conversions && summary.conversions > 0);
+        assert_eq!(told.last(), Some(&summary.impressions));
+        let text = std::fs::read_to_string(a.join("simulator.toml")).unwrap();
+        assert_eq!(toml::from_str::<Config>(&text).unwrap(), config());
+
+        // Another seed replaces it, and nothing is left beside.
+        write(&Config { seed: 2, ..config() }, &a, &mut |_| ()).unwrap();
+        assert_ne!(std::fs::read(a.join(FILES[0])).unwrap(), std::fs::read(b.join(FILES[0])).unwrap());
+        assert_eq!(std::fs::read_dir(room.path()).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn a_folder_with_something_else_is_left_alone() {
+        let room = tempfile::tempdir().unwrap();
+        std::fs::write(room.path().join("thesis.txt"), "mine").unwrap();
+        let error = write(&config(), room.path(), &mut |_| ()).unwrap_err();
+        assert!(error.to_string().contains("holds something that is no simulation"), "{error}");
+        assert_eq!(error.exit_code(), 2);
+        assert_eq!(std::fs::read_dir(room.path()).unwrap().count(), 1);
+        let file = room.path().join("thesis.txt");
+        assert!(write(&config(), &file, &mut |_| ()).is_err());
+        assert!(write(&config(), &file.join("deeper"), &mut |_| ()).is_err());
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), "mine");
+    }
+
+    #[test]
+    fn truth_lies_beside_the_logs_row_by_row_and_not_in_them() {
+        let room = tempfile::tempdir().unwrap();
+        let folder = room.path().join("simulated");
+        write(&config(), &folder, &mut |_| ()).unwrap();
+        let page = include_str!("../../../../docs/simulator.md");
+        let mut logged: Vec<String> = Vec::new();
+        for (name, key) in
+            [("users", "user_id"), ("items", "item_id"), ("impressions", "impression_id"), ("occasions", "occasion_id")]
+        {
+            let log = read(&folder.join(format!("{name}.parquet")));
+            let truth = read(&folder.join(format!("truth/{name}.parquet")));
+            assert!(log.num_rows() > 0);
+            assert_eq!(log.column_by_name(key).unwrap(), truth.column_by_name(key).unwrap(), "{name}");
+            let shared: Vec<String> = names(&truth).into_iter().filter(|column| names(&log).contains(column)).collect();
+            assert_eq!(shared, [key], "{name}");
+            for column in names(&truth).iter().chain(&names(&log)) {
+                let family = column.trim_end_matches(|letter: char| letter.is_ascii_digit()).trim_end_matches('_');
+                let described = [format!("`{column}`"), format!("`{family}_0`")].iter().any(|name| page.contains(name));
+                assert!(described, "docs/simulator.md does not describe `{column}` of {name}");
+            }
+            logged.extend(names(&log));
+        }
+        for secret in
+            ["relevance", "bias", "intent", "uplift", "confound", "circle", "quality", "taste", "focus", "_probability"]
+        {
+            assert!(logged.iter().all(|column| !column.contains(secret)), "{secret} is logged");
+        }
+    }
+
+    #[test]
+    fn files_agree_with_the_sessions() {
+        let room = tempfile::tempdir().unwrap();
+        let folder = room.path().join("simulated");
+        write(&config(), &folder, &mut |_| ()).unwrap();
+        let sessions: Vec<Session> = Simulator::new(&config()).unwrap().collect();
+        let shown: Vec<&Impression> = sessions.iter().flat_map(|session| &session.impressions).collect();
+        let thrown: Vec<&Occasion> = sessions.iter().flat_map(|session| &session.occasions).collect();
+
+        let log = read(&folder.join("impressions.parquet"));
+        assert_eq!(log.num_rows(), shown.len());
+        let column = |name: &str| log.column_by_name(name).unwrap();
+        let items = column("item_id").as_primitive::<Int64Type>();
+        let clicks = column("click").as_primitive::<Int8Type>();
+        let channels = column("channel").as_string::<i32>();
+        for (row, shown) in shown.iter().enumerate() {
+            assert_eq!(items.value(row), i64::from(shown.item));
+            assert_eq!(clicks.value(row), i8::from(shown.click));
+            assert_eq!(channels.value(row), config().scenarios[usize::from(shown.scenario)].channel);
+        }
+        for (name, kind) in [("time", DataType::Int64), ("device", DataType::Utf8), ("propensity", DataType::Float32)] {
+            assert_eq!(column(name).data_type(), &kind, "{name}");
+        }
+        let truth = read(&folder.join("truth/impressions.parquet"));
+        let relevance = truth.column_by_name("relevance").unwrap().as_primitive::<Float32Type>();
+        assert!(shown.iter().enumerate().all(|(row, shown)| relevance.value(row) == shown.truth.relevance));
+
+        let log = read(&folder.join("occasions.parquet"));
+        assert_eq!(log.num_rows(), thrown.len());
+        let treatment = log.column_by_name("treatment").unwrap().as_primitive::<Int8Type>();
+        let clicks = log.column_by_name("window_click").unwrap().as_primitive::<Int8Type>();
+        let cached = log.column_by_name("cached_items").unwrap().as_list::<i32>();
+        for (row, occasion) in thrown.iter().enumerate() {
+            assert_eq!(treatment.value(row), i8::from(occasion.treated));
+            assert_eq!(clicks.value(row), i8::from(occasion.arms[usize::from(occasion.treated)].clicks > 0));
+            let items = cached.value(row);
+            assert_eq!(items.len(), occasion.cached.len());
+            assert_eq!(items.as_primitive::<Int64Type>().value(0), i64::from(occasion.cached[0]));
+        }
     }
 }
