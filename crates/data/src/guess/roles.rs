@@ -91,8 +91,19 @@ const PROPENSITY: [&str; 2] = ["propensity", "propensityscore"];
 const WEIGHT: [&str; 2] = ["weight", "sampleweight"];
 const SCENARIO: [&str; 5] = ["scenario", "scene", "domain", "tab", "surface"];
 /// Parts of names of what is only known afterwards.
-const AFTERWARDS: [&str; 9] =
-    ["playtime", "watchtime", "dwell", "staytime", "iscomment", "isforward", "isfollow", "ishate", "isprofileenter"];
+const AFTERWARDS: [&str; 11] = [
+    "playtime",
+    "watchtime",
+    "dwell",
+    "staytime",
+    "iscomment",
+    "isforward",
+    "isfollow",
+    "ishate",
+    "isprofileenter",
+    "visit",
+    "spend",
+];
 
 /// A task: its name, its column, and what makes a label of it.
 pub(super) struct Label {

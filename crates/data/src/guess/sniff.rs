@@ -4,7 +4,6 @@ use crate::config::{Encoding, Format, Source};
 use crate::reader::files;
 use crate::reader::lines::Lines;
 use kitestring_core::error::{Error, Result};
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// The lines looked at.
@@ -33,20 +32,30 @@ pub(super) fn source(path: &Path) -> Result<(PathBuf, Source)> {
     Ok((folder, source))
 }
 
-/// The files of a folder: those with the most frequent extension.
+/// The largest file of a folder, together with those whose names differ from its name in numbers alone.
 fn common_name(folder: &Path) -> Result<String> {
-    let mut counts: BTreeMap<String, usize> = BTreeMap::new();
-    let mut only = None;
-    for file in files::find(folder, ".")?.unwrap_or_default() {
-        *counts.entry(files::extension(&file)).or_default() += 1;
-        only = file.file_name().map(|name| name.to_string_lossy().into_owned());
+    let files = files::find(folder, ".")?.unwrap_or_default();
+    let name = |file: &PathBuf| file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let largest = files
+        .iter()
+        .max_by_key(|file| file.metadata().map_or(0, |data| data.len()))
+        .ok_or_else(|| Error::config("there is no file in the folder").in_file(folder.display().to_string()))?;
+    let pattern = without_numbers(&name(largest));
+    let alike = files.iter().filter(|file| without_numbers(&name(file)) == pattern).count();
+    Ok(if alike > 1 { pattern } else { name(largest) })
+}
+
+/// A name with a star for each number in it.
+fn without_numbers(name: &str) -> String {
+    let mut pattern = String::new();
+    for letter in name.chars() {
+        match letter {
+            '0'..='9' if pattern.ends_with('*') => {}
+            '0'..='9' => pattern.push('*'),
+            _ => pattern.push(letter),
+        }
     }
-    match counts.iter().max_by_key(|(_, count)| **count) {
-        Some((_, 1)) if counts.len() == 1 => Ok(only.unwrap_or_default()),
-        Some((extension, _)) if extension.is_empty() => Ok(".".into()),
-        Some((extension, _)) => Ok(format!("*.{extension}*")),
-        None => Err(Error::config("there is no file in the folder").in_file(folder.display().to_string())),
-    }
+    pattern
 }
 
 fn sniff(path: &Path, source: &mut Source) -> Result<()> {
@@ -117,7 +126,8 @@ fn separator(lines: &[String], usual: &str) -> String {
 /// Whether the first line names the columns: somewhere a word stands over numbers; where there are no numbers at all, no
 /// word of it comes again below.
 fn has_header(first: &[&str], others: &[Vec<&str>]) -> bool {
-    let is_number = |text: &&str| text.trim().parse::<f64>().is_ok();
+    // A list of numbers is no name either.
+    let is_number = |text: &&str| text.split_whitespace().all(|part| part.parse::<f64>().is_ok());
     let column = |place: usize| others.iter().filter_map(move |row| row.get(place)).filter(|text| !text.is_empty());
     let numbers = |place: usize| {
         let count = column(place).count();
@@ -152,6 +162,12 @@ mod tests {
     }
 
     #[test]
+    fn names_that_differ_in_numbers() {
+        assert_eq!(without_numbers("part-00012.csv.gz"), "part-*.csv.gz");
+        assert_eq!(without_numbers("ratings.dat"), "ratings.dat");
+    }
+
+    #[test]
     fn headers() {
         let header = |text: &str| {
             let lines = lines(text);
@@ -165,5 +181,6 @@ mod tests {
         assert!(header("name,city\nanna,rome\nbob,oslo"));
         assert!(!header("bob,rome\nanna,rome\nbob,oslo"));
         assert!(!header("0,68fd,05db\n1,8cf0,05db"));
+        assert!(!header("0 1 2\n1 5\n2 7 8 9"));
     }
 }

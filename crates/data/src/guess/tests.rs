@@ -71,7 +71,7 @@ fn a_chain_of_outcomes_and_what_is_known_afterwards() {
 
 #[test]
 fn no_header_and_two_colons() {
-    let text: String = (0..60).map(|row| format!("{}::caf\u{e9} {}::{}\n", row % 2, row % 4, row * 1000)).collect();
+    let text: String = (0..60).map(|row| format!("{}::caf\u{e9} {}::{}\n", row % 2, row % 4, row * 10 - 90)).collect();
     let latin: Vec<u8> = text.chars().map(|letter| letter as u8).collect();
     let guess = of("x.dat", &latin);
     let source = guess.data.layouts[0].samples.as_ref().unwrap();
@@ -99,7 +99,7 @@ fn a_folder_of_files_and_nothing_to_guess_from() {
         std::fs::write(folder.path().join(name), "label,a\n1,x\n0,y\n").unwrap();
     }
     let both = guess(folder.path()).unwrap();
-    assert_eq!(both.data.layouts[0].samples.as_ref().unwrap().path, "*.csv*");
+    assert_eq!(both.data.layouts[0].samples.as_ref().unwrap().path, "part-*.csv");
     std::fs::write(folder.path().join("empty.tsv"), "a\tb\n").unwrap();
     let error = guess(&folder.path().join("empty.tsv")).unwrap_err().to_string();
     assert!(error.contains("no rows"), "{error}");

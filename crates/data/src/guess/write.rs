@@ -177,13 +177,36 @@ fn kind(column: &Column, is_id: bool, item: Option<&str>) -> String {
             }
         }
         Values::Numbers => numeric(column),
-        Values::Integers(distinct)
-            if distinct > 50 && !["id", "code", "type", "zip"].iter().any(|end| name.ends_with(end)) =>
-        {
-            numeric(column)
-        }
+        Values::Integers(distinct) if distinct > 20 && counts(column) => numeric(column),
         _ => "\"categorical\"".into(),
     }
+}
+
+/// Whether integers count or measure something: a word of the name says so, or some are negative. Others are taken for
+/// ids, for of those there are more in such logs.
+fn counts(column: &Column) -> bool {
+    const MEASURES: [&str; 18] = [
+        "price", "age", "count", "num", "amount", "duration", "days", "length", "size", "spend", "total", "quantity",
+        "views", "ms", "hours", "weeks", "income", "value",
+    ];
+    let named = words(&column.name).iter().any(|word| MEASURES.contains(&word.as_str()));
+    named || column.numbers().is_some_and(|numbers| numbers.first() < Some(&0.0))
+}
+
+/// The words of a name, in lower case: `playTime` and `play_time` are `play` and `time`.
+fn words(name: &str) -> Vec<String> {
+    let mut words = vec![String::new()];
+    let mut was_lower = false;
+    for letter in name.chars() {
+        if (letter.is_uppercase() && was_lower) || !letter.is_alphanumeric() {
+            words.push(String::new());
+        }
+        was_lower = letter.is_lowercase();
+        if let Some(word) = words.last_mut().filter(|_| letter.is_alphanumeric()) {
+            word.extend(letter.to_lowercase());
+        }
+    }
+    words
 }
 
 /// A number is on a logarithmic scale where its largest value is far above its middle one.
@@ -193,4 +216,16 @@ fn numeric(column: &Column) -> String {
     let (least, most) = (numbers.first().copied().unwrap_or(0.0), numbers.last().copied().unwrap_or(0.0));
     let transform = if least >= 0.0 && most > 20.0 * middle.max(1.0) { "log" } else { "standardize" };
     format!("\"numeric\", transform = \"{transform}\"")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_have_words() {
+        assert_eq!(words("priceUSD"), ["price", "usd"]);
+        assert_eq!(words("D_101"), ["d", "101"]);
+        assert_eq!(words("country"), ["country"]);
+    }
 }
