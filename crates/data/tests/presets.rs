@@ -46,9 +46,9 @@ struct Read {
 fn read(opened: &Opened, split: Option<&str>, schema: &Schema) -> Read {
     let columns = columns(schema);
     let needed: Vec<&str> = columns.iter().map(String::as_str).collect();
-    let mut rows = opened.read(split, &needed, &BadRows::default()).unwrap();
+    let rows = opened.read(split, &needed, &BadRows::default()).unwrap();
     let (mut count, mut first) = (0, BTreeMap::new());
-    for chunk in &mut rows {
+    for chunk in rows {
         let chunk = chunk.unwrap();
         if count == 0 {
             for (name, column) in columns.iter().zip(chunk.rows.columns()) {
@@ -59,7 +59,7 @@ fn read(opened: &Opened, split: Option<&str>, schema: &Schema) -> Read {
         }
         count += chunk.rows.num_rows() as u64;
     }
-    Read { rows: count, alone: rows.without_partner().iter().map(|(_, rows)| *rows).collect(), first }
+    Read { rows: count, alone: opened.without_partner().iter().map(|(_, rows)| *rows).collect(), first }
 }
 
 /// Opens a preset's data set, or says why not.

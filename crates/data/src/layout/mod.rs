@@ -14,6 +14,8 @@ use crate::reader::{self, BadRows, Input, files};
 use kitestring_core::error::{Error, Result};
 use plan::Plan;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A data folder or file whose layout is known.
 #[derive(Debug)]
@@ -23,6 +25,8 @@ pub struct Opened {
     parts: Vec<Part>,
     /// The side tables in the order of the layout's joins.
     sides: Vec<Input>,
+    /// The rows read so far that had no partner in each side table.
+    alone: Arc<[AtomicU64]>,
 }
 
 /// The rows of a split, or all rows.
@@ -110,6 +114,7 @@ fn likeness(source: &Source, path: &Path) -> u32 {
 impl Opened {
     fn new(layout: &Layout, folder: &Path, file: Option<(&Path, Option<&str>)>) -> Result<Self> {
         let sides = layout.joins.iter().map(|join| Input::open(folder, &join.source)).collect::<Result<_>>()?;
+        let alone = layout.joins.iter().map(|_| AtomicU64::new(0)).collect();
         let mut parts = Vec::new();
         for (split, source) in layout.sources() {
             let rules = split.map(str::to_owned);
@@ -122,7 +127,7 @@ impl Opened {
                 Some(_) => {}
             }
         }
-        Ok(Self { layout: layout.clone(), folder: folder.to_owned(), parts, sides })
+        Ok(Self { layout: layout.clone(), folder: folder.to_owned(), parts, sides, alone })
     }
 
     /// The layout.
@@ -145,8 +150,13 @@ impl Opened {
         let part = part.ok_or_else(|| Error::internal(format!("the data has no split {split:?}")))?;
         let plan = Plan::new(&self.layout, part.rules.as_deref(), &part.input, &self.sides, needed, bad)?;
         let chunks = part.input.read(&plan.read(), bad)?;
-        let sides = self.sides.iter().map(Input::file).collect();
-        Ok(Rows { chunks, plan, sides, bad: bad.clone() })
+        Ok(Rows { chunks, plan, alone: self.alone.clone(), bad: bad.clone() })
+    }
+
+    /// The side tables, and how many of the rows read so far had no partner in each; 0 for one that nobody needed.
+    pub fn without_partner(&self) -> Vec<(String, u64)> {
+        let counts = self.alone.iter().map(|count| count.load(Ordering::Relaxed));
+        self.sides.iter().map(Input::file).zip(counts).collect()
     }
 
     /// The given candidates of a split.
@@ -163,15 +173,8 @@ impl Opened {
 pub struct Rows {
     chunks: reader::Rows,
     plan: Plan,
-    sides: Vec<String>,
+    alone: Arc<[AtomicU64]>,
     bad: BadRows,
-}
-
-impl Rows {
-    /// The side tables joined, and how many of the rows read so far had no partner in each.
-    pub fn without_partner(&self) -> Vec<(&str, u64)> {
-        self.plan.without_partner().map(|(number, rows)| (self.sides[number].as_str(), rows)).collect()
-    }
 }
 
 impl Iterator for Rows {
@@ -179,7 +182,7 @@ impl Iterator for Rows {
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
-            let chunk = self.chunks.next()?.and_then(|chunk| self.plan.apply(chunk, &self.bad));
+            let chunk = self.chunks.next()?.and_then(|chunk| self.plan.apply(chunk, &self.alone, &self.bad));
             if !matches!(&chunk, Ok(chunk) if chunk.rows.num_rows() == 0) {
                 return Some(chunk);
             }

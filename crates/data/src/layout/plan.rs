@@ -10,6 +10,7 @@ use arrow_array::{ArrayRef, RecordBatch, RecordBatchOptions};
 use arrow_schema::{Field, Schema};
 use kitestring_core::error::{Error, Result};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The way from a file's columns to the wanted ones. Columns live in numbered places.
 pub(super) struct Plan {
@@ -29,7 +30,6 @@ enum Step {
         number: usize,
         keys: Vec<usize>,
         columns: Vec<usize>,
-        without: u64,
     },
     Derive {
         place: usize,
@@ -94,16 +94,8 @@ impl Plan {
         self.read.iter().map(|place| self.names[*place].as_str()).collect()
     }
 
-    /// The joins made, and how many rows had no partner in each.
-    pub fn without_partner(&self) -> impl Iterator<Item = (usize, u64)> {
-        self.steps.iter().filter_map(|step| match step {
-            Step::Join { number, without, .. } => Some((*number, *without)),
-            Step::Derive { .. } => None,
-        })
-    }
-
-    /// The wanted columns of the rows kept of a chunk.
-    pub fn apply(&mut self, chunk: Chunk, bad: &BadRows) -> Result<Chunk> {
+    /// The wanted columns of the rows kept of a chunk. Adds to each join's count the rows without partner.
+    pub fn apply(&mut self, chunk: Chunk, alone_of_join: &[AtomicU64], bad: &BadRows) -> Result<Chunk> {
         let count = chunk.rows.num_rows();
         let mut columns: Vec<Option<ArrayRef>> = vec![None; self.names.len()];
         for (place, column) in self.read.iter().zip(chunk.rows.columns()) {
@@ -122,11 +114,11 @@ impl Plan {
         };
         for step in &mut self.steps {
             match step {
-                Step::Join { table, keys, columns: joined, without, .. } => {
+                Step::Join { table, number, keys, columns: joined } => {
                     let table = table.as_ref().ok_or_else(|| Error::internal("a side table was not read"))?;
                     let keys = keys.iter().map(|place| get(&columns, *place)).collect::<Result<Vec<_>>>()?;
                     let (partners, alone) = table.partners(&keys.iter().collect::<Vec<_>>())?;
-                    *without += alone;
+                    alone_of_join[*number].fetch_add(alone, Ordering::Relaxed);
                     for (number, place) in joined.iter().enumerate() {
                         columns[*place] = Some(table.column(number, &partners)?);
                     }
@@ -218,7 +210,7 @@ impl<'a> Planner<'a> {
             self.open.push(label);
             let keys = lefts.into_iter().map(|left| self.place(left)).collect::<Result<_>>()?;
             self.open.pop();
-            self.plan.steps.push(Step::Join { table: None, number, keys, columns: vec![], without: 0 });
+            self.plan.steps.push(Step::Join { table: None, number, keys, columns: vec![] });
         }
         let place = self.named(name);
         for step in &mut self.plan.steps {

@@ -83,7 +83,7 @@ fn joins_and_derives_in_the_order_they_need() {
         shown(&mut rows).unwrap(),
         ["2: Comedy|0|F|0|0|5", "3: Drama|1|M|1|1|3", "4: -|0|F|2|0|4", "5: Comedy|2|-|0|0|x", "6: Comedy|1|M|0|1|1"]
     );
-    let without: Vec<u64> = rows.without_partner().iter().map(|(_, rows)| *rows).collect();
+    let without: Vec<u64> = opened.without_partner().iter().map(|(_, rows)| *rows).collect();
     assert_eq!(without, [1, 1]);
 }
 
