@@ -72,14 +72,14 @@ impl Scorer {
     ) -> Result<()> {
         inputs.check(&self.graph)?;
         check_count(workers, self.workers.len())?;
-        let tiles = self.tiles(inputs);
-        let share = |worker: usize| worker * tiles.len() / self.workers.len();
+        let (rows, size) = (inputs.batch.rows, self.tile_rows(inputs));
+        let share = |worker: usize| worker * rows.div_ceil(size) / self.workers.len();
         workers.run(&|number| {
             let Some(worker) = self.workers.get(number) else { return };
             let mut worker = worker.lock().unwrap_or_else(PoisonError::into_inner);
             worker.results.clear();
-            for rows in &tiles[share(number)..share(number + 1)] {
-                self.run_tile(weights, state, inputs, rows.clone(), &mut worker, &mut |_| {});
+            for start in (share(number)..share(number + 1)).map(|tile| tile * size) {
+                self.run_tile(weights, state, inputs, start..(start + size).min(rows), &mut worker, &mut |_| {});
             }
         });
         scores.clear();
@@ -101,19 +101,17 @@ impl Scorer {
         mut each: impl FnMut(Attention<'_>),
     ) -> Result<Vec<f32>> {
         inputs.check(&self.graph)?;
-        let tiles = self.tiles(inputs);
+        let (rows, size) = (inputs.batch.rows, self.tile_rows(inputs));
         let mut worker = self.workers[0].lock().unwrap_or_else(PoisonError::into_inner);
         worker.results.clear();
-        for rows in tiles {
-            self.run_tile(weights, state, inputs, rows, &mut worker, &mut each);
+        for start in (0..rows).step_by(size) {
+            self.run_tile(weights, state, inputs, start..(start + size).min(rows), &mut worker, &mut each);
         }
         Ok(worker.results.clone())
     }
 
-    fn tiles(&self, inputs: &BatchInputs<'_>) -> Vec<Range<usize>> {
-        let (rows, size) =
-            (inputs.batch.rows, super::context::cut(&self.graph, inputs.batch, self.floats[0], self.floats[1]));
-        (0..rows).step_by(size).map(|start| start..(start + size).min(rows)).collect()
+    fn tile_rows(&self, inputs: &BatchInputs<'_>) -> usize {
+        super::context::cut(&self.graph, inputs.batch, self.floats[0], self.floats[1])
     }
 
     fn run_tile(
