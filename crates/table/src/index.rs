@@ -37,8 +37,8 @@ pub(crate) enum Sighting {
     Has(u32),
     /// It waits for more sightings.
     Waits,
-    /// Its time has come; it has no slot yet.
-    Admitted,
+    /// Its time has come with this many sightings; it has no slot yet.
+    Admitted { sightings: u32 },
 }
 
 impl Index {
@@ -56,25 +56,25 @@ impl Index {
             self.mark(slot, step, sightings);
             return Sighting::Has(slot);
         }
-        if admit_after <= 1 {
-            return Sighting::Admitted;
-        }
-        match self.waiting.find_entry(mix(id), |waiting| waiting.id == id) {
-            Ok(mut found) => {
-                let waiting = found.get_mut();
-                waiting.sightings += 1;
-                waiting.last = waiting.last.max(step);
-                if waiting.sightings < admit_after {
-                    return Sighting::Waits;
-                }
-                found.remove();
-                Sighting::Admitted
+        // An id seen for the first time does not wait if the first sighting admits it.
+        let mut sightings = 1;
+        if !self.waiting.is_empty()
+            && let Ok(mut found) = self.waiting.find_entry(mix(id), |waiting| waiting.id == id)
+        {
+            let waiting = found.get_mut();
+            waiting.sightings = waiting.sightings.saturating_add(1);
+            waiting.last = waiting.last.max(step);
+            sightings = waiting.sightings;
+            if sightings < admit_after {
+                return Sighting::Waits;
             }
-            Err(_) => {
-                self.wait(Waiting { id, last: step, sightings: 1 });
-                Sighting::Waits
-            }
+            found.remove();
         }
+        if sightings < admit_after {
+            self.wait(Waiting { id, last: step, sightings });
+            return Sighting::Waits;
+        }
+        Sighting::Admitted { sightings }
     }
 
     /// Enters an id that waits.
@@ -97,7 +97,7 @@ impl Index {
         self.by_id.len()
     }
 
-    /// Gives an id that has none a slot; it is free until marked.
+    /// Gives an id that has none a slot; it counts as free until it is marked as seen.
     pub(crate) fn insert(&mut self, id: u64) -> u32 {
         let entry = Entry { id, last: 0, sightings: 0 };
         let slot = match self.free.pop() {

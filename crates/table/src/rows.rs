@@ -20,8 +20,9 @@ pub(crate) struct Rows {
 const HUGE_PAGE: usize = 2 << 20;
 
 impl Rows {
+    /// No rows yet; chunks will have the greatest power of two of rows that is at most `chunk_rows`.
     pub(crate) fn new(stride: usize, chunk_rows: usize) -> Self {
-        Self { chunks: Vec::new(), shift: chunk_rows.next_power_of_two().trailing_zeros(), stride }
+        Self { chunks: Vec::new(), shift: chunk_rows.ilog2(), stride }
     }
 
     /// Makes room for at least this many rows, of zeros.

@@ -1,7 +1,7 @@
 //! One stripe of a table: the rows behind one lock.
 
 use crate::config::{Config, Open, Rule, Unadmitted};
-use crate::index::Index;
+use crate::index::{Index, Sighting};
 use crate::init::Init;
 use crate::rows::Rows;
 use crate::rule::{AnyUpdate, Update};
@@ -91,8 +91,8 @@ impl Stripe {
 
     /// A stripe of an open space, without rows.
     pub(crate) fn open(common: &Common) -> Self {
-        // Large enough for few mappings, small enough that the last chunk's free part weighs little.
-        let chunk_rows = ((256 << 10) / (common.stride() * size_of::<f32>())).max(1).next_power_of_two();
+        // Large enough for few mappings, small enough that the free parts of the stripes' last chunks weigh little.
+        let chunk_rows = ((128 << 10) / (common.stride() * size_of::<f32>())).max(1);
         let rows = Rows::new(common.stride(), chunk_rows);
         Self { rows, stamps: Vec::new(), updates: Vec::new(), index: Some(Index::default()) }
     }
@@ -113,18 +113,19 @@ impl Stripe {
         }
     }
 
-    /// Gives an id a slot and the row it starts from, current up to a step.
-    pub(crate) fn admit(&mut self, common: &Common, id: u64, stamp: u32) -> Result<u32> {
+    /// Gives an id, seen so often and last at a step, a slot and the row it starts from, current up to a step.
+    pub(crate) fn admit(&mut self, common: &Common, id: u64, seen: (u32, u32), current: u32) -> Result<u32> {
         let Some(index) = &mut self.index else {
             return Err(kitestring_core::Error::internal("a direct space admits no ids"));
         };
         self.rows.grow(index.slots_after_next())?;
         let slot = index.insert(id);
+        index.mark(slot, seen.1, seen.0);
         let slots = index.slots();
         self.grow_columns(common, slots);
         common.start(id, self.rows.row_mut(slot));
         if let Some(at) = self.stamps.get_mut(slot as usize) {
-            *at = stamp;
+            *at = current;
         }
         if let Some(at) = self.updates.get_mut(slot as usize) {
             *at = 0;
@@ -169,19 +170,31 @@ impl Stripe {
             for (&id, slot) in share.ids.iter().zip(&mut *share.slots) {
                 let Some(index) = &mut self.index else { continue };
                 *slot = match index.see(id, *slot, open.admit_after, step) {
-                    crate::index::Sighting::Has(slot) => slot,
-                    crate::index::Sighting::Waits => NO_SLOT,
-                    crate::index::Sighting::Admitted => {
-                        let slot = self.admit(common, id, step - 1)?;
-                        if let Some(index) = &mut self.index {
-                            index.mark(slot, step, open.admit_after);
-                        }
-                        slot
-                    }
+                    Sighting::Has(slot) => slot,
+                    Sighting::Waits => NO_SLOT,
+                    Sighting::Admitted { sightings } => self.admit(common, id, (sightings, step), step - 1)?,
                 };
             }
         }
         self.update(Work::Touched { share, gradients, dim: common.config.dim }, update, keep, step);
+        Ok(())
+    }
+
+    /// Overwrites rows, which are then current up to a step.
+    pub(crate) fn assign(&mut self, common: &Common, share: Share<'_>, rows: &[f32], step: u32) -> Result<()> {
+        let dim = common.config.dim;
+        for ((&id, slot), &position) in share.ids.iter().zip(share.slots).zip(share.positions) {
+            if let Some(index) = &mut self.index {
+                *slot = match index.see(id, NO_SLOT, 1, step) {
+                    Sighting::Has(slot) => slot,
+                    _ => self.admit(common, id, (1, step), step)?,
+                };
+            }
+            self.rows.row_mut(*slot)[..dim].copy_from_slice(&rows[position as usize * dim..][..dim]);
+            if let Some(stamp) = self.stamps.get_mut(*slot as usize) {
+                *stamp = (*stamp).max(step);
+            }
+        }
         Ok(())
     }
 

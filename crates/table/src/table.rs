@@ -239,6 +239,19 @@ impl Table {
         })
     }
 
+    /// Overwrites rows: `rows` is `ids × dim`, in the order of the ids given to [`Self::route`]. Optimizer state stays as it
+    /// is; in an open space ids without a row are admitted. For rows learned elsewhere.
+    ///
+    /// # Errors
+    /// As [`Self::gather`]; too little memory for admitted rows.
+    pub fn assign(&self, route: &mut Route, rows: &[f32]) -> Result<()> {
+        self.check(route, rows.len())?;
+        let step = u32::try_from(self.step()).unwrap_or(u32::MAX);
+        self.visit(route, RwLock::try_write, RwLock::write, |mut stripe, share| {
+            stripe.assign(&self.common, share, rows, step)
+        })
+    }
+
     /// Updates the rows that [`Self::apply`] did not touch in this step, where [`crate::Optimizer::sweeps`]; otherwise
     /// nothing is left to do. The stripes are divided into `parts` for as many workers, who all start when the last has
     /// applied.

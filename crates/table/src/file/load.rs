@@ -2,7 +2,7 @@
 
 use super::{BUFFER, Column, Counts, Description, FORMAT, KEY};
 use crate::config::Space;
-use crate::index::{Index, Waiting};
+use crate::index::{Entry, Index, Waiting};
 use crate::shrink::Shrinkage;
 use crate::stripe::{Common, Stripe};
 use crate::table::{Layout, Table};
@@ -127,19 +127,22 @@ fn read_table(file: &File) -> Result<Table, Fault> {
     let mut reader = BufReader::with_capacity(BUFFER, file);
     let mut table = Table::blank(name, Common { config, seed })?;
     table.step = step.into();
-    let mut filled = Filled { table: &mut table, places: Vec::new(), waiting: Vec::new() };
+    let step = u32::try_from(step).unwrap_or(u32::MAX);
+    let mut filled = Filled { table: &mut table, step, places: Vec::new(), waiting: Vec::new() };
     for column in columns {
         let offset = metadata.info(column.name()).map_or(0, |info| info.data_offsets.0);
         reader.seek(SeekFrom::Start(data + offset as u64))?;
         filled.read(column, &counts, &mut reader)?;
     }
-    filled.finish(step);
+    filled.finish();
     Ok(table)
 }
 
 /// A table while it is read.
 struct Filled<'a> {
     table: &'a mut Table,
+    /// The step at which the file was written; rows without counters count as seen then, once.
+    step: u32,
     /// In an open space, the stripe and slot of each row of the file.
     places: Vec<(u32, u32)>,
     waiting: Vec<Waiting>,
@@ -191,7 +194,7 @@ impl Filled<'_> {
                     if stripe.index.as_ref().is_some_and(|index| index.find(id).is_some()) {
                         return Err(damaged(format!("id {id} has two rows")).in_field(column.name()).into());
                     }
-                    let slot = stripe.admit(&common, id, 0)?;
+                    let slot = stripe.admit(&common, id, (1, self.step), self.step)?;
                     self.places.push((place as u32, slot));
                 }
             }
@@ -211,12 +214,12 @@ impl Filled<'_> {
             })?,
             Column::LastSeen => self.each(rows, |stripe, slot| {
                 let last = read_u32(reader)?;
-                stripe.index.iter_mut().for_each(|index| index.mark(slot, last, 1));
+                entry_of(stripe, slot).for_each(|entry| entry.last = last);
                 Ok(())
             })?,
             Column::Sightings => self.each(rows, |stripe, slot| {
                 let sightings = read_u32(reader)?.max(1);
-                stripe.index.iter_mut().for_each(|index| index.mark(slot, 0, sightings));
+                entry_of(stripe, slot).for_each(|entry| entry.sightings = sightings);
                 Ok(())
             })?,
             Column::Shrinkage => {
@@ -243,16 +246,9 @@ impl Filled<'_> {
         Ok(())
     }
 
-    /// Enters who waits; rows of a file without counters count as seen once, at its last step.
-    fn finish(self, step: u64) {
-        let Self { table, places, waiting } = self;
-        for (stripe, slot) in places {
-            if let Some(index) = index_of(table, stripe as usize)
-                && index.entries.get(slot as usize).is_some_and(|entry| entry.sightings == 0)
-            {
-                index.mark(slot, u32::try_from(step).unwrap_or(u32::MAX), 1);
-            }
-        }
+    /// Enters who waits.
+    fn finish(self) {
+        let Self { table, waiting, .. } = self;
         for waiting in waiting {
             let stripe = table.layout.place(waiting.id).0;
             if let Some(index) = index_of(table, stripe) {
@@ -260,6 +256,10 @@ impl Filled<'_> {
             }
         }
     }
+}
+
+fn entry_of(stripe: &mut Stripe, slot: u32) -> impl Iterator<Item = &mut Entry> {
+    stripe.index.iter_mut().filter_map(move |index| index.entries.get_mut(slot as usize))
 }
 
 fn index_of(table: &mut Table, stripe: usize) -> Option<&mut Index> {
