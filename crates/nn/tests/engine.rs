@@ -112,57 +112,44 @@ fn only(samples: &Samples, row: usize) -> Samples {
     one
 }
 
-/// Without statistics of the batch, a batch is the sum of its samples: tiles and their edges are invisible, and a
+/// Without statistics of the batch, a batch is the mean of its samples: tiles and their edges are invisible, and a
 /// batch of one sample works.
 #[test]
-fn a_batch_is_the_sum_of_its_samples() {
+fn a_batch_is_the_mean_of_its_samples() {
     for (name, ranker) in rankers() {
         if !ranker.graph.states().is_empty() {
             continue;
         }
-        let samples = samples(&ranker, MANY, Seed(8));
+        let mut samples = samples(&ranker, MANY, Seed(8));
+        // Then all losses are means over the same samples.
+        samples.batch.labels.iter_mut().for_each(|label| *label = if label.is_nan() { 0.0 } else { *label });
         let network = network(&ranker.graph, Seed(9));
         let whole = Stepped::of(&ranker.graph, &network, &samples, None, 1);
-        let mut trainer = Trainer::new(Arc::new(ranker.graph.clone()), 1);
-        let losses = ranker.graph.losses();
-        let labelled: Vec<f64> = losses
-            .iter()
-            .map(|loss| samples.batch.labels.iter().skip(loss.task).step_by(4).filter(|y| !y.is_nan()).count() as f64)
-            .collect();
-        assert_eq!(whole.report.labelled, labelled, "{name}");
-
-        // Each loss is a mean over its own labelled samples, so the sum is taken loss by loss.
-        let mut network_sum = vec![0.0; ranker.graph.weight_count()];
-        let mut rows_sum: Vec<Vec<f64>> = samples.tables.iter().map(|table| vec![0.0; table.len()]).collect();
-        let mut means = vec![0.0; losses.len()];
-        let mut of_row = Vec::new();
+        let graph = Arc::new(ranker.graph.clone());
+        let (mut trainer, mut scorer) = (Trainer::new(graph.clone(), 1), Scorer::new(graph.clone(), 1));
+        let mut network_mean = vec![0.0; graph.weight_count()];
+        let mut rows_mean: Vec<Vec<f64>> = samples.tables.iter().map(|table| vec![0.0; table.len()]).collect();
+        let mut loss_means = vec![0.0; graph.losses().len()];
+        let (mut of_rows, mut of_row) = (Vec::new(), Vec::new());
         for row in 0..MANY {
             let one = only(&samples, row);
-            let scored = scores(&ranker.graph, &network, &one);
-            of_row.extend(scored);
-            for (number, loss) in losses.iter().enumerate() {
-                let mut masked = one.clone();
-                let label = masked.batch.labels[loss.task];
-                masked.batch.labels.fill(f32::NAN);
-                masked.batch.labels[loss.task] = label;
-                if label.is_nan() {
-                    continue;
-                }
-                let step = Stepped::again(&mut trainer, &network, &masked, None, 1);
-                let add = |sum: &mut [f64], grads: &[f32]| {
-                    sum.iter_mut().zip(grads).for_each(|(sum, g)| *sum += f64::from(*g) / labelled[number]);
-                };
-                add(&mut network_sum, &step.network);
-                rows_sum.iter_mut().zip(&step.rows).for_each(|(sum, grads)| add(sum, grads));
-                means[number] += step.report.losses[number] / labelled[number];
-            }
+            scorer.score(&network.weights, &[], &one.inputs(), &OneWorker, &mut of_row).unwrap();
+            of_rows.extend_from_slice(&of_row);
+            let step = Stepped::again(&mut trainer, &network, &one, None, 1);
+            let add = |mean: &mut [f64], grads: &[f32]| {
+                mean.iter_mut().zip(grads).for_each(|(mean, g)| *mean += f64::from(*g) / MANY as f64);
+            };
+            add(&mut network_mean, &step.network);
+            rows_mean.iter_mut().zip(&step.rows).for_each(|(mean, grads)| add(mean, grads));
+            let losses = loss_means.iter_mut().zip(&step.report.losses);
+            losses.for_each(|(mean, loss)| *mean += loss / MANY as f64);
         }
-        assert_same(&format!("{name}: scores"), &scores(&ranker.graph, &network, &samples), &of_row, 1e-5);
-        assert_close(&format!("{name}: network"), &whole.network, &network_sum, 1e-5, 1e-9);
-        for (found, expected) in whole.rows.iter().zip(&rows_sum) {
+        assert_same(&format!("{name}: scores"), &scores(&graph, &network, &samples), &of_rows, 1e-5);
+        assert_close(&format!("{name}: network"), &whole.network, &network_mean, 1e-5, 1e-9);
+        for (found, expected) in whole.rows.iter().zip(&rows_mean) {
             assert_close(&format!("{name}: rows"), found, expected, 1e-5, 1e-9);
         }
-        for (found, expected) in whole.report.losses.iter().zip(&means) {
+        for (found, expected) in whole.report.losses.iter().zip(&loss_means) {
             assert!((found - expected).abs() < 1e-6 * expected.abs().max(1.0), "{name}: {found} {expected}");
         }
     }
@@ -396,6 +383,7 @@ fn weights_and_missing_labels() {
     samples.batch.weight.clear();
     samples.batch.labels[4..].fill(f32::NAN);
     assert_close("no labels of the second", &steps(&samples).network, &mix(1.0, 0.0), 1e-5, 1e-7);
+    assert_eq!(steps(&samples).report.labelled, [1.0; 4]);
     samples.batch.labels.fill(f32::NAN);
     let step = steps(&samples);
     assert_eq!((step.report.losses, step.report.labelled), (vec![0.0; 4], vec![0.0; 4]));

@@ -2,7 +2,7 @@
 
 use super::context::{BatchInputs, Context, Inputs, Recording, cut};
 use super::workers::{Workers, check_count};
-use crate::graph::{Domain, Graph};
+use crate::graph::{Domain, Graph, Loss};
 use crate::kernels::reduce::add;
 use crate::ops::{Backward, Op, Target};
 use kitestring_core::{Error, Result, Seed};
@@ -18,10 +18,23 @@ pub struct Trainer {
     /// For each node what happens to the gradient of each input.
     targets: Vec<Vec<Target>>,
     /// The nodes that wait for statistics of the whole batch.
-    barriers: Vec<usize>,
+    barriers: Arc<[usize]>,
     floats: [usize; 2],
     statistics: Vec<f32>,
+    /// Memory that a step takes and puts back.
+    kept: Kept,
+    /// The sample of the last step whose loss was not finite.
+    not_finite: Option<usize>,
     workers: Vec<Mutex<Worker>>,
+}
+
+/// What a step needs and the next one needs again.
+#[derive(Debug, Default)]
+struct Kept {
+    scales: Vec<f32>,
+    tiles: Vec<Range<usize>>,
+    state: Vec<f32>,
+    partials: Vec<f64>,
 }
 
 /// What one worker holds: its share of the gradients, and the values of the tiles it works on.
@@ -69,8 +82,8 @@ struct Step<'a> {
     inputs: &'a BatchInputs<'a>,
     dropout: Option<Seed>,
     /// The factor of each loss: its weight over its labelled samples.
-    scales: Vec<f32>,
-    tiles: Vec<Range<usize>>,
+    scales: &'a [f32],
+    tiles: &'a [Range<usize>],
 }
 
 impl Trainer {
@@ -78,7 +91,7 @@ impl Trainer {
     pub fn new(graph: Arc<Graph>, workers: usize) -> Self {
         let needed = graph.needed_for(graph.losses().iter().map(|loss| loss.value));
         let targets = gradient_targets(&graph, &needed);
-        let barriers: Vec<usize> = (0..needed.len())
+        let barriers: Arc<[usize]> = (0..needed.len())
             .filter(|node| needed[*node] && graph.nodes()[*node].op.operation().statistics().is_some())
             .collect();
         let mut floats = [0; 2];
@@ -93,7 +106,8 @@ impl Trainer {
         }
         let statistics = vec![0.0; graph.statistics_count()];
         let workers = (0..workers.max(1)).map(|_| Mutex::new(Worker::default())).collect();
-        Self { graph, needed, targets, barriers, floats, statistics, workers }
+        let kept = Kept::default();
+        Self { graph, needed, targets, barriers, floats, statistics, kept, not_finite: None, workers }
     }
 
     /// The graph.
@@ -120,12 +134,15 @@ impl Trainer {
         inputs.check_labels(&self.graph)?;
         check_count(workers, self.workers.len())?;
         let labelled = self.labelled(inputs);
-        let scales = self.graph.losses().iter().zip(&labelled);
-        let scales = scales.map(|(loss, labelled)| if *labelled > 0.0 { loss.weight / *labelled as f32 } else { 0.0 });
-        let mut new_state = state.to_vec();
-        let mut step =
-            Step { weights, state: &[], inputs, dropout, scales: scales.collect(), tiles: self.tiles(inputs) };
-        step.state = state;
+        let mut kept = std::mem::take(&mut self.kept);
+        kept.scales.clear();
+        let scale =
+            |(loss, labelled): (&Loss, &f64)| if *labelled > 0.0 { loss.weight / *labelled as f32 } else { 0.0 };
+        kept.scales.extend(self.graph.losses().iter().zip(&labelled).map(scale));
+        self.cut_into(inputs, &mut kept.tiles);
+        kept.state.clear();
+        kept.state.extend_from_slice(state);
+        let step = Step { weights, state, inputs, dropout, scales: &kept.scales, tiles: &kept.tiles };
         self.reset(inputs, if self.barriers.is_empty() { 1 } else { step.tiles.len() });
 
         if self.barriers.is_empty() {
@@ -135,11 +152,19 @@ impl Trainer {
                 trainer.backward(worker, slab, cx, 0..trainer.needed.len());
             });
         } else {
-            self.in_segments(workers, &step, &mut new_state);
+            self.in_segments(workers, &step, &mut kept.state, &mut kept.partials);
         }
-        let report = self.finish(labelled, &step)?;
-        state.copy_from_slice(&new_state);
-        Ok(report)
+        let report = self.finish(labelled, &step);
+        if report.is_ok() {
+            state.copy_from_slice(&kept.state);
+        }
+        self.kept = kept;
+        report
+    }
+
+    /// The row of the last step's batch whose loss was not finite, where that is why it failed.
+    pub fn not_finite(&self) -> Option<usize> {
+        self.not_finite
     }
 
     /// The gradients of the last step.
@@ -152,13 +177,14 @@ impl Trainer {
         Some(self.workers.get(number)?.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn tiles(&self, inputs: &BatchInputs<'_>) -> Vec<Range<usize>> {
+    fn cut_into(&self, inputs: &BatchInputs<'_>, tiles: &mut Vec<Range<usize>>) {
         let rows = inputs.batch.rows;
         let size = cut(&self.graph, inputs.batch, self.floats[0], self.floats[1]);
         let workers = self.workers.len();
         // As many tiles for each worker, and no tile much smaller than the others.
         let count = if rows <= size { 1 } else { rows.div_ceil(size).next_multiple_of(workers) };
-        (0..count).map(|tile| tile * rows / count..(tile + 1) * rows / count).collect()
+        tiles.clear();
+        tiles.extend((0..count).map(|tile| tile * rows / count..(tile + 1) * rows / count));
     }
 
     /// The weight of the samples that have each loss's label.
@@ -227,8 +253,9 @@ impl Trainer {
     }
 
     /// Forward and back, with every tile stopping where an operation needs statistics of the whole batch.
-    fn in_segments(&mut self, workers: &dyn Workers, step: &Step<'_>, state: &mut [f32]) {
-        let (nodes, cuts) = (self.needed.len(), self.barriers.clone());
+    fn in_segments(&mut self, workers: &dyn Workers, step: &Step<'_>, state: &mut [f32], partials: &mut Vec<f64>) {
+        let cuts = Arc::clone(&self.barriers);
+        let nodes = self.needed.len();
         for segment in 0..=cuts.len() {
             let start = if segment == 0 { 0 } else { cuts[segment - 1] };
             let end = cuts.get(segment).copied().unwrap_or(nodes);
@@ -247,7 +274,7 @@ impl Trainer {
                 }
             });
             if segment < cuts.len() {
-                self.finish_statistics(end, Some(&mut *state));
+                self.finish_statistics(end, partials, Some(&mut *state));
             }
         }
         for segment in (0..=cuts.len()).rev() {
@@ -260,14 +287,14 @@ impl Trainer {
                 }
             });
             if segment > 0 {
-                self.finish_statistics(start - 1, None);
+                self.finish_statistics(start - 1, partials, None);
             }
         }
     }
 
     /// Sums the tiles' statistics of a node in the order of tiles: forward with the running state, backward without.
-    fn finish_statistics(&mut self, node: usize, state: Option<&mut [f32]>) {
-        let mut partials = Vec::new();
+    fn finish_statistics(&mut self, node: usize, partials: &mut Vec<f64>, state: Option<&mut [f32]>) {
+        partials.clear();
         for worker in &mut self.workers {
             partials.extend_from_slice(&worker.get_mut().unwrap_or_else(PoisonError::into_inner).partials);
         }
@@ -275,8 +302,8 @@ impl Trainer {
         if let Some(statistics) = graph.nodes()[node].op.operation().statistics() {
             let finished = &mut self.statistics[statistics.finished()];
             match state {
-                Some(state) => statistics.forward_finish(&partials, finished, state),
-                None => statistics.backward_finish(&partials, finished),
+                Some(state) => statistics.forward_finish(partials, finished, state),
+                None => statistics.backward_finish(partials, finished),
             }
         }
     }
@@ -298,7 +325,7 @@ impl Trainer {
     fn add_losses(&self, worker: &mut Worker, slab: &mut Slab, cx: &Context<'_>, step: &Step<'_>) {
         let weights = &cx.batch().weight;
         let losses = self.graph.losses();
-        for (number, ((loss, sum), scale)) in losses.iter().zip(&mut worker.losses).zip(&step.scales).enumerate() {
+        for (number, ((loss, sum), scale)) in losses.iter().zip(&mut worker.losses).zip(step.scales).enumerate() {
             let index = loss.value.index();
             let weight = |row: usize| weights.get(cx.rows.start + row).copied().unwrap_or(1.0);
             for (row, value) in slab.values[index].iter().enumerate() {
@@ -379,6 +406,7 @@ impl Trainer {
             first.losses.iter_mut().zip(&worker.losses).for_each(|(first, other)| *first += other);
             first.not_finite = first.not_finite.or(worker.not_finite);
         }
+        self.not_finite = first.not_finite;
         if let Some(row) = first.not_finite {
             let index = step.inputs.batch.index.get(row).map_or(row as u64, |index| *index);
             return Err(Error::numeric(format!("the loss of sample {index} is not a finite number"))

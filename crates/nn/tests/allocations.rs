@@ -1,0 +1,147 @@
+//! A warm pass allocates nothing: counted by the allocator, on one thread.
+#![allow(clippy::unwrap_used)]
+#![allow(unsafe_code)] // A global allocator is an unsafe trait; this one counts and hands every call on to the system's.
+
+mod common;
+
+use common::Samples;
+use common::model::{config, network, ranker, samples};
+use kitestring_core::Seed;
+use kitestring_nn::engine::{OneWorker, Scorer, Trainer};
+use kitestring_nn::ops::Op;
+use kitestring_nn::optimizer::{Optimizer, Rule};
+use kitestring_nn::ranker::Ranker;
+use serde_json::json;
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::sync::Arc;
+
+thread_local! {
+    static COUNT: Cell<usize> = const { Cell::new(0) };
+}
+
+struct Counting;
+
+fn count() {
+    // No destructor and a constant initializer: reading it never allocates, even while a thread ends.
+    COUNT.with(|count| count.set(count.get() + 1));
+}
+
+// SAFETY: every method hands its arguments unchanged to `System`, which keeps the contract.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count();
+        // SAFETY: as above.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        count();
+        // SAFETY: as above.
+        unsafe { System.alloc_zeroed(layout) }
+    }
+
+    unsafe fn realloc(&self, old: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        count();
+        // SAFETY: as above.
+        unsafe { System.realloc(old, layout, size) }
+    }
+
+    unsafe fn dealloc(&self, old: *mut u8, layout: Layout) {
+        // SAFETY: as above.
+        unsafe { System.dealloc(old, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+fn counted(body: impl FnOnce()) -> usize {
+    let before = COUNT.with(Cell::get);
+    body();
+    COUNT.with(Cell::get) - before
+}
+
+/// Rankers that together have every operation.
+fn rankers() -> Vec<(&'static str, Ranker)> {
+    let body = json!({"type": "mlp", "units": [64, 32]});
+    let noisy = json!({"type": "mlp", "units": [64, 32], "batch_norm": true, "dropout": 0.2, "activation": "dice"});
+    let din = json!({"type": "din", "attention": [64, 32]});
+    let softmax = json!({"type": "din", "attention": [64, 32], "softmax": true});
+    let stacked = json!({"type": "cross", "structure": "stacked"});
+    let configs = [
+        ("din", json!({"encoder": din, "body": body, "head": {"type": "esmm"}})),
+        ("softmax", json!({"encoder": softmax, "body": {"type": "mlp", "units": [64, 32], "activation": "prelu"}})),
+        ("fm", json!({"encoder": {"type": "fm"}, "body": body})),
+        ("cross", json!({"encoder": stacked, "body": body})),
+        ("noisy", json!({"encoder": {"type": "pool", "pooling": "max"}, "body": noisy})),
+    ];
+    configs.into_iter().map(|(name, json)| (name, ranker(&config(json)))).collect()
+}
+
+/// Matrix products that `gemm` packs for allocate inside it: a list of flags and at most one buffer. Products with one row, or over one,
+/// need neither, so a batch of one sample with one element a list shows what is ours.
+fn one(ranker: &Ranker, seed: Seed) -> Samples {
+    let mut samples = samples(ranker, 1, seed);
+    for (ids, lookups) in samples.batch.sparse.iter_mut().zip(&mut samples.lookups) {
+        *lookups = vec![seed.0 as u32 % 5];
+        ids.ids = vec![u64::from(lookups[0])];
+        if ids.is_ragged() {
+            ids.offsets = vec![0, 1];
+        }
+    }
+    samples
+}
+
+#[test]
+fn a_warm_scoring_pass_allocates_nothing() {
+    for (name, ranker) in rankers() {
+        let network = network(&ranker.graph, Seed(1));
+        let (large, first, second) = (samples(&ranker, 1300, Seed(2)), one(&ranker, Seed(3)), one(&ranker, Seed(4)));
+        let mut scorer = Scorer::new(Arc::new(ranker.graph.clone()), 1);
+        let mut scores = Vec::new();
+        let mut score = |samples: &Samples| {
+            let inputs = samples.inputs();
+            counted(|| scorer.score(&network.weights, &network.state, &inputs, &OneWorker, &mut scores).unwrap())
+        };
+        score(&large);
+        assert_eq!((score(&first), score(&second)), (0, 0), "{name}");
+        // Nothing for a sample or a list element: no more than the products of each tile of at least sixteen samples.
+        let found = score(&large);
+        assert!(found <= 2 * products(&ranker) * 1300 / 16, "{name}: {found}");
+        println!("{name}: {found} allocations, all in matrix products, for 1300 samples");
+    }
+}
+
+#[test]
+fn a_warm_training_step_allocates_only_its_report() {
+    for (name, ranker) in rankers() {
+        let mut network = network(&ranker.graph, Seed(1));
+        let (large, first, second) = (samples(&ranker, 1300, Seed(2)), one(&ranker, Seed(3)), one(&ranker, Seed(4)));
+        let mut trainer = Trainer::new(Arc::new(ranker.graph.clone()), 1);
+        let mut optimizer = Optimizer::new(Rule::default(), 0.01, &ranker.graph).unwrap();
+        let mut step = |samples: &Samples| {
+            let inputs = samples.inputs();
+            counted(|| {
+                trainer.step(&network.weights, &mut network.state, &inputs, Some(Seed(4)), &OneWorker).unwrap();
+                optimizer.apply(&mut network.weights, trainer.gradients().network, 1e-3);
+            })
+        };
+        step(&large);
+        // The two lists of numbers in the report are the caller's to keep.
+        assert_eq!((step(&first), step(&second)), (2, 2), "{name}");
+        let found = step(&large);
+        assert!(found <= 2 + 2 * 3 * products(&ranker) * 1300 / 16, "{name}: {found}");
+        println!("{name}: {found} allocations, all but 2 in matrix products, for 1300 samples");
+    }
+}
+
+/// How many products over all rows a forward pass has.
+fn products(ranker: &Ranker) -> usize {
+    let of = |op: &Op| match op {
+        Op::Linear(_) | Op::Cross(_) => 1,
+        Op::AttentionPool(attention) => attention.layers.len(),
+        _ => 0,
+    };
+    ranker.graph.nodes().iter().map(|node| of(&node.op)).sum()
+}
