@@ -1,4 +1,4 @@
-//! One config file: `[data]`, `[schema]`, `[model]`, `[train]`, `[evaluate]`.
+//! One config file: `[data]`, `[schema]`, `[model]`, `[train]`, `[evaluate]`, `[simulator]`.
 
 use kitestring_core::error::did_you_mean;
 use kitestring_core::{Error, Result, Schema};
@@ -33,6 +33,9 @@ pub struct RunConfig {
     /// How it is judged.
     #[serde(default)]
     pub evaluate: EvaluateConfig,
+    /// The marketplace whose logs are the data where none are given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub simulator: Option<kitestring_data::simulator::Config>,
 }
 
 /// How a model is trained.
@@ -240,6 +243,12 @@ impl RunConfig {
     /// A config error that names the key.
     pub fn check(&self) -> Result<()> {
         self.schema.check()?;
+        if let Some(simulator) = &self.simulator {
+            simulator.check().map_err(|error| {
+                let field = error.place().field.clone().unwrap_or_default();
+                error.in_field(format!("simulator.{field}"))
+            })?;
+        }
         let wrong = |field: &str, what: &str| Err(Error::config(what).in_field(field));
         let train = &self.train;
         if train.batch_size == 0 {
