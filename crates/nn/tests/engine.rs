@@ -12,6 +12,7 @@ use kitestring_nn::graph::Graph;
 use kitestring_nn::kernels::activation::Activation;
 use kitestring_nn::network::Network;
 use kitestring_nn::ops::arithmetic::Binary;
+use kitestring_nn::ops::pool::Pooling;
 use kitestring_nn::ranker::{ModelConfig, Ranker};
 use serde_json::json;
 use std::sync::Arc;
@@ -525,5 +526,33 @@ fn attention_is_shown_for_every_element() {
     for list in offsets.windows(2).filter(|list| list[0] < list[1]) {
         let sum: f32 = weights[list[0] as usize..list[1] as usize].iter().sum();
         assert!((sum - 1.0).abs() < 1e-5, "{sum}");
+    }
+}
+
+/// Which elements of lists drop out does not depend on tiles or workers either.
+#[test]
+fn dropout_of_list_elements_does_not_depend_on_workers() {
+    let lengths = (0..MANY as u32).map(|row| row % 7);
+    let offsets: Vec<u32> = std::iter::once(0)
+        .chain(lengths.scan(0, |sum, length| {
+            *sum += length;
+            Some(*sum)
+        }))
+        .collect();
+    let count = *offsets.last().unwrap() as usize;
+    let (mut graph, mut samples) = (Graph::new(), Samples::new(MANY, 1));
+    let x = samples.leaf(&mut graph, &normal(Seed(60), count * 8, 1.0), 8, Some(&offsets));
+    let y = graph.dropout(x, 0.3);
+    let pooled = graph.pool(y, Pooling::Sum);
+    let sum = graph.row_sum(pooled);
+    graph.minimize(sum, 0, MANY as f32);
+    let network = Network::new(&graph, Seed(1));
+    let one = Stepped::of(&graph, &network, &samples, Some(Seed(2)), 1);
+    let kept = one.rows[0].iter().filter(|g| **g != 0.0).count() as f64 / one.rows[0].len() as f64;
+    assert!((kept - 0.7).abs() < 0.01, "{kept}");
+    assert!(one.rows[0].iter().all(|g| *g == 0.0 || (*g - 1.0 / 0.7).abs() < 1e-5));
+    for workers in [2, 5] {
+        let some = Stepped::of(&graph, &network, &samples, Some(Seed(2)), workers);
+        assert_same_step(&format!("{workers} workers"), &some, &one, 1e-5);
     }
 }

@@ -193,6 +193,7 @@ impl<'a> Inputs<'a> {
         &self.buffers[self.buffer_of.map_or(index, |of| of[index] as usize)]
     }
 
+    #[cfg(feature = "train")]
     pub(crate) fn value(&self, input: usize) -> Value {
         self.values[input]
     }

@@ -75,6 +75,7 @@ impl Graph {
 
 /// Where the parts of what a forward pass saves lie: the first layer's `W_k − W_d` and `W_t + W_d`, the target's part by sample, each
 /// hidden layer by pair, and the attention weight of each pair.
+#[cfg_attr(not(feature = "train"), allow(dead_code))] // The backward pass reads them all.
 struct Saved {
     key_weight: usize,
     target_weight: usize,

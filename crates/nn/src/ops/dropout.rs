@@ -4,17 +4,19 @@
 use super::Backward;
 use super::{Cost, Operation};
 use crate::engine::{Context, Inputs};
-use crate::graph::{Graph, Value};
+use crate::graph::{Domain, Graph, Value};
 use crate::kernels::kernel;
 use kitestring_core::Seed;
 use serde::{Deserialize, Serialize};
 
-/// Zeroes elements with a probability. Which ones depends only on the step's seed, the sample and the column, so that
+/// Zeroes elements with a probability. Which ones depends only on the step's seed, the row and the column, so that
 /// neither the workers nor the backward pass need to remember a mask.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Dropout {
     /// The probability of being dropped.
     pub probability: f32,
+    /// What the rows stand for: a row is numbered within the batch, not within its tile.
+    pub domain: Domain,
     /// Number of columns.
     pub width: usize,
     /// Distinguishes the dropouts of one graph.
@@ -29,7 +31,7 @@ impl Graph {
         }
         let (domain, width) = (self.domain(x), self.width(x));
         let number = self.nodes().len() as u64;
-        self.record(super::Op::Dropout(Dropout { probability, width, number }), &[x], domain, width)
+        self.record(super::Op::Dropout(Dropout { probability, domain, width, number }), &[x], domain, width)
     }
 }
 
@@ -64,15 +66,18 @@ impl Dropout {
         }
     }
 
-    fn first_row(cx: &Context<'_>) -> usize {
-        cx.rows.start
+    fn first_row(&self, cx: &Context<'_>) -> usize {
+        match self.domain {
+            Domain::Rows => cx.rows.start,
+            Domain::Positions(feature) => cx.positions(feature).start,
+        }
     }
 }
 
 impl Operation for Dropout {
     fn forward(&self, cx: &Context<'_>, inputs: Inputs<'_>, out: &mut [f32], _: &mut Vec<f32>) {
         match cx.dropout_seed() {
-            Some(seed) => self.mask(seed, Self::first_row(cx), inputs.get(0), out, false),
+            Some(seed) => self.mask(seed, self.first_row(cx), inputs.get(0), out, false),
             None => out.copy_from_slice(inputs.get(0)),
         }
     }
@@ -82,7 +87,7 @@ impl Operation for Dropout {
         let out_grad = std::mem::take(&mut pass.out_grad);
         let Some((grad, add)) = pass.input_grad(0) else { return };
         if let Some(seed) = cx.dropout_seed() {
-            self.mask(seed, Self::first_row(cx), out_grad, grad, add);
+            self.mask(seed, self.first_row(cx), out_grad, grad, add);
         } else if add {
             crate::kernels::reduce::add(grad, out_grad);
         } else {

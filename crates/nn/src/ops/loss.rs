@@ -5,7 +5,9 @@ use super::Backward;
 use super::{Cost, Operation};
 use crate::engine::{Context, Inputs};
 use crate::graph::{Domain, Graph, Value};
-use crate::kernels::activation::{sigmoid, softplus};
+#[cfg(feature = "train")]
+use crate::kernels::activation::sigmoid;
+use crate::kernels::activation::softplus;
 use serde::{Deserialize, Serialize};
 
 /// Compares a column with the label of a task.
