@@ -15,6 +15,7 @@ mod candidates;
 mod cells;
 mod columns;
 mod fit;
+mod folder;
 mod histories;
 mod intern;
 mod items;
@@ -29,6 +30,7 @@ mod split;
 mod tests;
 
 pub use candidates::GivenCandidates;
+pub use folder::prepare_folder;
 pub(crate) use columns::Column;
 pub(crate) use intern::Interner;
 pub use plan::columns;

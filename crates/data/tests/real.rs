@@ -1,0 +1,134 @@
+//! Real data sets, prepared by their presets and held against figures computed elsewhere. Set `KITESTRING_DATA` to a
+//! folder with one folder a data set.
+#![allow(clippy::unwrap_used)]
+
+use kitestring_core::{Batch, Schema, Seed};
+use kitestring_data::config::DataConfig;
+use kitestring_data::dataset::Dataset;
+use kitestring_data::layout::open;
+use kitestring_data::prepare::prepare_folder;
+use std::path::{Path, PathBuf};
+
+fn folder(name: &str) -> Option<PathBuf> {
+    let Ok(data) = std::env::var("KITESTRING_DATA") else {
+        let is = |name: &str, value: &str| std::env::var(name).is_ok_and(|found| found == value);
+        assert!(!(is("CI", "true") && is("KITESTRING_REQUIRE_DATA", "1")), "KITESTRING_DATA is not set");
+        println!("skipped: {name} was not prepared, for KITESTRING_DATA is not set");
+        return None;
+    };
+    let folder = Path::new(&data).join(name);
+    if !folder.is_dir() {
+        println!("skipped: {name} was not prepared, for {} is not there", folder.display());
+        return None;
+    }
+    Some(folder)
+}
+
+/// Prepares a folder by a preset.
+fn prepared(config: &str, name: &str) -> Option<(tempfile::TempDir, Dataset)> {
+    let folder = folder(name)?;
+    let config = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../configs").join(config);
+    let mut table: toml::Table = toml::from_str(&std::fs::read_to_string(config).unwrap()).unwrap();
+    let data: DataConfig = table.remove("data").unwrap().try_into().unwrap();
+    let schema: Schema = table.remove("schema").unwrap().try_into().unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let out = directory.path().join("set");
+    prepare_folder(&open(&data, &folder).unwrap(), &data, &schema, Seed(1), &out, &mut |_| {}).unwrap();
+    let dataset = Dataset::open(&out).unwrap();
+    Some((directory, dataset))
+}
+
+/// Reads every sample of a split in a shuffled order.
+fn each(dataset: &Dataset, split: &str, mut visit: impl FnMut(&Batch, usize)) {
+    let split = dataset.split(split).unwrap();
+    let order: Vec<u64> = split.order(Seed(1), 0).iter().collect();
+    let mut batch = Batch::default();
+    for indices in order.chunks(2048) {
+        split.read(indices, Seed(2), &mut batch).unwrap();
+        (0..batch.rows).for_each(|row| visit(&batch, row));
+    }
+}
+
+/// The figures are those of NumPy over the same samples: label `rating >= 4`, history of the last 50 earlier positive
+/// movies by rank, each user's last tenth the test, movies with fewer than five ratings left out.
+#[test]
+fn movielens_1m_has_the_samples_numpy_makes() {
+    let Some((_directory, dataset)) = prepared("movielens-1m.toml", "ml-1m") else { return };
+    let vocabularies = dataset.vocabularies().unwrap();
+    let movies: Vec<u64> = (0..dataset.table_size("movie_id").unwrap().unwrap())
+        .map(|id| vocabularies.value("movie_id", id).map_or(0, |text| text.parse().unwrap()))
+        .collect();
+    let history = dataset.schema().sparse().position(|feature| feature.name == "history").unwrap();
+    let mut figures = [[0u64; 6]; 2];
+    for (split, figures) in ["train", "test"].iter().zip(&mut figures) {
+        each(&dataset, split, |batch, row| {
+            let listed = batch.sparse[history].of_row(row);
+            let movies = |weight: &dyn Fn(u64) -> u64| -> u64 {
+                (1..).zip(listed).map(|(place, id)| weight(place) * movies[*id as usize]).sum()
+            };
+            figures[0] += 1;
+            figures[1] += batch.labels[row] as u64;
+            figures[2] += listed.len() as u64;
+            figures[3] += movies(&|_| 1);
+            // The place of every movie counts too.
+            figures[4] += movies(&|place| place);
+            figures[5] += vocabularies.item(batch.item[row]).parse::<u64>().unwrap();
+        });
+    }
+    assert_eq!(figures[1], [97_312, 49_850, 4_632_711, 8_560_651_278, 214_792_418_406, 192_866_814]);
+    let both: Vec<u64> = (0..5).map(|figure| figures[0][figure] + figures[1][figure]).collect();
+    assert_eq!(both, [999_611, 575_066, 38_853_057, 69_957_746_682, 1_637_203_840_976]);
+    let labels = &dataset.manifest().splits[1].labels[0];
+    assert_eq!((labels.given, labels.positive), (97_312, 49_850));
+    assert_eq!(dataset.table_size("gender").unwrap(), Some(3));
+    assert_eq!(dataset.table_size("age").unwrap(), Some(8));
+    assert_eq!(dataset.table_size("occupation").unwrap(), Some(22));
+    assert_eq!(dataset.table_size("user_id").unwrap(), Some(6041));
+    assert_eq!(dataset.table_size("genre").unwrap(), Some(19));
+}
+
+#[test]
+fn movielens_1m_keeps_the_candidates_of_ncf() {
+    let Some((_directory, dataset)) = prepared("movielens-1m-ncf.toml", "ml-1m") else { return };
+    let manifest = dataset.manifest();
+    let stored: Vec<u64> = manifest.splits.iter().map(|split| split.stored).collect();
+    assert_eq!(stored, [1_000_209 - 2 * 6040, 6040, 6040]);
+    let rows: Vec<u64> = manifest.splits.iter().map(|split| split.rows).collect();
+    assert_eq!(rows, [5 * stored[0], 5 * 6040, 6040]);
+    assert_eq!(manifest.splits[2].unknown_candidates, 0);
+    let candidates = dataset.split("test").unwrap().candidates().unwrap();
+    assert_eq!(candidates.len(), 6040);
+    let (mut seen, mut themselves) = (0, 0);
+    each(&dataset, "test", |batch, row| {
+        let of_row = candidates.of(batch.user[row], batch.item[row]).unwrap();
+        assert_eq!(of_row.len(), 99);
+        let had = |split: &str| dataset.user_items(batch.user[row], split).unwrap();
+        for item in of_row {
+            // The published lists name 156 positives among their own negatives, and nothing else the user had.
+            if u64::from(*item) == batch.item[row] {
+                themselves += 1;
+                continue;
+            }
+            assert!(["train", "valid", "test"].iter().all(|split| had(split).binary_search(item).is_err()));
+        }
+        // The held-out rating is the user's last, so the history is what came just before.
+        assert_eq!(batch.sparse[2].of_row(row).len(), had("train").len().min(49) + 1);
+        seen += 1;
+    });
+    assert_eq!((seen, themselves), (6040, 156));
+    let vocabularies = dataset.vocabularies().unwrap();
+    let (user, item) = (vocabularies.id("user", "0"), vocabularies.id("item", "25"));
+    let first: Vec<&str> = candidates.of(user, item).unwrap()[..4].iter().map(|item| vocabularies.item((*item).into())).collect();
+    assert_eq!(first, ["1064", "174", "2791", "3373"]);
+}
+
+#[test]
+fn frappe_has_its_rows_and_labels() {
+    let Some((_directory, dataset)) = prepared("frappe-dnn.toml", "frappe") else { return };
+    let rows: Vec<(String, u64)> =
+        dataset.manifest().splits.iter().map(|split| (split.name.clone(), split.rows)).collect();
+    assert_eq!(rows, [("train".into(), 202_005), ("valid".into(), 57_722)]);
+    // The third of the rows that are positive, as published.
+    assert_eq!(dataset.manifest().splits[0].labels[0].positive, 67_598);
+    assert_eq!(dataset.schema().sparse().count(), 10);
+}
