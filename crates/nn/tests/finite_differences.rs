@@ -11,8 +11,13 @@ use common::model::{config, network, ranker, samples};
 use common::{Samples, normal};
 use kitestring_core::Seed;
 use kitestring_nn::engine::{OneWorker, Trainer};
-use kitestring_nn::graph::Graph;
+use kitestring_nn::graph::{Graph, Value as Node};
+use kitestring_nn::kernels::activation::Activation;
 use kitestring_nn::network::Network;
+use kitestring_nn::ops::Op;
+use kitestring_nn::ops::arithmetic::{Binary, Unary};
+use kitestring_nn::ops::loss::LossKind;
+use kitestring_nn::ops::pool::Pooling;
 use kitestring_nn::slots::{body::Body, catalogue};
 use serde_json::{Value, json};
 use std::ops::Range;
@@ -181,4 +186,81 @@ fn gradients_are_differences() {
             }
         }
     }
+}
+
+/// Operations that no slot uses yet, or not on lists: a graph of all of them, over list elements and over samples.
+#[test]
+fn every_operation_over_lists_and_over_samples() {
+    let offsets = [0, 3, 3, 4, 9, 11, 11, 16, 20, 24, 30, 31, 36];
+    let (rows, count) = (12, 36);
+    let (mut graph, mut samples) = (Graph::new(), Samples::new(rows, 2));
+    let mut lists = Vec::new();
+    for (seed, offsets, count) in [(1, Some(&offsets[..]), count), (2, None, rows)] {
+        let x = samples.leaf(&mut graph, &normal(Seed(seed), count * 5, 1.0), 5, offsets);
+        let other = samples.leaf(&mut graph, &normal(Seed(seed).at(1), count * 5, 1.0), 5, offsets);
+        let y = graph.scope(format!("{seed}"), |graph| everything(graph, x, other));
+        lists.push(y);
+    }
+    let pooled = [Pooling::Mean, Pooling::Sum, Pooling::Max].map(|pooling| graph.pool(lists[0], pooling));
+    let attended = graph.attention_pool(lists[0], lists[1], &[4], Activation::Sigmoid, true);
+    let all = graph.concat(&[pooled[0], pooled[1], pooled[2], attended, lists[1]]);
+    let crossed = graph.factorization_machine(all, 5);
+    let sum = graph.row_sum(all);
+    let z = graph.add(crossed, sum);
+    let z = graph.unary(Unary::Scale(0.1), z);
+    let z = graph.unary(Unary::Tanh, z);
+    let below = graph.unary(Unary::LogSigmoid, z);
+    for (task, kind, value) in [
+        (0, LossKind::BinaryCrossEntropy, z),
+        (0, LossKind::BinaryCrossEntropyOfLog, below),
+        (1, LossKind::Squared, z),
+        (1, LossKind::Poisson, z),
+    ] {
+        let loss = graph.loss(kind, value, task);
+        graph.minimize(loss, task, 1.0);
+    }
+    for (row, labels) in samples.batch.labels.chunks_exact_mut(2).enumerate() {
+        labels.copy_from_slice(&[f32::from(row % 3 == 0), if row == 5 { f32::NAN } else { row as f32 * 0.3 }]);
+    }
+    samples.batch.weight = (0..rows).map(|row| 0.5 + (row % 4) as f32).collect();
+    let network = network(&graph, Seed(7));
+    Check::new("every operation", &graph, Some(Seed(8))).run(&network, &samples);
+
+    let mut names: Vec<String> = graph.nodes().iter().map(|node| name_of(&node.op)).collect();
+    names.sort();
+    names.dedup();
+    // All variants of `Op` but `numeric`, which has no gradient.
+    let all = "attention_pool batch_norm binary concat cross dice dropout embed factorization_machine linear loss pool prelu row_sum \
+        slice softmax unary";
+    assert_eq!(names.join(" "), all);
+}
+
+fn name_of(op: &Op) -> String {
+    match serde_json::to_value(op).unwrap() {
+        Value::Object(tagged) => tagged.keys().next().unwrap().clone(),
+        other => panic!("{other}"),
+    }
+}
+
+fn everything(graph: &mut Graph, x: Node, other: Node) -> Node {
+    let functions = [Unary::Sigmoid, Unary::Tanh, Unary::Relu, Unary::Softplus, Unary::LogSigmoid, Unary::Scale(-0.7)];
+    let mut y = graph.scope("linear", |graph| graph.linear(x, 5, Activation::Tanh));
+    y = graph.scope("norm", |graph| graph.batch_norm(y, true, Activation::Sigmoid, 1e-5));
+    y = graph.scope("plain norm", |graph| graph.batch_norm(y, false, Activation::None, 1e-5));
+    y = graph.scope("dice", |graph| graph.dice(y));
+    y = graph.scope("prelu", |graph| graph.prelu(y));
+    y = graph.scope("cross", |graph| graph.cross(x, y));
+    y = graph.dropout(y, 0.2);
+    for function in functions {
+        let z = graph.unary(function, y);
+        y = graph.binary(Binary::Subtract, y, z);
+    }
+    let softmax = graph.softmax(other);
+    let exp = graph.unary(Unary::Exp, softmax);
+    y = graph.binary(Binary::Multiply, y, exp);
+    let (left, right) = (graph.slice(y, 0, 2), graph.slice(y, 1, 3));
+    let together = graph.concat(&[right, left]);
+    let sum = graph.row_sum(together);
+    let wide = graph.concat(&[together, sum, sum]);
+    graph.scope("last", |graph| graph.linear_without_bias(wide, 5))
 }
