@@ -253,3 +253,37 @@ fn parquet_and_arrow_give_wanted_columns_and_row_numbers() {
         assert!(error.contains("this is not a whole"), "{error}");
     }
 }
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig { cases: 64, ..Default::default() })]
+
+    /// What is written by the rules of RFC 4180 is read back, whatever the fields hold.
+    #[test]
+    fn quoted_text_is_read_back(
+        rows in proptest::collection::vec(proptest::collection::vec("[ab\u{e9},;\"\r\n ]{0,6}", 3), 1..40),
+        crlf: bool,
+    ) {
+        let end = if crlf { "\r\n" } else { "\n" };
+        let field = |text: &String| match text.contains(['"', ',', '\r', '\n']) {
+            true => format!("\"{}\"", text.replace('"', "\"\"")),
+            false => text.clone(),
+        };
+        let mut text = format!("a,b,c{end}");
+        for row in &rows {
+            text += &(row.iter().map(field).collect::<Vec<_>>().join(",") + end);
+        }
+        let folder = folder(&[("x.csv", text.as_bytes())]);
+        let read = chunks(folder.path(), &Source::new("x.csv"), &["a", "b", "c"], &BadRows::default()).unwrap();
+        let mut found = Vec::new();
+        let mut line = 2;
+        for chunk in &read {
+            for row in 0..chunk.rows.num_rows() {
+                let cell = |column: &ArrayRef| column.as_string::<i32>().value(row).to_owned();
+                found.push(chunk.rows.columns().iter().map(cell).collect::<Vec<_>>());
+                proptest::prop_assert_eq!(chunk.lines.of(row), line);
+                line += 1 + found[found.len() - 1].iter().map(|text| text.matches('\n').count() as u64).sum::<u64>();
+            }
+        }
+        proptest::prop_assert_eq!(found, rows);
+    }
+}
