@@ -194,13 +194,21 @@ impl Graph {
         &self.losses
     }
 
-    /// Names a value as a result.
+    /// Names a value with one row a sample as a result.
+    ///
+    /// # Panics
+    /// If it has one row a list element: a defect of the calling slot.
     pub fn output(&mut self, name: impl Into<String>, value: Value) {
+        assert_eq!(self.domain(value), Domain::Rows, "a result has one row a sample");
         self.outputs.push((name.into(), value));
     }
 
-    /// Adds a loss to minimize.
+    /// Adds a loss to minimize: a value of one number a sample.
+    ///
+    /// # Panics
+    /// If it is anything else: a defect of the calling slot.
     pub fn minimize(&mut self, value: Value, task: usize, weight: f32) {
+        assert_eq!((self.domain(value), self.width(value)), (Domain::Rows, 1), "a loss is one number a sample");
         self.losses.push(Loss { value, task, weight });
     }
 

@@ -165,6 +165,7 @@ fn cost_is_what_a_hand_counts() {
     let y = graph.scope("b", |graph| graph.linear(h, 3, Activation::None));
     graph.output("y", y);
     let trained_only = graph.scope("c", |graph| graph.linear(h, 100, Activation::None));
+    let trained_only = graph.row_sum(trained_only);
     graph.minimize(trained_only, 0, 1.0);
     let cost = graph.cost(10, 0);
     assert_eq!(cost.flops, 10 * 2 * (7 * 5 + 5 * 3));

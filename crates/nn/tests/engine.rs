@@ -556,3 +556,18 @@ fn dropout_of_list_elements_does_not_depend_on_workers() {
         assert_same_step(&format!("{workers} workers"), &some, &one, 1e-5);
     }
 }
+
+#[test]
+fn outputs_stand_side_by_side() {
+    let (_, mut ranker) = rankers().swap_remove(0);
+    let samples = samples(&ranker, 700, Seed(97));
+    let network = network(&ranker.graph, Seed(98));
+    let narrow = scores(&ranker.graph, &network, &samples);
+    let outputs: Vec<_> = ranker.graph.outputs().iter().map(|(_, value)| *value).collect();
+    let both = ranker.graph.concat(&outputs[..2]);
+    ranker.graph.output("click and conversion", both);
+    let wide = scores(&ranker.graph, &network, &samples);
+    for (narrow, wide) in narrow.chunks_exact(4).zip(wide.chunks_exact(6)) {
+        assert_eq!((narrow, &narrow[..2]), (&wide[..4], &wide[4..]));
+    }
+}

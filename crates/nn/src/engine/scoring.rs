@@ -58,7 +58,7 @@ impl Scorer {
         Self { graph, nodes, buffer_of, floats, workers: (0..workers.max(1)).map(|_| worker()).collect() }
     }
 
-    /// The outputs of all samples, `samples × outputs`, row-major, in the order of [`Graph::outputs`].
+    /// The outputs of all samples side by side, `samples × Σ widths`, row-major, in the order of [`Graph::outputs`].
     ///
     /// # Errors
     /// If the batch does not fit the graph.
@@ -143,7 +143,9 @@ impl Scorer {
         let outputs = self.graph.outputs();
         for row in 0..cx.rows.len() {
             for (_, value) in outputs {
-                worker.results.push(worker.buffers[self.buffer_of[value.index()] as usize][row]);
+                let width = self.graph.width(*value);
+                let buffer = &worker.buffers[self.buffer_of[value.index()] as usize];
+                worker.results.extend_from_slice(&buffer[row * width..(row + 1) * width]);
             }
         }
     }
