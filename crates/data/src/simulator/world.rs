@@ -177,10 +177,9 @@ impl World {
         let categories = usize::from(config.categories);
         let mut stream = Stream::new(seed.child("categories"));
         let centres: Vec<Latent> = (0..categories).map(|_| direction(&mut stream)).collect();
-        let trends: Vec<Vec<f32>> = AGES.iter().map(|_| trend(categories, &mut stream)).collect();
+        let trends: Vec<Alias> = AGES.iter().map(|_| alias(&trend(categories, &mut stream))).collect();
         let items = items(config, &centres, seed);
         let shares: Vec<f32> = config.scenarios.iter().map(|scenario| scenario.share).collect();
-        let trends: Vec<Alias> = trends.iter().map(|weights| alias(weights)).collect();
         let repelling = (config.conflict * DIMENSION as f32).round() as usize;
         Self {
             users: users(config, &centres, &trends, seed),
