@@ -35,7 +35,7 @@ fn rate(count: usize, time: Duration) -> String {
 fn run(name: &str, config: Config, workers: usize) -> Result<()> {
     let rows = 10_000_000;
     let start = Instant::now();
-    let table = Table::new("click", config, Seed(1))?;
+    let table = Table::new_by(workers, "click", config, Seed(1))?;
     println!("{name}: made in {:.2?}", start.elapsed());
     let mut unique = Unique::new();
     let mut ids = Vec::new();

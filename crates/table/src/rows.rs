@@ -67,9 +67,58 @@ impl Rows {
         &chunk[start..start + self.stride]
     }
 
-    #[inline(always)]
     pub(crate) fn row_mut(&mut self, slot: u32) -> &mut [f32] {
         let chunk: &mut [f32] = bytemuck::cast_slice_mut(&mut self.chunks[(slot >> self.shift) as usize]);
+        let start = (slot & ((1 << self.shift) - 1)) as usize * self.stride;
+        &mut chunk[start..start + self.stride]
+    }
+
+    /// A view for a loop over many rows: what lies in the first chunk, as all rows of a direct space do, is found without
+    /// looking up the chunk.
+    #[inline(always)]
+    pub(crate) fn view(&self) -> View<'_> {
+        View { first: self.chunks.first().map_or(&[], |chunk| bytemuck::cast_slice(chunk)), rows: self }
+    }
+
+    /// [`Self::view`] for changes.
+    #[inline(always)]
+    pub(crate) fn view_mut(&mut self) -> ViewMut<'_> {
+        let (shift, stride) = (self.shift, self.stride);
+        match self.chunks.split_first_mut() {
+            Some((first, rest)) => ViewMut { first: bytemuck::cast_slice_mut(first), rest, shift, stride },
+            None => ViewMut { first: &mut [], rest: &mut [], shift, stride },
+        }
+    }
+}
+
+pub(crate) struct View<'a> {
+    first: &'a [f32],
+    rows: &'a Rows,
+}
+
+impl View<'_> {
+    #[inline(always)]
+    pub(crate) fn row(&self, slot: u32) -> &[f32] {
+        let start = slot as usize * self.rows.stride;
+        self.first.get(start..start + self.rows.stride).unwrap_or_else(|| self.rows.row(slot))
+    }
+}
+
+pub(crate) struct ViewMut<'a> {
+    first: &'a mut [f32],
+    rest: &'a mut [MmapMut],
+    shift: u32,
+    stride: usize,
+}
+
+impl ViewMut<'_> {
+    #[inline(always)]
+    pub(crate) fn row_mut(&mut self, slot: u32) -> &mut [f32] {
+        let start = slot as usize * self.stride;
+        if start + self.stride <= self.first.len() {
+            return &mut self.first[start..start + self.stride];
+        }
+        let chunk: &mut [f32] = bytemuck::cast_slice_mut(&mut self.rest[(slot >> self.shift) as usize - 1]);
         let start = (slot & ((1 << self.shift) - 1)) as usize * self.stride;
         &mut chunk[start..start + self.stride]
     }

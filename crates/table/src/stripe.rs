@@ -3,7 +3,7 @@
 use crate::config::{Config, Open, Rule, Unadmitted};
 use crate::index::{Index, Sighting};
 use crate::init::Init;
-use crate::rows::Rows;
+use crate::rows::{Rows, ViewMut};
 use crate::rule::{AnyUpdate, Update};
 use crate::shrink::Shrinkage;
 use kitestring_core::{Result, Seed};
@@ -229,47 +229,59 @@ struct Run<'a, U> {
     step: u32,
 }
 
-// Loops over indices and not chains of iterators: what the compiler does not inline here is compiled for the least
-// instruction set.
-impl<U: Update> Run<'_, U> {
+/// [`Run`] inside the loop.
+struct Rolling<'a, U> {
+    rows: ViewMut<'a>,
+    stamps: &'a mut [u32],
+    updates: &'a mut [u32],
+    update: U,
+    keep: Keep<'a>,
+    step: u32,
+}
+
+impl<U: Update> Rolling<'_, U> {
     #[inline(always)]
-    fn row<S: Simd>(stripe: &mut Stripe, simd: S, update: U, keep: Keep<'_>, step: u32, slot: u32, gradient: &[f32]) {
+    fn row<S: Simd>(&mut self, simd: S, slot: u32, gradient: &[f32]) {
         let mut updates = 0;
-        if let Some(count) = stripe.updates.get_mut(slot as usize) {
+        if let Some(count) = self.updates.get_mut(slot as usize) {
             *count = count.saturating_add(1);
             updates = *count;
         }
-        let mut factor = if let Keep::Factor(factor) = keep { factor } else { 1.0 };
-        if let Some(stamp) = stripe.stamps.get_mut(slot as usize) {
-            if let Keep::Since(shrinkage) = keep {
-                factor = shrinkage.factor(*stamp, step);
+        let mut factor = if let Keep::Factor(factor) = self.keep { factor } else { 1.0 };
+        if let Some(stamp) = self.stamps.get_mut(slot as usize) {
+            if let Keep::Since(shrinkage) = self.keep {
+                factor = shrinkage.factor(*stamp, self.step);
             }
-            *stamp = (*stamp).max(step);
+            *stamp = (*stamp).max(self.step);
         }
-        update.update(simd, stripe.rows.row_mut(slot), gradient, factor, updates);
+        self.update.update(simd, self.rows.row_mut(slot), gradient, factor, updates);
     }
 }
 
+// Loops over indices and not chains of iterators: what the compiler does not inline here is compiled for the least
+// instruction set.
 impl<U: Update> WithSimd for Run<'_, U> {
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         let Self { stripe, work, update, keep, step } = self;
+        let Stripe { rows, stamps, updates, .. } = stripe;
+        let mut rolling = Rolling { rows: rows.view_mut(), stamps, updates, update, keep, step };
         match work {
             Work::Touched { share: Share { slots, positions, .. }, gradients, dim } => {
+                let positions = &positions[..slots.len()];
                 for i in 0..slots.len() {
-                    let slot = slots[i];
-                    if slot != NO_SLOT {
+                    if slots[i] != NO_SLOT {
                         let start = positions[i] as usize * dim;
-                        Self::row(stripe, simd, update, keep, step, slot, &gradients[start..start + dim]);
+                        rolling.row(simd, slots[i], &gradients[start..start + dim]);
                     }
                 }
             }
             Work::Untouched { zeros } => {
-                for slot in 0..stripe.stamps.len() {
-                    if stripe.stamps[slot] != step {
-                        Self::row(stripe, simd, update, keep, step, slot as u32, zeros);
+                for slot in 0..rolling.stamps.len() {
+                    if rolling.stamps[slot] != step {
+                        rolling.row(simd, slot as u32, zeros);
                     }
                 }
             }
@@ -288,10 +300,13 @@ struct Gather<'a> {
 impl WithSimd for Gather<'_> {
     type Output = ();
 
+    // A row is shorter than what a call of memcpy costs.
+    #[allow(clippy::manual_memcpy)]
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         let Self { rows, share, out, dim } = self;
-        let Share { slots, positions, .. } = share;
+        let (rows, slots) = (rows.view(), &*share.slots);
+        let positions = &share.positions[..slots.len()];
         for i in 0..slots.len() {
             if slots[i] == NO_SLOT {
                 continue;
@@ -346,8 +361,9 @@ impl<I: Fn(u32) -> u64> WithSimd for Start<'_, I> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
+        let mut rows = self.rows.view_mut();
         for slot in 0..self.slots {
-            self.common.start((self.id_of)(slot), self.rows.row_mut(slot));
+            self.common.start((self.id_of)(slot), rows.row_mut(slot));
         }
     }
 }

@@ -113,13 +113,29 @@ impl Table {
     /// # Errors
     /// A config error that names the key; too little memory.
     pub fn new(name: impl Into<String>, config: Config, seed: Seed) -> Result<Self> {
+        Self::new_by(1, name, config, seed)
+    }
+
+    /// [`Self::new`] by several threads, whose number changes nothing but the time.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn new_by(workers: usize, name: impl Into<String>, config: Config, seed: Seed) -> Result<Self> {
         let name = name.into();
         config.check().map_err(|error| error.mend(format!("correct the config of table `{name}`")))?;
         let common = Common { config, seed: seed.child(&name) };
-        let mut table = Self::blank(name, common)?;
-        for (number, stripe) in table.stripes.iter_mut().enumerate() {
-            let id_of = |slot| table.layout.id(number, slot);
-            stripe.get_mut().unwrap_or_else(PoisonError::into_inner).start(&common, table.layout.slots(number), id_of);
+        let table = Self::blank(name, common)?;
+        if let Layout::Direct { .. } = table.layout {
+            let start = |part: usize| {
+                for stripe in (part..table.stripes.len()).step_by(workers.max(1)) {
+                    let id_of = |slot| table.layout.id(stripe, slot);
+                    table.write(stripe).start(&common, table.layout.slots(stripe), id_of);
+                }
+            };
+            std::thread::scope(|scope| {
+                (1..workers).for_each(|part| drop(scope.spawn(move || start(part))));
+                start(0);
+            });
         }
         Ok(table)
     }
