@@ -42,6 +42,11 @@ impl Learner {
         self.steps
     }
 
+    /// The row of the last step's batch whose loss was not finite, where that is why it failed.
+    pub(crate) fn not_finite(&self) -> Option<usize> {
+        self.trainer.not_finite()
+    }
+
     /// What the network's optimizer remembers.
     pub(crate) fn optimizer(&self) -> &Optimizer {
         &self.optimizer

@@ -3,13 +3,23 @@
 //! A [`learner::Learner`] pulls rows, computes gradients and pushes updates; [`fit`] runs it over epochs, with checkpoints;
 //! [`predictor::Predictor`] scores; [`evaluate`] judges; [`run::Run`] is the directory it all lives in; [`report`] shows it.
 
+pub mod assemble;
+mod checkpoint;
 pub mod config;
+pub mod evaluate;
+pub mod fit;
+#[cfg(test)]
+mod fixture;
 pub mod history;
 pub mod inputs;
 pub mod learner;
+mod loader;
 pub mod model;
 pub mod predictor;
 pub mod report;
+pub mod run;
+mod schedule;
+pub mod truth;
 pub mod workers;
 
 pub use config::RunConfig;

@@ -106,6 +106,8 @@ pub struct Context<'a> {
 pub(crate) struct Recording<'a> {
     /// The batch's finished statistics.
     pub statistics: &'a [f32],
+    /// All weights, each matrix transposed, where its weight is.
+    pub transposed: &'a [f32],
     /// Decides what drops out; `None` drops nothing.
     pub dropout: Option<Seed>,
 }
@@ -123,6 +125,12 @@ impl<'a> Context<'a> {
 
     pub(crate) fn statistics(&self) -> &'a [f32] {
         self.recording.map_or(&[], |recording| recording.statistics)
+    }
+
+    /// A weight's transpose, in a recording pass.
+    #[cfg(feature = "train")]
+    pub(crate) fn transposed(&self, weight: crate::graph::Weight) -> &'a [f32] {
+        self.recording.map_or(&[], |recording| weight.of(recording.transposed))
     }
 
     pub(crate) fn dropout_seed(&self) -> Option<Seed> {

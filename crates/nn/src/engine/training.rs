@@ -3,7 +3,7 @@
 use super::context::{BatchInputs, Context, Inputs, Recording, cut};
 use super::workers::{Workers, check_count};
 use crate::graph::{Domain, Graph, Loss};
-use crate::kernels::reduce::add;
+use crate::kernels::{matmul::transpose, reduce::add};
 use crate::ops::{Backward, Op, Target};
 use kitestring_core::{Error, Result, Seed};
 use std::ops::Range;
@@ -21,6 +21,8 @@ pub struct Trainer {
     barriers: Arc<[usize]>,
     floats: [usize; 2],
     statistics: Vec<f32>,
+    /// All weights, each matrix transposed: what the gradients of a product's left factor are made with.
+    transposed: Vec<f32>,
     /// Memory that a step takes and puts back.
     kept: Kept,
     /// The sample of the last step whose loss was not finite.
@@ -107,7 +109,18 @@ impl Trainer {
         let statistics = vec![0.0; graph.statistics_count()];
         let workers = (0..workers.max(1)).map(|_| Mutex::new(Worker::default())).collect();
         let kept = Kept::default();
-        Self { graph, needed, targets, barriers, floats, statistics, kept, not_finite: None, workers }
+        Self {
+            graph,
+            needed,
+            targets,
+            barriers,
+            floats,
+            statistics,
+            transposed: Vec::new(),
+            kept,
+            not_finite: None,
+            workers,
+        }
     }
 
     /// The graph.
@@ -133,6 +146,11 @@ impl Trainer {
         inputs.check(&self.graph)?;
         inputs.check_labels(&self.graph)?;
         check_count(workers, self.workers.len())?;
+        self.transposed.resize(weights.len(), 0.0);
+        for info in self.graph.weights().iter().filter(|info| info.shape[0] > 1) {
+            let ([rows, columns], at) = (info.shape, info.offset..info.offset + info.shape[0] * info.shape[1]);
+            transpose(&mut self.transposed[at.clone()], &weights[at], rows, columns);
+        }
         let labelled = self.labelled(inputs);
         let mut kept = std::mem::take(&mut self.kept);
         kept.scales.clear();
@@ -237,7 +255,8 @@ impl Trainer {
             let mut slabs = std::mem::take(&mut worker.slabs);
             worker.partials.clear();
             for (index, tile) in (share(number)..share(number + 1)).enumerate() {
-                let recording = Recording { statistics: &self.statistics, dropout: step.dropout };
+                let (statistics, transposed) = (&self.statistics, &self.transposed);
+                let recording = Recording { statistics, transposed, dropout: step.dropout };
                 let cx = Context {
                     weights: step.weights,
                     state: step.state,

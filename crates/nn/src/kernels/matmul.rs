@@ -1,14 +1,21 @@
-//! Matrix products on the `gemm` crate, bounds checked.
+//! Matrix products.
+//!
+//! A product of a tile of a few hundred rows with a layer's weights is small: a general library first copies both factors into an
+//! order it likes, and for these sizes that is a fifth of its time, for those of a phone most of it. Here nothing is copied. A block
+//! of the result stays in registers while the inner dimension runs; the part of the right factor under it, 128 rows by four vectors,
+//! stays in the first-level cache while all rows of the left factor pass.
 #![allow(unsafe_code)]
+
+use pulp::{Simd, WithSimd};
 
 /// A read-only matrix in a slice: element `(r, c)` is `data[r * row_stride + c * column_stride]`.
 #[derive(Debug, Clone, Copy)]
 pub struct Matrix<'a> {
-    pub(super) data: &'a [f32],
-    pub(super) rows: usize,
-    pub(super) columns: usize,
-    pub(super) row_stride: usize,
-    pub(super) column_stride: usize,
+    data: &'a [f32],
+    rows: usize,
+    columns: usize,
+    row_stride: usize,
+    column_stride: usize,
 }
 
 impl<'a> Matrix<'a> {
@@ -34,48 +41,227 @@ impl<'a> Matrix<'a> {
     }
 }
 
-/// `out = left · right`, or `out += left · right` if `add`. `out` is contiguous and row-major.
+/// What a product is added to.
+#[derive(Debug, Clone, Copy)]
+pub enum Start<'a> {
+    /// Zero.
+    Zero,
+    /// What is there.
+    Existing,
+    /// This row, in every row.
+    Row(&'a [f32]),
+}
+
+impl Start<'_> {
+    /// What is there, or zero.
+    pub fn adding(add: bool) -> Self {
+        if add { Self::Existing } else { Self::Zero }
+    }
+}
+
+/// `out = start + left · right`. `right` (`k × n`) and `out` are contiguous and row-major; `left` may be a transposed view.
 ///
 /// # Panics
 /// If the shapes do not fit.
-pub fn matmul(out: &mut [f32], left: Matrix<'_>, right: Matrix<'_>, add: bool) {
-    let (m, n, k) = (left.rows, right.columns, left.columns);
-    assert_eq!(k, right.rows, "inner sizes of a matrix product");
-    assert_eq!(out.len(), m * n, "result of a matrix product of {m} × {n}");
+pub fn matmul(out: &mut [f32], left: Matrix<'_>, right: &[f32], n: usize, start: Start<'_>) {
+    let (m, k) = (left.rows, left.columns);
+    assert_eq!(right.len(), k * n, "right factor of a product of {k} × {n}");
+    assert_eq!(out.len(), m * n, "result of a product of {m} × {n}");
+    if let Start::Row(row) = start {
+        assert_eq!(row.len(), n, "first row of a product of {m} × {n}");
+    }
     if m == 0 || n == 0 {
         return;
     }
     if k == 0 {
-        if !add {
-            out.fill(0.0);
+        match start {
+            Start::Zero => out.fill(0.0),
+            Start::Existing => {}
+            Start::Row(row) => out.chunks_exact_mut(n).for_each(|out| out.copy_from_slice(row)),
         }
         return;
     }
-    // SAFETY: `Matrix` is built only by `new`, which checks that the slice holds rows × columns elements, and by
-    // `transposed`, which swaps sizes together with strides; `out` was checked above and is the only mutable borrow.
-    // All strides and sizes fit isize because the slices exist.
-    unsafe {
-        gemm::gemm(
-            m,
-            n,
-            k,
-            out.as_mut_ptr(),
-            1,
-            n as isize,
-            add,
-            left.data.as_ptr(),
-            left.column_stride as isize,
-            left.row_stride as isize,
-            right.data.as_ptr(),
-            right.column_stride as isize,
-            right.row_stride as isize,
-            1.0_f32,
-            1.0_f32,
-            false,
-            false,
-            false,
-            gemm::Parallelism::None,
-        );
+    pulp::Arch::new().dispatch(Product { out, left, right, n, start });
+}
+
+/// Writes the transpose of a row-major `rows × columns` matrix.
+///
+/// # Panics
+/// If the slices are not `rows × columns` long.
+pub fn transpose(out: &mut [f32], x: &[f32], rows: usize, columns: usize) {
+    const BLOCK: usize = 16;
+    assert_eq!((x.len(), out.len()), (rows * columns, rows * columns), "transpose of {rows} × {columns}");
+    for first_row in (0..rows).step_by(BLOCK) {
+        for first_column in (0..columns).step_by(BLOCK) {
+            for column in first_column..(first_column + BLOCK).min(columns) {
+                let into = &mut out[column * rows..(column + 1) * rows];
+                for row in first_row..(first_row + BLOCK).min(rows) {
+                    into[row] = x[row * columns + column];
+                }
+            }
+        }
+    }
+}
+
+/// Rows of the right factor that stay in cache at a time.
+const INNER: usize = 128;
+
+struct Product<'a> {
+    out: &'a mut [f32],
+    left: Matrix<'a>,
+    right: &'a [f32],
+    n: usize,
+    start: Start<'a>,
+}
+
+/// A block of columns of a product, over a part of the inner dimension.
+#[derive(Clone, Copy)]
+struct Panel<'a> {
+    left: Matrix<'a>,
+    right: &'a [f32],
+    n: usize,
+    start: Start<'a>,
+    inner: (usize, usize),
+    column: usize,
+}
+
+impl WithSimd for Product<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self { out, left, right, n, start } = self;
+        let mut first = 0;
+        while first < left.columns {
+            let inner = (first, (first + INNER).min(left.columns));
+            let start = if first == 0 { start } else { Start::Existing };
+            let mut panel = Panel { left, right, n, start, inner, column: 0 };
+            let mut vectors = n / S::F32_LANES;
+            // The sums and the right factor's vectors fill the registers.
+            let many = S::REGISTER_COUNT >= 32;
+            while many && vectors > 5 || vectors == 4 && many {
+                rows::<S, 6, 4>(simd, out, panel);
+                panel.column += 4 * S::F32_LANES;
+                vectors -= 4;
+            }
+            if many && (vectors == 5 || vectors == 3) {
+                rows::<S, 8, 3>(simd, out, panel);
+                panel.column += 3 * S::F32_LANES;
+                vectors -= 3;
+            }
+            while vectors >= 2 {
+                if many {
+                    rows::<S, 12, 2>(simd, out, panel)
+                } else {
+                    rows::<S, 6, 2>(simd, out, panel)
+                }
+                panel.column += 2 * S::F32_LANES;
+                vectors -= 2;
+            }
+            if vectors == 1 {
+                rows::<S, 12, 1>(simd, out, panel);
+                panel.column += S::F32_LANES;
+            }
+            if panel.column < n {
+                tail(simd, out, panel);
+            }
+            first = inner.1;
+        }
+    }
+}
+
+#[inline(always)]
+fn rows<S: Simd, const M: usize, const N: usize>(simd: S, out: &mut [f32], panel: Panel<'_>) {
+    let mut row = 0;
+    while row + M <= panel.left.rows {
+        block::<S, M, N>(simd, out, panel, row);
+        row += M;
+    }
+    while row + 4 <= panel.left.rows {
+        block::<S, 4, N>(simd, out, panel, row);
+        row += 4;
+    }
+    while row < panel.left.rows {
+        block::<S, 1, N>(simd, out, panel, row);
+        row += 1;
+    }
+}
+
+#[inline(always)]
+fn block<S: Simd, const M: usize, const N: usize>(simd: S, out: &mut [f32], panel: Panel<'_>, row: usize) {
+    let Panel { left, right, n, start, inner, column } = panel;
+    let width = N * S::F32_LANES;
+    let mut sums = [[simd.splat_f32s(0.0); N]; M];
+    match start {
+        Start::Zero => {}
+        Start::Existing => {
+            for (i, sums) in sums.iter_mut().enumerate() {
+                let at = (row + i) * n + column;
+                sums.copy_from_slice(S::as_simd_f32s(&out[at..at + width]).0);
+            }
+        }
+        Start::Row(first) => {
+            sums.iter_mut().for_each(|sums| sums.copy_from_slice(S::as_simd_f32s(&first[column..column + width]).0));
+        }
+    }
+    for k in inner.0..inner.1 {
+        let at = k * n + column;
+        // SAFETY: `matmul` checked that `right` holds left.columns × n numbers; k < left.columns and column + width ≤ n.
+        let right = S::as_simd_f32s(unsafe { right.get_unchecked(at..at + width) }).0;
+        for (i, sums) in sums.iter_mut().enumerate() {
+            let at = (row + i) * left.row_stride + k * left.column_stride;
+            // SAFETY: row + i < left.rows and k < left.columns, and a `Matrix` lies within its slice by construction.
+            let factor = simd.splat_f32s(unsafe { *left.data.get_unchecked(at) });
+            for (sum, right) in sums.iter_mut().zip(right) {
+                *sum = simd.mul_add_e_f32s(factor, *right, *sum);
+            }
+        }
+    }
+    for (i, sums) in sums.iter().enumerate() {
+        let at = (row + i) * n + column;
+        S::as_mut_simd_f32s(&mut out[at..at + width]).0.copy_from_slice(sums);
+    }
+}
+
+/// The columns past the last whole vector.
+#[inline(always)]
+fn tail<S: Simd>(simd: S, out: &mut [f32], panel: Panel<'_>) {
+    let mut row = 0;
+    while row + 8 <= panel.left.rows {
+        tail_block::<S, 8>(simd, out, panel, row);
+        row += 8;
+    }
+    while row < panel.left.rows {
+        tail_block::<S, 1>(simd, out, panel, row);
+        row += 1;
+    }
+}
+
+#[inline(always)]
+fn tail_block<S: Simd, const M: usize>(simd: S, out: &mut [f32], panel: Panel<'_>, row: usize) {
+    let Panel { left, right, n, start, inner, column } = panel;
+    let mut sums = [simd.splat_f32s(0.0); M];
+    match start {
+        Start::Zero => {}
+        Start::Existing => {
+            for (i, sum) in sums.iter_mut().enumerate() {
+                *sum = simd.partial_load_f32s(&out[(row + i) * n + column..(row + i + 1) * n]);
+            }
+        }
+        Start::Row(first) => sums.fill(simd.partial_load_f32s(&first[column..n])),
+    }
+    for k in inner.0..inner.1 {
+        // SAFETY: as in `block`; the slice ends with row k of `right`.
+        let right = simd.partial_load_f32s(unsafe { right.get_unchecked(k * n + column..(k + 1) * n) });
+        for (i, sum) in sums.iter_mut().enumerate() {
+            let at = (row + i) * left.row_stride + k * left.column_stride;
+            // SAFETY: as in `block`.
+            let factor = simd.splat_f32s(unsafe { *left.data.get_unchecked(at) });
+            *sum = simd.mul_add_e_f32s(factor, right, *sum);
+        }
+    }
+    for (i, sum) in sums.iter().enumerate() {
+        simd.partial_store_f32s(&mut out[(row + i) * n + column..(row + i + 1) * n], *sum);
     }
 }
 
@@ -94,29 +280,41 @@ mod tests {
     }
 
     #[test]
-    fn products_of_all_orientations() {
-        let (m, k, n) = (5, 7, 3);
-        let a: Vec<f32> = (0..m * k).map(|i| (i as f32 * 0.37).sin()).collect();
-        let b: Vec<f32> = (0..k * n).map(|i| (i as f32 * 0.11).cos()).collect();
-        let expected = naive(&a, &b, m, k, n);
-        let mut out = vec![1.0; m * n];
-        matmul(&mut out, Matrix::new(&a, m, k), Matrix::new(&b, k, n), false);
-        assert!(out.iter().zip(&expected).all(|(x, y)| (x - y).abs() < 1e-5));
-        let mut transposed_b = vec![0.0; k * n];
-        for i in 0..k {
-            for j in 0..n {
-                transposed_b[j * k + i] = b[i * n + j];
+    fn equals_the_definition_at_every_size_near_a_block() {
+        let sizes = [1, 2, 3, 4, 5, 6, 7, 8, 12, 13, 16, 17, 31, 38];
+        for m in sizes {
+            for n in [1, 2, 7, 8, 10, 16, 17, 32, 40, 48, 64, 80, 96, 112, 130] {
+                for k in [0, 1, 5, 16, 130, 300] {
+                    check(m, k, n);
+                }
             }
         }
-        matmul(&mut out, Matrix::new(&a, m, k), Matrix::new(&transposed_b, n, k).transposed(), true);
-        assert!(out.iter().zip(&expected).all(|(x, y)| (x - 2.0 * y).abs() < 1e-5));
+    }
+
+    fn check(m: usize, k: usize, n: usize) {
+        let a: Vec<f32> = (0..m * k).map(|i| (i as f32 * 0.37).sin()).collect();
+        let b: Vec<f32> = (0..k * n).map(|i| (i as f32 * 0.11).cos()).collect();
+        let row: Vec<f32> = (0..n).map(|i| i as f32).collect();
+        let expected = naive(&a, &b, m, k, n);
+        let near = |x: f32, y: f32| (x - y).abs() < 1e-4 * (1.0 + y.abs());
+        let mut out = vec![9.0; m * n];
+        matmul(&mut out, Matrix::new(&a, m, k), &b, n, Start::Zero);
+        assert!(out.iter().zip(&expected).all(|(x, y)| near(*x, *y)), "{m} {k} {n}");
+        matmul(&mut out, Matrix::new(&a, m, k), &b, n, Start::Existing);
+        assert!(out.iter().zip(&expected).all(|(x, y)| near(*x, 2.0 * y)), "{m} {k} {n}");
+        matmul(&mut out, Matrix::new(&a, m, k), &b, n, Start::Row(&row));
+        assert!(out.iter().enumerate().all(|(i, x)| near(*x, expected[i] + row[i % n])), "{m} {k} {n}");
+        let mut stored = vec![0.0; m * k];
+        transpose(&mut stored, &a, m, k);
+        matmul(&mut out, Matrix::new(&stored, k, m).transposed(), &b, n, Start::Zero);
+        assert!(out.iter().zip(&expected).all(|(x, y)| near(*x, *y)), "{m} {k} {n}");
     }
 
     #[test]
     fn empty_products() {
+        matmul(&mut [], Matrix::new(&[], 0, 2), &[1.0, 2.0], 1, Start::Zero);
         let mut out = vec![3.0; 4];
-        matmul(&mut out, Matrix::new(&[], 2, 0), Matrix::new(&[], 0, 2), false);
-        assert_eq!(out, [0.0; 4]);
-        matmul(&mut [], Matrix::new(&[], 0, 2), Matrix::new(&[1.0, 2.0], 2, 1), false);
+        matmul(&mut out, Matrix::new(&[], 2, 0), &[], 2, Start::Existing);
+        assert_eq!(out, [3.0; 4]);
     }
 }

@@ -37,4 +37,3 @@ pub(crate) use kernel;
 pub mod activation;
 pub mod matmul;
 pub mod reduce;
-pub mod small;

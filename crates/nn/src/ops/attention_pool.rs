@@ -8,14 +8,16 @@ use super::softmax::softmax_chain;
 use super::{Cost, Operation};
 use crate::engine::{Context, Inputs};
 use crate::graph::{Domain, Graph, Initializer, Value, Weight};
-#[cfg(feature = "train")]
-use crate::kernels::reduce::{add, add_column_sums};
 use crate::kernels::{
     activation::Activation,
     kernel,
-    matmul::{Matrix, matmul},
+    matmul::{Matrix, Start, matmul},
     reduce::{axpy, dot},
-    small::{Start, small_matmul},
+};
+#[cfg(feature = "train")]
+use crate::kernels::{
+    matmul::transpose,
+    reduce::{add, add_column_sums},
 };
 use serde::{Deserialize, Serialize};
 
@@ -243,8 +245,7 @@ impl Operation for AttentionPool {
             key_weight[i] = weight[i] - difference[i];
             target_weight[i] = weight[block + i] + difference[i];
         }
-        matmul(target_part, Matrix::new(target, rows, d), Matrix::new(target_weight, d, h), false);
-        Activation::None.apply_with_bias(target_part, bias);
+        matmul(target_part, Matrix::new(target, rows, d), target_weight, h, Start::Row(bias));
 
         // The first layer: one small product a sample.
         let mut first = 0;
@@ -254,7 +255,7 @@ impl Operation for AttentionPool {
             let result = &mut hidden[first * h..next * h];
             fold(folded, key_weight, &weight[3 * block..4 * block], target);
             let keys = Matrix::new(&keys[list.start * d..list.end * d], list.len(), d);
-            small_matmul(result, keys, folded, h, Start::Row(&target_part[row * h..(row + 1) * h]));
+            matmul(result, keys, folded, h, Start::Row(&target_part[row * h..(row + 1) * h]));
             self.activation.apply(result);
             first = next;
         }
@@ -264,9 +265,9 @@ impl Operation for AttentionPool {
         for (weight, bias) in &self.layers[1..self.layers.len() - 1] {
             let (before, after) = hidden.split_at_mut(pairs * width);
             let result = &mut after[..pairs * weight.columns];
-            let weights = Matrix::new(weight.of(cx.weights), width, weight.columns);
-            matmul(result, Matrix::new(before, pairs, width), weights, false);
-            self.activation.apply_with_bias(result, bias.of(cx.weights));
+            let bias = Start::Row(bias.of(cx.weights));
+            matmul(result, Matrix::new(before, pairs, width), weight.of(cx.weights), weight.columns, bias);
+            self.activation.apply(result);
             hidden = after;
             width = weight.columns;
         }
@@ -328,11 +329,10 @@ impl Operation for AttentionPool {
             let x = &saved[end - pairs * below..end];
             let grad = &upper[..pairs * width];
             let transposed = Matrix::new(x, pairs, below).transposed();
-            matmul(weight.of_mut(pass.weight_grads), transposed, Matrix::new(grad, pairs, width), true);
+            matmul(weight.of_mut(pass.weight_grads), transposed, grad, width, Start::Existing);
             add_column_sums(bias.of_mut(pass.weight_grads), grad);
             let lower_grad = &mut lower[..pairs * below];
-            let transposed = Matrix::new(weight.of(cx.weights), below, width).transposed();
-            matmul(lower_grad, Matrix::new(grad, pairs, width), transposed, false);
+            matmul(lower_grad, Matrix::new(grad, pairs, width), cx.transposed(*weight), below, Start::Zero);
             self.activation.chain(lower_grad, x);
             end -= pairs * below;
             width = below;
@@ -352,27 +352,22 @@ impl Operation for AttentionPool {
             first = next;
         }
         add_column_sums(bias.of_mut(pass.weight_grads), part_grad);
-        let part = Matrix::new(part_grad, rows, h);
-        matmul(folded_grad, Matrix::new(target, rows, d).transposed(), part, false);
+        matmul(folded_grad, Matrix::new(target, rows, d).transposed(), part_grad, h, Start::Zero);
         let weight_grad = weight.of_mut(pass.weight_grads);
         add(&mut weight_grad[block..2 * block], folded_grad);
         add(&mut weight_grad[2 * block..3 * block], folded_grad);
-        let target_weight = Matrix::new(&saved[at.target_weight..at.target_part], d, h);
-        matmul(target_grad, part, target_weight.transposed(), false);
+        let (folded, rest) = rest.split_at_mut(block);
+        transpose(folded, &saved[at.target_weight..at.target_part], d, h);
+        matmul(target_grad, Matrix::new(part_grad, rows, h), folded, d, Start::Zero);
 
         // Sample by sample, through the folded matrix to keys, target and the other blocks.
         let (sum, rest) = rest.split_at_mut(block);
-        let (folded, rest) = rest.split_at_mut(block);
         let (base, rest) = rest.split_at_mut(block);
         let product_transposed = &mut rest[..block];
         sum.fill(0.0);
         let product = &weight.of(cx.weights)[3 * block..];
-        for i in 0..d {
-            for j in 0..h {
-                base[j * d + i] = saved[at.key_weight + i * h + j];
-                product_transposed[j * d + i] = product[i * h + j];
-            }
-        }
+        transpose(base, &saved[at.key_weight..at.target_weight], d, h);
+        transpose(product_transposed, product, d, h);
         // Samples that share a list add to the gradient of the same keys.
         let shared = !cx.batch().sparse[self.feature].list_of_row.is_empty();
         if shared {
@@ -384,14 +379,13 @@ impl Operation for AttentionPool {
             let (len, elements) = (list.len(), list.start * d..list.end * d);
             let pair_grad = &upper[first * h..(first + len) * h];
             let transposed_keys = Matrix::new(&keys[elements.clone()], len, d).transposed();
-            small_matmul(folded_grad, transposed_keys, pair_grad, h, Start::Zero);
+            matmul(folded_grad, transposed_keys, pair_grad, h, Start::Zero);
             let product_grad = &mut weight.of_mut(pass.weight_grads)[3 * block..];
             unfold(folded_grad, product, target, sum, product_grad, &mut target_grad[row * d..(row + 1) * d]);
             if let Some((grad, add)) = pass.input_grad(0) {
                 let grad = &mut grad[elements];
                 fold_transposed(folded, base, product_transposed, target);
-                let start = if add || shared { Start::Existing } else { Start::Zero };
-                small_matmul(grad, Matrix::new(pair_grad, len, h), folded, d, start);
+                matmul(grad, Matrix::new(pair_grad, len, h), folded, d, Start::adding(add || shared));
                 add_weighted(grad, &weights[first..first + len], g);
             }
             first += len;

@@ -8,9 +8,8 @@ use crate::graph::{Graph, Initializer, Value, Weight};
 #[cfg(feature = "train")]
 use crate::kernels::reduce::add_column_sums;
 use crate::kernels::{
-    activation::Activation,
     kernel,
-    matmul::{Matrix, matmul},
+    matmul::{Matrix, Start, matmul},
 };
 use serde::{Deserialize, Serialize};
 
@@ -46,8 +45,8 @@ impl Operation for Cross {
         let width = self.weight.columns;
         let (x0, x) = (inputs.get(0), inputs.get(1));
         let rows = out.len() / width;
-        matmul(out, Matrix::new(x, rows, width), Matrix::new(self.weight.of(cx.weights), width, width), false);
-        Activation::None.apply_with_bias(out, self.bias.of(cx.weights));
+        let bias = Start::Row(self.bias.of(cx.weights));
+        matmul(out, Matrix::new(x, rows, width), self.weight.of(cx.weights), width, bias);
         saved.clear();
         if cx.records() {
             saved.extend_from_slice(out);
@@ -66,12 +65,11 @@ impl Operation for Cross {
         let out_grad = std::mem::take(&mut pass.out_grad);
         crate::kernels::activation::zip_map(out_grad, x0, |g, x0| g * x0);
         let transposed = Matrix::new(x, rows, width).transposed();
-        matmul(self.weight.of_mut(pass.weight_grads), transposed, Matrix::new(out_grad, rows, width), true);
+        matmul(self.weight.of_mut(pass.weight_grads), transposed, out_grad, width, Start::Existing);
         add_column_sums(self.bias.of_mut(pass.weight_grads), out_grad);
         // `pass` above wrote this gradient's first part.
         if let Some((grad, _)) = pass.input_grad(1) {
-            let weight = Matrix::new(self.weight.of(cx.weights), width, width).transposed();
-            matmul(grad, Matrix::new(out_grad, rows, width), weight, true);
+            matmul(grad, Matrix::new(out_grad, rows, width), cx.transposed(self.weight), width, Start::Existing);
         }
     }
 

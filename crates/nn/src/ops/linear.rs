@@ -9,7 +9,7 @@ use crate::graph::{Graph, Initializer, Value, Weight};
 use crate::kernels::reduce::add_column_sums;
 use crate::kernels::{
     activation::Activation,
-    matmul::{Matrix, matmul},
+    matmul::{Matrix, Start, matmul},
 };
 use serde::{Deserialize, Serialize};
 
@@ -51,7 +51,7 @@ impl Operation for Linear {
     fn forward(&self, cx: &Context<'_>, inputs: Inputs<'_>, out: &mut [f32], _: &mut Vec<f32>) {
         let (k, n) = (self.weight.rows, self.weight.columns);
         let x = inputs.get(0);
-        matmul(out, Matrix::new(x, x.len() / k, k), Matrix::new(self.weight.of(cx.weights), k, n), false);
+        matmul(out, Matrix::new(x, x.len() / k, k), self.weight.of(cx.weights), n, Start::Zero);
         match self.bias {
             Some(bias) => self.activation.apply_with_bias(out, bias.of(cx.weights)),
             None => self.activation.apply(out),
@@ -64,15 +64,14 @@ impl Operation for Linear {
         self.activation.chain(pass.out_grad, pass.out);
         let rows = pass.out_grad.len() / n;
         let x = Matrix::new(pass.inputs.get(0), rows, k).transposed();
-        matmul(self.weight.of_mut(pass.weight_grads), x, Matrix::new(pass.out_grad, rows, n), true);
+        matmul(self.weight.of_mut(pass.weight_grads), x, pass.out_grad, n, Start::Existing);
         if let Some(bias) = self.bias {
             add_column_sums(bias.of_mut(pass.weight_grads), pass.out_grad);
         }
         // The gradient is taken out for the moment because the input's lives in the same arena.
         let out_grad = std::mem::take(&mut pass.out_grad);
         if let Some((grad, add)) = pass.input_grad(0) {
-            let weight = Matrix::new(self.weight.of(cx.weights), k, n).transposed();
-            matmul(grad, Matrix::new(out_grad, rows, n), weight, add);
+            matmul(grad, Matrix::new(out_grad, rows, n), cx.transposed(self.weight), k, Start::adding(add));
         }
     }
 

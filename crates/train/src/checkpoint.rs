@@ -1,0 +1,167 @@
+//! What a killed run goes on from: the model with its optimizers' memory, and how far it was.
+//!
+//! Checkpoints stand side by side as `step-N`, each written beside its place and renamed, so that a kill at any moment leaves a whole
+//! one. The one before is removed only when the next is in place.
+
+use crate::history::History;
+use crate::learner::Learner;
+use crate::model::{Model, write};
+use kitestring_core::{Error, Result};
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+
+/// The format number of checkpoints.
+const FORMAT: u32 = 1;
+const STATE: &str = "state.json";
+const OPTIMIZER: &str = "optimizer.safetensors";
+const MODEL: &str = "model";
+
+/// How far a run is.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Progress {
+    /// The epoch, counted from 0.
+    pub epoch: u32,
+    /// Batches of this epoch that are done.
+    pub batch: u64,
+    /// What the schedule multiplied the learning rate by because of validation.
+    pub rate_factor: f32,
+    /// The best validation metric.
+    pub best: Option<f64>,
+    /// Epochs since then.
+    pub epochs_without_better: u32,
+    /// Seconds spent in training steps.
+    pub seconds: f64,
+    /// Samples trained on.
+    pub samples: u64,
+    /// Whether nothing is left to do.
+    pub finished: bool,
+    /// What was measured so far.
+    pub history: History,
+}
+
+#[derive(Serialize, Deserialize)]
+struct State {
+    format: u32,
+    steps: u64,
+    /// The sections of the config that decide what training does.
+    config: String,
+    progress: Progress,
+}
+
+/// Writes a checkpoint below `directory` and removes older ones.
+pub(crate) fn save(
+    directory: &Path,
+    model: &Model,
+    learner: &Learner,
+    config: &str,
+    progress: &Progress,
+) -> Result<()> {
+    let finite = model.network.weights.iter().all(|weight| weight.is_finite());
+    if !finite {
+        return Err(Error::numeric("a weight is not a finite number").mend("lower the learning rate or clip gradients"));
+    }
+    let fail = |error| Error::io(error, "could not write the checkpoint", directory);
+    std::fs::create_dir_all(directory).map_err(fail)?;
+    let new = tempfile::Builder::new().prefix(".new-").tempdir_in(directory).map_err(fail)?;
+    let place = new.path().join(MODEL);
+    std::fs::create_dir(&place).map_err(fail)?;
+    model.write(&place, true)?;
+    let (steps, first, second) = learner.optimizer().memory();
+    write(&new.path().join(OPTIMIZER), &tensors(first, second)?)?;
+    let state = State { format: FORMAT, steps, config: config.to_owned(), progress: progress.clone() };
+    let text = serde_json::to_vec(&state).map_err(|error| Error::internal("a checkpoint").caused_by(error))?;
+    write(&new.path().join(STATE), &text)?;
+    let older = list(directory)?;
+    let place = directory.join(format!("step-{steps}"));
+    // The same step again (an epoch's end right after a checkpoint within it) replaces the one that is there.
+    let replaced = directory.join(format!(".old-{steps}"));
+    if place.exists() {
+        std::fs::rename(&place, &replaced).map_err(fail)?;
+    }
+    std::fs::rename(new.keep(), &place).map_err(fail)?;
+    for (step, path) in older {
+        if step != steps {
+            std::fs::remove_dir_all(path).map_err(fail)?;
+        }
+    }
+    if replaced.exists() {
+        std::fs::remove_dir_all(replaced).map_err(fail)?;
+    }
+    Ok(())
+}
+
+/// The newest checkpoint below `directory`, if there is one.
+pub(crate) fn load(directory: &Path, config: &str) -> Result<Option<Loaded>> {
+    let Some((_, place)) = list(directory)?.into_iter().max() else { return Ok(None) };
+    let path = place.join(STATE);
+    let file = path.display().to_string();
+    let bytes = std::fs::read(&path).map_err(|error| Error::io(error, "could not read the checkpoint", &path))?;
+    let damaged = |error: serde_json::Error| Error::format("a damaged checkpoint").caused_by(error).in_file(&file);
+    let value: serde_json::Value = serde_json::from_slice(&bytes).map_err(damaged)?;
+    if value.get("format").and_then(serde_json::Value::as_u64) != Some(u64::from(FORMAT)) {
+        return Err(Error::format(format!("not a checkpoint of format {FORMAT}"))
+            .in_file(file)
+            .mend("go on with the version of Kitestring that wrote it, or start a new run"));
+    }
+    let state: State = serde_json::from_value(value).map_err(damaged)?;
+    if state.config != config {
+        return Err(Error::config("the run was started with another [schema], [model], [train] or data set")
+            .in_file(file)
+            .mend("resume with the run's own config.toml, or start a new run"));
+    }
+    let path = place.join(OPTIMIZER);
+    let bytes = std::fs::read(&path).map_err(|error| Error::io(error, "could not read the checkpoint", &path))?;
+    let (first, second) = numbers(&bytes)
+        .map_err(|error| Error::format("a damaged checkpoint").caused_by(error).in_file(path.display().to_string()))?;
+    let model = Model::read(&place.join(MODEL))?;
+    Ok(Some(Loaded { model, steps: state.steps, first, second, progress: state.progress }))
+}
+
+/// A checkpoint that was read.
+pub(crate) struct Loaded {
+    pub model: Model,
+    pub steps: u64,
+    pub first: Vec<f32>,
+    pub second: Vec<f32>,
+    pub progress: Progress,
+}
+
+fn list(directory: &Path) -> Result<Vec<(u64, PathBuf)>> {
+    let entries = match std::fs::read_dir(directory) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        other => other.map_err(|error| Error::io(error, "could not list the checkpoints", directory))?,
+    };
+    let mut found = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(|error| Error::io(error, "could not list the checkpoints", directory))?;
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        // `.old-N` counts too: a kill between the two renames leaves only it.
+        let step = name.strip_prefix("step-").or_else(|| name.strip_prefix(".old-"));
+        if let Some(Ok(step)) = step.map(str::parse) {
+            found.push((step, entry.path()));
+        }
+    }
+    Ok(found)
+}
+
+fn tensors(first: &[f32], second: &[f32]) -> Result<Vec<u8>> {
+    let bytes = |values: &[f32]| values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>();
+    let (first_bytes, second_bytes) = (bytes(first), bytes(second));
+    let broken = |error: safetensors::SafeTensorError| Error::internal("safetensors").caused_by(error);
+    let views = [
+        ("first", TensorView::new(Dtype::F32, vec![first.len()], &first_bytes).map_err(broken)?),
+        ("second", TensorView::new(Dtype::F32, vec![second.len()], &second_bytes).map_err(broken)?),
+    ];
+    safetensors::serialize(views, None).map_err(broken)
+}
+
+fn numbers(bytes: &[u8]) -> std::result::Result<(Vec<f32>, Vec<f32>), safetensors::SafeTensorError> {
+    let tensors = SafeTensors::deserialize(bytes)?;
+    let read = |name: &str| -> std::result::Result<Vec<f32>, safetensors::SafeTensorError> {
+        let view = tensors.tensor(name)?;
+        Ok(view.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect())
+    };
+    Ok((read("first")?, read("second")?))
+}
