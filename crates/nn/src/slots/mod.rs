@@ -48,7 +48,7 @@ pub struct SparseInput {
     pub lookup: Lookup,
     /// What its rows stand for.
     pub domain: Domain,
-    /// For a history: the name of the feature whose earlier values it lists.
+    /// For a sequence: the name of the feature whose earlier values it lists, where there is one.
     pub history_of: Option<String>,
 }
 
@@ -85,13 +85,21 @@ impl ModelInputs {
             };
             features.iter().position(same).unwrap_or(index)
         };
+        // A sequence read from a column lists the feature it shares its table with.
+        let listed = |feature: &kitestring_core::schema::Feature| match &feature.history {
+            Some(history) => features.iter().find(|other| other.name == history.of),
+            None if feature.kind == FeatureKind::Sequence => features
+                .iter()
+                .find(|other| other.kind == FeatureKind::Categorical && other.table() == feature.table()),
+            None => None,
+        };
         let sparse = features.iter().enumerate().map(|(index, feature)| SparseInput {
             name: feature.name.clone(),
             kind: feature.kind,
             of: feature.of,
             lookup: Lookup { feature: index, table: table(feature.table()), width: width(feature.table()) },
             domain: if feature.is_ragged() { Domain::Positions(group(index)) } else { Domain::Rows },
-            history_of: feature.history.as_ref().map(|history| history.of.clone()),
+            history_of: listed(feature).map(|other| other.name.clone()),
         });
         Ok(Self {
             sparse: sparse.collect(),
