@@ -180,6 +180,48 @@ fn workers_and_repetition_change_no_bit() {
 }
 
 #[test]
+fn threads_that_start_a_table_change_no_bit() {
+    let config = Config { dim: 7, space: Space::Direct { rows: 50_000 }, init: INIT, optimizer: Optimizer::adagrad() };
+    let all: Vec<u64> = (0..50_000).collect();
+    let one = read(&Table::new("item", config, Seed(1)).unwrap(), &all);
+    assert_eq!(one, read(&Table::new_by(3, "item", config, Seed(1)).unwrap(), &all));
+    assert!(one.chunks(7).all(|row| row.iter().any(|value| *value != 0.0)), "every row is started");
+}
+
+#[test]
+fn asynchronous_workers_lose_no_update() {
+    for space in [Space::Direct { rows: 30_000 }, Space::Open(Open::default())] {
+        let config = Config { dim: 3, space, init: Init::Zero, optimizer: Optimizer::sgd() };
+        let table = Table::new("item", config, Seed(1)).unwrap();
+        // All workers update the same ids, in different orders; halves add up exactly in any order.
+        let (workers, rounds) = (4, 25);
+        std::thread::scope(|scope| {
+            for worker in 0..workers {
+                let table = &table;
+                scope.spawn(move || {
+                    let mut ids: Vec<u64> = (0..500).map(|id| id * 59).collect();
+                    ids.rotate_left(worker * 125);
+                    let gradients = vec![1.0; ids.len() * 3];
+                    let mut route = Route::new();
+                    for round in 0..rounds {
+                        let number = 1 + (round * workers + worker) as u64;
+                        table.route(&ids, &mut route).unwrap();
+                        table.apply(&mut route, &gradients, Step { number, learning_rate: 0.5 }).unwrap();
+                    }
+                });
+            }
+        });
+        let all: Vec<u64> = (0..30_000).collect();
+        let expected = -0.5 * (workers * rounds) as f32;
+        for (id, row) in read(&table, &all).chunks(3).enumerate() {
+            let expected = if id % 59 == 0 && id < 500 * 59 { expected } else { 0.0 };
+            assert_eq!(row, [expected; 3], "id {id}");
+        }
+        assert_eq!(table.step(), (workers * rounds) as u64);
+    }
+}
+
+#[test]
 fn lazy_adam_equals_dense_adam_when_all_rows_are_touched() {
     let rows = 3000;
     let all: Vec<u64> = (0..rows).collect();
