@@ -1,0 +1,72 @@
+//! Arguments that several commands share.
+
+use clap::Args;
+use kitestring_core::Result;
+use kitestring_train::RunConfig;
+use std::path::Path;
+
+/// The config that `run` and `simulate` use where none is given.
+const SIMULATED: &str = include_str!("../../../configs/simulated.toml");
+
+/// What changes a config from the command line.
+#[derive(Debug, Args)]
+pub struct Settings {
+    /// Override a key of the config; may be repeated
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// The seed that decides everything: splits, drawn negatives, first weights, order of samples, the simulator
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64))]
+    seed: Option<u64>,
+}
+
+impl Settings {
+    /// Whether nothing is changed.
+    pub fn is_empty(&self) -> bool {
+        self.set.is_empty() && self.seed.is_none()
+    }
+
+    /// Reads a config, the simulated marketplace's where none is given, and applies the overrides.
+    ///
+    /// # Errors
+    /// A config error with file, line and key.
+    pub fn read(&self, path: Option<&Path>) -> Result<RunConfig> {
+        let mut config = match path {
+            Some(path) => RunConfig::read(path, &self.set)?,
+            None => {
+                let mut config = RunConfig::parse(SIMULATED, "the built-in config", &self.set)?;
+                config.name.get_or_insert_with(|| "simulated".into());
+                config
+            }
+        };
+        if let Some(seed) = self.seed {
+            config.seed = seed;
+            if let Some(simulator) = &mut config.simulator {
+                simulator.seed = seed;
+            }
+        }
+        Ok(config)
+    }
+}
+
+/// How malformed rows are met.
+#[derive(Debug, Args)]
+pub struct BadRows {
+    /// Drop and count up to this many malformed rows instead of stopping at the first
+    #[arg(long, value_name = "N")]
+    max_bad_rows: Option<u64>,
+}
+
+impl BadRows {
+    /// How many malformed rows may be dropped.
+    pub fn allowed(&self, config: &RunConfig) -> u64 {
+        self.max_bad_rows.unwrap_or(config.data.max_bad_rows)
+    }
+}
+
+/// How results are told.
+#[derive(Debug, Args)]
+pub struct Telling {
+    /// End with one line of JSON
+    #[arg(long)]
+    pub json: bool,
+}

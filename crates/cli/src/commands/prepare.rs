@@ -1,0 +1,83 @@
+//! `kitestring prepare`: from raw files to a data set directory.
+
+use crate::arguments::{BadRows, Settings, Telling};
+use crate::output::{columns, dropped, say, say_line};
+use crate::progress::Progress;
+use crate::stages;
+use clap::Args;
+use kitestring_core::Result;
+use kitestring_data::dataset::{Dataset, Manifest};
+use kitestring_train::assemble::peak_rss_mib;
+use serde_json::json;
+use std::path::PathBuf;
+use std::time::Instant;
+
+/// Prepare raw files: a data set directory of splits, histories and vocabularies
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  kitestring prepare configs/movielens-1m.toml --data ml-1m --out ml-1m-prepared")]
+pub struct Prepare {
+    /// The config, with [data] and [schema]
+    config: PathBuf,
+    /// The folder or file of raw data
+    #[arg(long, value_name = "PATH")]
+    data: Option<PathBuf>,
+    /// The data set directory to write
+    #[arg(long, value_name = "FOLDER", default_value = "dataset")]
+    out: PathBuf,
+    #[command(flatten)]
+    bad_rows: BadRows,
+    #[command(flatten)]
+    settings: Settings,
+    #[command(flatten)]
+    telling: Telling,
+}
+
+impl Prepare {
+    /// # Errors
+    /// What is wrong with the config, the data or the disk. Nothing is left in `out` then.
+    pub fn execute(self) -> Result<()> {
+        let start = Instant::now();
+        let config = self.settings.read(Some(&self.config))?;
+        let raw = stages::raw(&config, self.data.as_deref())?;
+        let mut progress = Progress::new()?;
+        let dataset = stages::prepare(&config, self.bad_rows.allowed(&config), &raw, &self.out, &mut progress)?;
+        drop(progress);
+        let manifest = dataset.manifest();
+        say(&splits(manifest))?;
+        say(&tables(&dataset))?;
+        say(&dropped(manifest.bad_rows))?;
+        say_line(&format!("data set: {}", self.out.display()))?;
+        if self.telling.json {
+            let rows = manifest.splits.iter().map(|split| (split.name.clone(), json!(split.rows)));
+            let told = json!({
+                "dataset": self.out,
+                "rows": rows.collect::<serde_json::Map<_, _>>(),
+                "bad_rows": manifest.bad_rows,
+                "seconds": start.elapsed().as_secs_f64(),
+                "peak_rss_mib": peak_rss_mib(),
+            });
+            say_line(&told.to_string())?;
+        }
+        Ok(())
+    }
+}
+
+fn splits(manifest: &Manifest) -> String {
+    let mut rows = vec![vec!["split".to_owned(), "samples".into()]];
+    rows[0].extend(manifest.schema.tasks.iter().map(|task| format!("mean of {}", task.name)));
+    for split in &manifest.splits {
+        let means = split.labels.iter().map(|label| format!("{:.4}", label.mean));
+        rows.push([split.name.clone(), split.rows.to_string()].into_iter().chain(means).collect());
+    }
+    columns(&rows)
+}
+
+fn tables(dataset: &Dataset) -> String {
+    let mut rows = vec![vec!["table".to_owned(), "rows".into()]];
+    for table in &dataset.manifest().tables {
+        rows.push(vec![table.name.clone(), table.rows.map_or_else(|| "open".into(), |rows| rows.to_string())]);
+    }
+    columns(&rows)
+}

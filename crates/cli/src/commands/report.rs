@@ -1,0 +1,56 @@
+//! `kitestring report`: draws a run's report again.
+
+use crate::arguments::Telling;
+use crate::output::say_line;
+use crate::stages;
+use clap::Args;
+use kitestring_core::{Error, Kind, Result};
+use kitestring_train::report;
+use kitestring_train::run::Run;
+use serde_json::json;
+use std::path::PathBuf;
+
+/// Draw a run's report again from what its evaluation stored
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  kitestring report runs/din --out din.html")]
+pub struct Report {
+    /// The run directory
+    run: PathBuf,
+    /// The file to write; RUN/report.html when absent
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    #[command(flatten)]
+    telling: Telling,
+}
+
+impl Report {
+    /// # Errors
+    /// A directory that is no evaluated run; what the disk says.
+    pub fn execute(self) -> Result<()> {
+        let run = Run::open(&self.run)?;
+        let page = report::html(&stored(&run)?);
+        let out = self.out.unwrap_or_else(|| run.directory().join(stages::REPORT));
+        super::write_beside(&out, page.as_bytes())?;
+        say_line(&format!("report: {}", out.display()))?;
+        if self.telling.json { say_line(&json!({ "run": self.run, "report": out }).to_string()) } else { Ok(()) }
+    }
+}
+
+/// The report that a run's evaluation stored.
+///
+/// # Errors
+/// A run that was not evaluated, or a report of another format.
+pub fn stored(run: &Run) -> Result<report::Report> {
+    let path = run.directory().join(stages::STORED);
+    let text = std::fs::read_to_string(&path).map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => Error::new(Kind::Io, "the run was not evaluated")
+            .in_file(run.directory().display().to_string())
+            .mend(format!("do `kitestring evaluate {}`", run.directory().display())),
+        _ => Error::io(error, "could not read the report", &path),
+    })?;
+    report::Report::from_json(&text).map_err(|error| {
+        error.in_file(path.display().to_string()).mend("do `kitestring evaluate` with this version")
+    })
+}

@@ -1,0 +1,61 @@
+//! `kitestring train`: from data to a model.
+
+use crate::arguments::{BadRows, Settings, Telling};
+use crate::metrics::{Told, table};
+use crate::output::{say, say_line};
+use crate::progress::Progress;
+use crate::stages::{self, Judged, Known};
+use clap::Args;
+use kitestring_core::Result;
+use kitestring_train::run::Run;
+use std::path::PathBuf;
+use std::time::Instant;
+
+/// Train a ranker and measure it, without a report
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  kitestring train configs/movielens-1m.toml --data ml-1m-prepared --out runs/din
+  kitestring train configs/movielens-1m.toml --data ml-1m-prepared --out runs/din --resume")]
+pub struct Train {
+    /// The config
+    config: PathBuf,
+    /// A prepared data set, or raw data (a folder or a file), which is prepared within the run
+    #[arg(long, value_name = "PATH")]
+    data: Option<PathBuf>,
+    /// The run directory to write; runs/TIME when absent
+    #[arg(long, value_name = "FOLDER")]
+    out: Option<PathBuf>,
+    /// Go on with the run in --out that was killed
+    #[arg(long, requires = "out")]
+    resume: bool,
+    #[command(flatten)]
+    bad_rows: BadRows,
+    #[command(flatten)]
+    settings: Settings,
+    #[command(flatten)]
+    telling: Telling,
+}
+
+impl Train {
+    /// # Errors
+    /// What is wrong with the config, the data or the disk; a loss that is not finite.
+    pub fn execute(self) -> Result<()> {
+        let start = Instant::now();
+        let config = self.settings.read(Some(&self.config))?;
+        let run = Run::create(self.out.as_deref())?;
+        let mut progress = Progress::new()?;
+        let how = (self.bad_rows.allowed(&config), self.resume);
+        let dataset = stages::data(&run, &config, self.data.as_deref(), how, &mut progress)?;
+        let trained = stages::train(&run, &config, &dataset, self.resume, &mut progress)?;
+        let known = Known { config: &config, model: &trained.model, dataset: &dataset, how: &trained.how };
+        let mut judged = Judged::default();
+        judged.add(&known, &mut progress)?;
+        let told = Told::new(run.directory(), &judged, start, trained.how.samples_per_second);
+        stages::note(run.directory(), &told)?;
+        drop(progress);
+        say(&table(&judged, true))?;
+        say_line(&format!("run: {}", run.directory().display()))?;
+        if self.telling.json { told.say() } else { Ok(()) }
+    }
+}

@@ -1,0 +1,74 @@
+//! What a run is worth, as a table and as JSON.
+
+use crate::output::{columns, say_line};
+use crate::stages::Judged;
+use kitestring_core::{Error, Result};
+use kitestring_train::assemble::peak_rss_mib;
+use serde::Serialize;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::time::Instant;
+
+/// What `train` and `evaluate` end their JSON with.
+#[derive(Debug, Serialize)]
+pub struct Told {
+    run: String,
+    metrics: BTreeMap<String, BTreeMap<String, f64>>,
+    seconds: f64,
+    samples_per_second: f64,
+    peak_rss_mib: Option<f64>,
+}
+
+impl Told {
+    /// What a command that started at `start` found, and how many samples a second it trained on or scored.
+    pub fn new(run: &Path, judged: &Judged, start: Instant, samples_per_second: f64) -> Self {
+        Self {
+            run: run.display().to_string(),
+            metrics: judged.metrics(),
+            seconds: start.elapsed().as_secs_f64(),
+            samples_per_second,
+            peak_rss_mib: peak_rss_mib(),
+        }
+    }
+
+    /// As one line.
+    ///
+    /// # Errors
+    /// Never: every number is finite.
+    pub fn to_json(&self) -> Result<String> {
+        serde_json::to_string(self).map_err(|error| Error::internal("the result as JSON").caused_by(error))
+    }
+
+    /// Writes it to standard output.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn say(&self) -> Result<()> {
+        say_line(&self.to_json()?)
+    }
+}
+
+/// A table of metrics, one column a split, with intervals where there are some. With `short`, only what a run is chosen by.
+pub fn table(judged: &Judged, short: bool) -> String {
+    let metrics = judged.metrics();
+    let names: BTreeSet<&str> = metrics.values().flat_map(BTreeMap::keys).map(String::as_str).collect();
+    let mut rows = vec![vec![String::new()]];
+    rows[0].extend(judged.evaluations.iter().map(|found| found.split.clone()));
+    for name in names.into_iter().filter(|name| !short || is_headline(name)) {
+        let mut row = vec![name.to_owned()];
+        for found in &judged.evaluations {
+            let value = metrics.get(&found.split).and_then(|metrics| metrics.get(name));
+            let interval = found.intervals.get(name).map(|found| format!(" [{:.4}, {:.4}]", found.lower, found.upper));
+            row.push(value.map(|value| format!("{value:.4}")).unwrap_or_default() + &interval.unwrap_or_default());
+        }
+        rows.push(row);
+    }
+    columns(&rows)
+}
+
+/// Whether a metric is shown in a short table: those of single tasks that order runs, what the truth reaches, and rankings.
+fn is_headline(name: &str) -> bool {
+    let of_task = name.split_once('.').map(|(_, metric)| metric);
+    let chosen_by = ["auc", "log_loss", "gauc", "rmse", "oracle_auc", "relevance_auc", "relevance_oracle_auc"];
+    of_task.is_some_and(|metric| chosen_by.contains(&metric)) || name.contains('@')
+}

@@ -1,0 +1,207 @@
+//! Every command on a small simulated marketplace.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use arrow_array::cast::AsArray;
+use common::{Clicks, ROWS, SMALL, command, done, kitestring, simulated};
+use kitestring_core::metrics::auc;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::OnceLock;
+use tempfile::TempDir;
+
+/// A finished run of the whole loop, made once for all tests.
+struct World {
+    folder: TempDir,
+    told: Value,
+    stdout: String,
+}
+
+impl World {
+    fn run(&self) -> PathBuf {
+        self.folder.path().join("run")
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.folder.path().join(name).display().to_string()
+    }
+}
+
+fn world() -> &'static World {
+    static WORLD: OnceLock<World> = OnceLock::new();
+    WORLD.get_or_init(|| {
+        let folder = tempfile::tempdir().unwrap();
+        let out = folder.path().join("run").display().to_string();
+        let outcome = done(&[&["run", "--out", &out, "--json"][..], &SMALL].concat());
+        World { told: outcome.json(), stdout: outcome.stdout, folder }
+    })
+}
+
+fn json(path: &Path) -> Value {
+    serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
+}
+
+#[test]
+fn run_does_the_whole_loop() {
+    let world = world();
+    let run = world.run();
+    for name in ["config.toml", "metrics.json", "report.html", "report.json", "log.jsonl", "model/manifest.json"] {
+        assert!(run.join(name).is_file(), "{name}");
+    }
+    for (key, is) in [("seconds", true), ("samples_per_second", true), ("peak_rss_mib", cfg!(target_os = "linux"))] {
+        assert_eq!(world.told[key].as_f64().is_some_and(|value| value > 0.0), is, "{key}");
+    }
+    let test = &world.told["metrics"]["test"];
+    for name in ["click.auc", "conversion.auc", "click.relevance_auc", "click.relevance_oracle_auc"] {
+        assert!((0.0..=1.0).contains(&test[name].as_f64().unwrap()), "{name}: {test}");
+        assert!(world.stdout.contains(name), "{name} is not in the table");
+    }
+    assert!(test["click.relevance_oracle_auc"].as_f64() > test["click.relevance_auc"].as_f64());
+    assert!(world.stdout.contains(&format!("report: {}", run.join("report.html").display())));
+    assert_eq!(json(&run.join("metrics.json"))["metrics"], world.told["metrics"]);
+}
+
+#[test]
+fn prepare_and_train_find_what_run_found() {
+    let world = world();
+    let (shop, dataset, again) = (world.path("shop"), world.path("prepared"), world.path("again"));
+    let simulated = simulated();
+    let outcome = done(&[&["simulate", "--out", &shop, "--json"][..], &SMALL].concat());
+    assert!(outcome.json()["summary"]["impressions"].as_u64() >= Some(16_000));
+    let arguments = ["prepare", &simulated, "--data", &shop, "--out", &dataset, "--json"];
+    let outcome = done(&[&arguments[..], &SMALL].concat());
+    let rows = &outcome.json()["rows"];
+    assert!(rows["train"].as_u64() > rows["test"].as_u64() && rows["test"].as_u64() > Some(1_000), "{rows}");
+    let arguments = ["train", &simulated, "--data", &dataset, "--out", &again, "--json"];
+    let outcome = done(&[&arguments[..], &SMALL].concat());
+    assert_eq!(outcome.json()["metrics"], world.told["metrics"]);
+    assert!(!Path::new(&again).join("report.html").exists());
+
+    // Evaluating adds the report, and finds the same again.
+    let outcome = done(&["evaluate", &again, "--json"]);
+    assert_eq!(outcome.json()["metrics"], world.told["metrics"]);
+    assert!(Path::new(&again).join("report.html").is_file());
+    let outcome = done(&["evaluate", &again, "--data", &dataset, "--split", "valid", "--json"]);
+    assert_eq!(outcome.json()["metrics"].as_object().unwrap().keys().collect::<Vec<_>>(), ["valid"]);
+    let split = kitestring(&["evaluate", &again, "--split", "tset"]);
+    assert!(split.code == Some(2) && split.stderr.contains("no split `tset`"), "{}", split.stderr);
+
+    let (run, page) = (world.run().display().to_string(), world.path("compared.html"));
+    let outcome = done(&["compare", &run, &again, "--out", &page, "--json"]);
+    assert_eq!(outcome.json()["runs"].as_array().unwrap().len(), 2);
+    assert!(outcome.stdout.contains("AUC"), "{}", outcome.stdout);
+    assert!(std::fs::read_to_string(page).unwrap().contains("<html"));
+}
+
+#[test]
+fn report_draws_the_same_page_again() {
+    let world = world();
+    let page = world.path("drawn.html");
+    done(&["report", &world.run().display().to_string(), "--out", &page]);
+    assert!(std::fs::read(page).unwrap() == std::fs::read(world.run().join("report.html")).unwrap());
+}
+
+/// Predictions of a file's rows, and the labels of the same rows, in the order of the file.
+fn predicted(world: &World, more: &[&str]) -> (Vec<f32>, Vec<f32>) {
+    let (run, data) = (world.run(), world.run().join("simulated/impressions.parquet"));
+    let arguments = ["predict", run.to_str().unwrap(), "--data", data.to_str().unwrap(), "--without-past"];
+    let outcome = done(&[&arguments[..], more].concat());
+    let mut lines = outcome.stdout.lines();
+    assert_eq!(lines.next(), Some("file,line,click,conversion"));
+    let mut scores = Vec::new();
+    for (number, line) in lines.enumerate() {
+        let cells: Vec<&str> = line.split(',').collect();
+        assert!(cells[0].ends_with("impressions.parquet") && cells[1] == (number + 1).to_string(), "{line}");
+        let [click, conversion] = [cells[2], cells[3]].map(|cell| cell.parse::<f32>().unwrap());
+        assert!((0.0..=1.0).contains(&click) && conversion <= click, "{line}");
+        scores.push(click);
+    }
+    let reader = ParquetRecordBatchReaderBuilder::try_new(std::fs::File::open(data).unwrap()).unwrap().build().unwrap();
+    let mut labels = Vec::new();
+    for batch in reader {
+        let column = batch.unwrap().column_by_name("click").unwrap().clone();
+        let column = arrow_cast::cast(&column, &arrow_schema::DataType::Float32).unwrap();
+        labels.extend_from_slice(column.as_primitive::<arrow_array::types::Float32Type>().values());
+    }
+    (scores, labels)
+}
+
+#[test]
+fn predictions_come_in_the_order_of_the_file() {
+    let world = world();
+    let (scores, labels) = predicted(world, &[]);
+    assert_eq!(scores.len(), labels.len());
+    let run = world.run().display().to_string();
+    let data = world.run().join("simulated/impressions.parquet").display().to_string();
+    let outcome = done(&["evaluate", &run, "--data", &data, "--without-past", "--json"]);
+    // Were rows mixed up on the way out, the two would not rank alike.
+    let evaluated = outcome.json()["metrics"]["impressions"]["click.auc"].as_f64().unwrap();
+    let computed = auc(&scores, &labels).unwrap();
+    assert!((evaluated - computed).abs() < 1e-9, "{evaluated} {computed}");
+    // Nothing of the run is replaced by an evaluation of other files.
+    let metrics = json(&world.run().join("metrics.json"));
+    assert!(metrics["metrics"].get("impressions").is_none());
+}
+
+#[test]
+fn predictions_are_written_as_parquet_and_csv() {
+    let world = world();
+    let run = world.run().display().to_string();
+    let data = world.run().join("simulated/impressions.parquet").display().to_string();
+    let (parquet, csv) = (world.path("scores.parquet"), world.path("scores.csv"));
+    for out in [&parquet, &csv] {
+        let outcome = done(&["predict", &run, "--data", &data, "--out", out, "--json"]);
+        assert!(outcome.json()["predictions"].as_u64() >= Some(16_000));
+    }
+    let reader = ParquetRecordBatchReaderBuilder::try_new(std::fs::File::open(parquet).unwrap()).unwrap().build();
+    let mut values = Vec::new();
+    for batch in reader.unwrap() {
+        let batch = batch.unwrap();
+        values.extend_from_slice(batch.column(2).as_primitive::<arrow_array::types::Float32Type>().values());
+    }
+    let text = std::fs::read_to_string(csv).unwrap();
+    let texts = text.lines().skip(1).map(|line| line.split(',').nth(2).unwrap().parse::<f32>().unwrap());
+    assert_eq!(values, texts.collect::<Vec<_>>());
+}
+
+#[test]
+fn a_guessed_config_runs() {
+    let clicks = Clicks::new();
+    let guess = done(&["schema", &clicks.path("clicks.csv")]);
+    clicks.write("guess.toml", guess.stdout.as_bytes());
+    let (config, data, out) = (clicks.path("guess.toml"), clicks.path("clicks.csv"), clicks.path("run"));
+    let arguments = ["run", &config, "--data", &data, "--out", &out, "--set", "train.epochs=1", "--json"];
+    assert!(done(&arguments).json()["metrics"]["test"]["click.auc"].is_f64());
+}
+
+#[test]
+fn rows_without_labels_are_predicted() {
+    let clicks = Clicks::new();
+    let (config, data, out) = (clicks.path("clicks.toml"), clicks.path("clicks.csv"), clicks.path("run"));
+    let arguments = ["train", &config, "--data", &data, "--out", &out, "--set", "train.early_stopping={patience=1}"];
+    // There is no split named `valid` to stop by.
+    assert_eq!(kitestring(&arguments).code, Some(2));
+    done(&arguments[..6]);
+    clicks.write("new.csv", b"user,item,time,price\nu1,i3,500,2\nnobody,i999,501,\n");
+    let outcome = done(&["predict", &out, "--data", &clicks.path("new.csv")]);
+    assert_eq!(outcome.stdout.lines().count(), 3, "{}", outcome.stdout);
+    let dropped = ["predict", &out, "--data", &data, "--out", &clicks.path("x.csv"), "--max-bad-rows", "1"];
+    clicks.line(9, "u1,i2,7,cheap,1");
+    let outcome = done(&dropped);
+    assert!(outcome.stdout.contains("1 malformed row was dropped"), "{}", outcome.stdout);
+    assert_eq!(std::fs::read_to_string(clicks.path("x.csv")).unwrap().lines().count(), ROWS);
+}
+
+#[test]
+fn a_closed_pipe_is_no_failure() {
+    let world = world();
+    let (run, data) = (world.run(), world.run().join("simulated/impressions.parquet"));
+    let arguments = ["predict", run.to_str().unwrap(), "--data", data.to_str().unwrap()];
+    let mut child = command(&arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}

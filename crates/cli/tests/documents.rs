@@ -1,0 +1,73 @@
+//! What the documents say of the code is current. `KITESTRING_WRITE=1` writes it anew.
+#![allow(clippy::unwrap_used)]
+
+use kitestring_nn::slots::catalogue;
+use std::path::{Path, PathBuf};
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+/// The table of slot variants: a line each, with the keys of its config and their defaults.
+fn slots() -> String {
+    let mut text = String::from("| slot | `type` | what it does | published | keys and defaults |\n|---|---|---|---|---|\n");
+    for variant in catalogue() {
+        let keys = variant.defaults.as_object().unwrap().iter().filter(|(key, _)| *key != "type");
+        let keys = keys.map(|(key, value)| format!("`{key} = {}`", toml(value))).collect::<Vec<_>>().join(" ");
+        let [slot, name, summary, source] = [variant.slot, variant.name, variant.summary, variant.source];
+        text += &format!("| {slot} | `{name}` | {summary} | {source} | {keys} |\n");
+    }
+    text
+}
+
+/// A value as it stands in a config.
+fn toml(value: &serde_json::Value) -> String {
+    match value {
+        serde_json::Value::Object(keys) if keys.is_empty() => "{}".into(),
+        serde_json::Value::Object(keys) => {
+            let keys: Vec<String> = keys.iter().map(|(key, value)| format!("{key} = {}", toml(value))).collect();
+            format!("{{ {} }}", keys.join(", "))
+        }
+        serde_json::Value::Array(values) => format!("[{}]", values.iter().map(toml).collect::<Vec<_>>().join(", ")),
+        other => other.to_string(),
+    }
+}
+
+#[test]
+fn the_table_of_slot_variants_is_current() {
+    let path = root().join("README.md");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let (before, rest) = text.split_once("<!-- slots:").unwrap();
+    let (mark, rest) = rest.split_once("-->\n").unwrap();
+    let (table, after) = rest.split_once("<!-- end of slots -->").unwrap();
+    let current = slots();
+    assert!(current.lines().count() > 8, "{current}");
+    if std::env::var_os("KITESTRING_WRITE").is_some() {
+        std::fs::write(&path, format!("{before}<!-- slots:{mark}-->\n{current}<!-- end of slots -->{after}")).unwrap();
+    } else {
+        assert!(table == current, "README.md's table of slot variants is old; KITESTRING_WRITE=1 writes it anew:\n{current}");
+    }
+}
+
+/// The targets of the links in a document that lead into the repository.
+fn links(text: &str) -> Vec<String> {
+    let targets = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+    let inside = targets.filter(|target| !target.starts_with("http") && !target.starts_with('#'));
+    inside.map(|target| target.split('#').next().unwrap_or(target).to_owned()).collect()
+}
+
+#[test]
+fn links_lead_somewhere() {
+    let documents = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md"].map(PathBuf::from);
+    let docs = std::fs::read_dir(root().join("docs")).unwrap().map(|entry| Path::new("docs").join(entry.unwrap().file_name()));
+    let mut seen = 0;
+    for document in documents.into_iter().chain(docs.filter(|path| path.extension().is_some_and(|end| end == "md"))) {
+        let text = std::fs::read_to_string(root().join(&document)).unwrap();
+        let folder = document.parent().unwrap();
+        for link in links(&text) {
+            assert!(root().join(folder).join(&link).exists(), "{}: no such file: {link}", document.display());
+            seen += 1;
+        }
+    }
+    assert!(seen >= 10, "{seen} links");
+}
