@@ -1,0 +1,218 @@
+//! Puts together what a run has to say: a [`Report`] from its config, its data, how training went, how it was judged, and a
+//! look into the model on a few thousand samples.
+
+mod attention;
+mod environment;
+mod importance;
+mod summary;
+#[cfg(test)]
+mod tests;
+
+pub use attention::attention;
+pub use environment::{environment, peak_rss_mib};
+pub use importance::importance;
+
+use crate::config::RunConfig;
+use crate::evaluate::{Evaluation, estimate, lower_is_better};
+use crate::history::History;
+use crate::model::Model;
+use crate::report::{Curve, Learning, Metric, Report, Speed};
+use crate::truth::{self, Comparison};
+use kitestring_core::{Result, Seed};
+use kitestring_data::dataset::{Dataset, Permutation, Split};
+use kitestring_nn::engine::Workers;
+
+/// What a report is made of.
+pub struct Parts<'a> {
+    /// The resolved config.
+    pub config: &'a RunConfig,
+    /// The data.
+    pub dataset: &'a Dataset,
+    /// The trained model.
+    pub model: &'a Model,
+    /// How training went, where this run trained.
+    pub history: Option<&'a History>,
+    /// How the model was judged. The last one's split opens the report.
+    pub evaluations: &'a [Evaluation],
+    /// The last split held against a simulator's truth; empty where none is known.
+    pub truth: &'a [Comparison],
+    /// Time and memory. Without a speed of training, the history's is taken.
+    pub speed: Speed,
+    /// Threads for the look into the model.
+    pub workers: &'a dyn Workers,
+}
+
+/// Puts a report together. Scores a few thousand samples of the last judged split to show what the model attends to and what
+/// each feature is worth.
+///
+/// # Errors
+/// As [`crate::evaluate::evaluate`].
+pub fn report(parts: &Parts<'_>) -> Result<Report> {
+    let Parts { config, dataset, model, evaluations, .. } = parts;
+    let seed = Seed(config.seed).child("report");
+    let last = evaluations.last();
+    let (mut attended, mut worth) = (None, Vec::new());
+    if let Some(last) = last {
+        attended = attention(model, dataset, &last.split, seed)?;
+        worth = importance(model, dataset, &last.split, &config.evaluate, seed, parts.workers)?;
+    }
+    let mut speed = parts.speed.clone();
+    speed.samples_per_second = speed.samples_per_second.or_else(|| {
+        let epochs = &parts.history?.epochs;
+        let (samples, seconds) = (
+            epochs.iter().map(|epoch| epoch.samples).sum::<u64>(),
+            epochs.iter().map(|epoch| epoch.seconds).sum::<f64>(),
+        );
+        (seconds > 0.0).then(|| samples as f64 / seconds)
+    });
+    Ok(Report {
+        title: config.name.clone().unwrap_or_default(),
+        model: summary::model(model)?,
+        data: summary::data(dataset),
+        seed: Some(config.seed),
+        intervals: intervals(parts),
+        metrics: metrics(parts),
+        summary: Some(summary::summary(parts, seed)?),
+        learning: parts.history.map(|history| learning(history, model)),
+        tasks: last.map(|last| last.tasks.clone()).unwrap_or_default(),
+        groupings: last.map(|last| last.groupings.clone()).unwrap_or_default(),
+        truth: truth::for_report(parts.truth),
+        attention: attended,
+        rankings: evaluations.iter().flat_map(|evaluation| evaluation.rankings.iter().cloned()).collect(),
+        importance: worth,
+        speed: Some(speed),
+        config: config.to_toml()?,
+        environment: environment(parts.workers.count()),
+        caveats: caveats(evaluations),
+    })
+}
+
+/// Some samples of a split, drawn with the seed, ascending.
+fn sample(split: &Split, count: u64, seed: Seed) -> Vec<u64> {
+    let order = Permutation::new(split.rows(), seed.child("sample"));
+    let mut drawn: Vec<u64> = (0..count.min(split.rows())).map(|position| order.at(position)).collect();
+    drawn.sort_unstable();
+    drawn
+}
+
+fn intervals(parts: &Parts<'_>) -> String {
+    if parts.evaluations.iter().all(|evaluation| evaluation.intervals.is_empty()) {
+        return String::new();
+    }
+    let units = if parts.dataset.schema().user.is_some() { "users" } else { "samples" };
+    format!("95 % bootstrap over {units}, {} draws", parts.config.evaluate.bootstrap)
+}
+
+/// A metric's name as people write it.
+fn shown(metric: &str) -> String {
+    let (name, cutoff) = metric.split_once('@').map_or((metric, None), |(name, cutoff)| (name, Some(cutoff)));
+    let name = match name {
+        "auc" => "AUC",
+        "gauc" => "GAUC",
+        "log_loss" => "log-loss",
+        "brier" => "Brier score",
+        "rmse" => "RMSE",
+        "mae" => "MAE",
+        "hr" => "HR",
+        "ndcg" => "NDCG",
+        "mrr" => "MRR",
+        "recall" => "Recall",
+        "head_tail_gap" => "head–tail gap",
+        "weighted_auc" => "weighted AUC",
+        other => return other.replace('_', " "),
+    };
+    cutoff.map_or_else(|| name.to_owned(), |cutoff| format!("{name}@{cutoff}"))
+}
+
+/// Every metric of every split. The last split's AUC opens the report, or its ranking, or whatever its tasks have.
+fn metrics(parts: &Parts<'_>) -> Vec<Metric> {
+    let tasks = &parts.dataset.schema().tasks;
+    let mut found = Vec::new();
+    for (number, evaluation) in parts.evaluations.iter().enumerate() {
+        let is_last = number + 1 == parts.evaluations.len();
+        for (key, value) in &evaluation.metrics {
+            let (task, metric) = match key.rsplit_once('.') {
+                Some((task, metric)) => (Some(task.to_owned()), metric),
+                None => (None, key.as_str()),
+            };
+            // A mean over one task is that task's, and says nothing more.
+            if task.is_none() && !key.contains('@') && tasks.len() < 2 {
+                continue;
+            }
+            let ceiling = parts.truth.iter().filter(|_| is_last && metric == "auc");
+            let ceiling = ceiling.filter(|truth| !truth.random && Some(&truth.task) == task.as_ref());
+            let opens = match metric {
+                "auc" | "rmse" => task.is_some(),
+                "hr@10" | "ndcg@10" => true,
+                _ => false,
+            };
+            found.push(Metric {
+                split: evaluation.split.clone(),
+                name: shown(metric),
+                estimate: estimate(*value, evaluation.intervals.get(key)),
+                ceiling: ceiling.filter_map(|truth| truth.labels.map(|labels| labels.oracle.value)).next(),
+                chance: matches!(metric, "auc" | "gauc" | "weighted_auc").then_some(0.5),
+                lower_is_better: lower_is_better(metric),
+                headline: is_last && opens,
+                task,
+            });
+        }
+    }
+    for (key, value) in truth::metrics(parts.truth) {
+        let Some((task, metric)) = key.split_once('.') else { continue };
+        found.push(Metric {
+            split: parts.evaluations.last().map(|last| last.split.clone()).unwrap_or_default(),
+            task: Some(task.to_owned()),
+            name: metric.replace('.', " traffic ").replace('_', " ").replace("auc", "AUC"),
+            estimate: value.into(),
+            lower_is_better: metric.ends_with("gap"),
+            ..Metric::default()
+        });
+    }
+    found
+}
+
+fn learning(history: &History, model: &Model) -> Learning {
+    let task = |loss: usize| {
+        let task = model.graph.losses().get(loss).and_then(|loss| model.schema.tasks.get(loss.task));
+        task.map_or_else(|| "loss".to_owned(), |task| task.name.clone())
+    };
+    let losses = history.steps.first().map_or(0, |step| step.losses.len());
+    let loss = (0..losses).map(|number| Curve {
+        name: task(number),
+        points: history.steps.iter().filter_map(|step| Some([step.epoch, *step.losses.get(number)?])).collect(),
+    });
+    let measured = history.epochs.first().map(|epoch| epoch.metrics.keys()).into_iter().flatten();
+    let of_task = measured.filter_map(|key| key.rsplit_once('.').map(|(task, metric)| (key, task, metric)));
+    let validation = of_task.map(|(key, task, metric)| Curve {
+        name: format!("{task} {}", shown(metric)),
+        points: history
+            .epochs
+            .iter()
+            .filter_map(|epoch| Some([f64::from(epoch.epoch), *epoch.metrics.get(key)?]))
+            .collect(),
+    });
+    let end = history.epochs.last().map_or(0.0, |epoch| f64::from(epoch.epoch));
+    Learning {
+        loss: loss.collect(),
+        validation: validation.collect(),
+        best_epoch: history.best_epoch.map(f64::from),
+        stopped: history.stopped.clone().map(|why| (end, why)),
+    }
+}
+
+fn caveats(evaluations: &[Evaluation]) -> Vec<String> {
+    let mut caveats = vec![
+        "One seed: another may move the metrics by more than the intervals say.".to_owned(),
+        "Metrics on logged samples do not measure what a user would have done had something else been shown."
+            .to_owned(),
+    ];
+    for evaluation in evaluations {
+        for (metric, why) in &evaluation.absent {
+            let (task, name) = metric.rsplit_once('.').unwrap_or(("", metric));
+            let name = format!("{task} {}", shown(name));
+            caveats.push(format!("There is no {} on {}: {why}.", name.trim(), evaluation.split));
+        }
+    }
+    caveats
+}

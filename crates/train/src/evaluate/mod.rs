@@ -1,0 +1,140 @@
+//! Judges a model on a split: metrics with intervals, curves, groups, and rankings of candidates.
+//!
+//! A split is scored once, in batches; a few numbers a sample are kept ([`Scored`]), and everything that needs no ranking
+//! follows from them. Ranking scores candidates list by list, so that a matrix of users × items never exists.
+//!
+//! Metrics are named `TASK.METRIC`: of a binary task `auc`, `log_loss`, `gauc` (where there are users), `brier`,
+//! `calibration_error` (15 bins of equal count), `predicted_over_observed`, `weighted_auc` (where samples have weights),
+//! `heterogeneity` and `head_tail_gap` (by history length); of others `rmse` and `mae`. The plain names `auc`, `log_loss`,
+//! `gauc`, `rmse` and `mae` are the means over the tasks that have them. Ranking adds `hr@K`, `recall@K`, `ndcg@K` and `mrr@K`
+//! of the first binary task.
+
+mod ahead;
+mod groupings;
+mod judge;
+mod ranking;
+mod score;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use judge::{CONFIDENCE, Labelled, auc_replicates, estimate, plan};
+pub use ranking::{Ranked, TopList, rank_all, rank_candidates};
+pub use score::{Scored, ScoredTask, score};
+
+use crate::config::{EvaluateConfig, Ranking};
+use crate::model::Model;
+use crate::report;
+use kitestring_core::metrics::Interval;
+use kitestring_core::{Result, Seed};
+use kitestring_data::dataset::Dataset;
+use kitestring_nn::engine::Workers;
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+/// How a model does on a split.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct Evaluation {
+    /// The split.
+    pub split: String,
+    /// Samples scored.
+    pub samples: u64,
+    /// Metrics by name.
+    pub metrics: BTreeMap<String, f64>,
+    /// 95 % bootstrap intervals of some of them: over users where there are users, else over samples.
+    pub intervals: BTreeMap<String, Interval>,
+    /// Metrics that have no value here, and why.
+    pub absent: BTreeMap<String, String>,
+    /// ROC and calibration of each binary task.
+    pub tasks: Vec<report::Task>,
+    /// AUC by scenario and by history length.
+    pub groupings: Vec<report::Grouping>,
+    /// Ranking metrics.
+    pub rankings: Vec<report::Ranking>,
+    /// Seconds in all.
+    pub seconds: f64,
+    /// Samples scored a second, without metrics and rankings.
+    pub samples_per_second: f64,
+    /// Seconds spent on rankings.
+    pub ranking_seconds: f64,
+    /// What the metrics were computed from.
+    #[serde(skip)]
+    pub scored: Scored,
+}
+
+/// What an evaluation is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Progress {
+    /// Samples scored, and all.
+    Scoring(u64, u64),
+    /// Lists of candidates ranked, and all.
+    Ranking(u64, u64),
+}
+
+/// Whether a metric of this name is better when it is smaller.
+pub fn lower_is_better(metric: &str) -> bool {
+    let metric = metric.rsplit('.').next().unwrap_or(metric);
+    matches!(metric, "log_loss" | "brier" | "calibration_error" | "rmse" | "mae" | "heterogeneity")
+}
+
+/// Judges a model on a split.
+///
+/// # Errors
+/// A data set whose schema is not the model's; a prediction that is not a finite number; a ranking that the data cannot
+/// give; a damaged file.
+pub fn evaluate(
+    model: &Model,
+    dataset: &Dataset,
+    split: &str,
+    config: &EvaluateConfig,
+    seed: Seed,
+    workers: &dyn Workers,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<Evaluation> {
+    let start = Instant::now();
+    let mut scoring = |done, all| progress(Progress::Scoring(done, all));
+    let scored = score(model, dataset, split, config, seed, workers, &mut scoring)?;
+    let mut evaluation = Evaluation {
+        split: scored.split.clone(),
+        samples: scored.samples() as u64,
+        samples_per_second: scored.samples() as f64 / scored.seconds.max(1e-9),
+        ..Evaluation::default()
+    };
+    judge::judge(&scored, &dataset.vocabularies()?, config, seed, &mut evaluation)?;
+    let mut ranking = |list: TopList<'_>| progress(Progress::Ranking(list.number.0 + 1, list.number.1));
+    let given = dataset.split(split)?.candidates().is_some();
+    let ranked = match config.ranking {
+        Ranking::None => None,
+        Ranking::Auto if !given => None,
+        Ranking::Candidates if !given => {
+            evaluation.absent.insert("ranking".into(), "no candidates are given for this split".into());
+            None
+        }
+        Ranking::Auto | Ranking::Candidates => {
+            Some(rank_candidates(model, dataset, split, config, seed, workers, &mut ranking))
+        }
+        Ranking::Full => Some(rank_all(model, dataset, split, config, seed, workers, &mut ranking)),
+    };
+    if let Some(ranked) = ranked.transpose()? {
+        ranked.note(config, seed, &mut evaluation);
+    }
+    evaluation.scored = scored;
+    evaluation.seconds = start.elapsed().as_secs_f64();
+    Ok(evaluation)
+}
+
+/// The metrics that choose an epoch: of each binary task `auc`, `log_loss` and `gauc`, of others `rmse` and `mae`, and their
+/// means; no intervals, no groups, no ranking.
+///
+/// # Errors
+/// As [`evaluate`].
+pub fn quick(
+    model: &Model,
+    dataset: &Dataset,
+    split: &str,
+    config: &EvaluateConfig,
+    seed: Seed,
+    workers: &dyn Workers,
+) -> Result<BTreeMap<String, f64>> {
+    Ok(judge::quick(&score(model, dataset, split, config, seed, workers, &mut |_, _| {})?))
+}

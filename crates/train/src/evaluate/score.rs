@@ -1,0 +1,184 @@
+//! Scores a split, batch by batch, and keeps what the metrics need of it.
+
+use super::ahead::read_ahead;
+use crate::config::EvaluateConfig;
+use crate::loader::blame;
+use crate::model::Model;
+use crate::predictor::Predictor;
+use kitestring_core::schema::{FeatureKind, TaskKind};
+use kitestring_core::{Batch, Error, Result, Seed};
+use kitestring_data::dataset::Dataset;
+use kitestring_nn::engine::Workers;
+use std::time::Instant;
+
+/// A split as the model sees it: a few numbers a sample, no features. Entry `i` of every column is of sample `i` of the split.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Scored {
+    /// The split.
+    pub split: String,
+    /// Predictions and labels of each task.
+    pub tasks: Vec<ScoredTask>,
+    /// The user's number; empty where the schema has no user.
+    pub users: Vec<u64>,
+    /// For each scenario level, the scenario's index.
+    pub scenarios: Vec<Vec<u32>>,
+    /// How much was known of the user: the longest sequence of the sample or, if that is more, the number of different items
+    /// the user has in training.
+    pub history: Vec<u32>,
+    /// The sample's weight; empty where the schema has none.
+    pub weights: Vec<f32>,
+    /// For each table, how many ids were looked up and how many of them were number 0, which stands for all that training
+    /// did not know.
+    pub lookups: Vec<(u64, u64)>,
+    /// Seconds it took.
+    pub seconds: f64,
+}
+
+/// One task of the samples of a split.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ScoredTask {
+    /// Its name.
+    pub name: String,
+    /// What its label is.
+    pub kind: TaskKind,
+    /// Predictions: probabilities of a binary task. All finite.
+    pub scores: Vec<f32>,
+    /// Labels; NaN where one is missing.
+    pub labels: Vec<f32>,
+}
+
+impl Scored {
+    /// The number of samples.
+    pub fn samples(&self) -> usize {
+        self.tasks.first().map_or(0, |task| task.labels.len())
+    }
+}
+
+/// Scores all samples of a split in their order. Drawn negatives follow from the seed alone. `progress` hears how many samples
+/// are done, and of how many.
+///
+/// # Errors
+/// A data set whose schema is not the model's; a prediction that is not a finite number; a damaged file.
+pub fn score(
+    model: &Model,
+    dataset: &Dataset,
+    split: &str,
+    config: &EvaluateConfig,
+    seed: Seed,
+    workers: &dyn Workers,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<Scored> {
+    let start = Instant::now();
+    let schema = check_schema(model, dataset)?;
+    let split = dataset.split(split)?;
+    let size = config.batch_size.max(1);
+    let draws = seed.child("evaluate");
+    let mut first = 0;
+    let next = |prepared: &mut crate::inputs::Prepared| {
+        let last = (first + size as u64).min(split.rows());
+        if first == last {
+            return Ok(None);
+        }
+        let indices: Vec<u64> = (first..last).collect();
+        first = last;
+        split.read(&indices, draws, &mut prepared.batch)?;
+        Ok(Some(()))
+    };
+
+    let rows = usize::try_from(split.rows()).map_err(|_| Error::data("more samples than memory has addresses"))?;
+    let task = |task: &kitestring_core::schema::Task| ScoredTask {
+        name: task.name.clone(),
+        kind: task.kind,
+        scores: Vec::with_capacity(rows),
+        labels: Vec::with_capacity(rows),
+    };
+    let mut scored = Scored {
+        split: split.name().to_owned(),
+        tasks: schema.tasks.iter().map(task).collect(),
+        scenarios: vec![Vec::new(); schema.scenarios.len()],
+        lookups: vec![(0, 0); schema.table_names().len()],
+        ..Scored::default()
+    };
+    let columns = Columns::new(dataset);
+    let mut predictor = Predictor::new(model, workers.count());
+    let mut scores = Vec::new();
+    read_ahead(next, |(), prepared| {
+        predictor.score(prepared, workers, &mut scores)?;
+        if let Some(wrong) = scores.iter().position(|score| !score.is_finite()) {
+            let sample = prepared.batch.index.get(wrong / schema.tasks.len()).copied().unwrap_or(0);
+            let error = Error::numeric(format!("the prediction of sample {sample} is not a finite number"))
+                .mend("train again with a lower learning rate");
+            return Err(blame(error, split, sample));
+        }
+        columns.append(&prepared.batch, &scores, dataset, &mut scored)?;
+        progress(scored.samples() as u64, split.rows());
+        Ok(())
+    })?;
+    scored.seconds = start.elapsed().as_secs_f64();
+    Ok(scored)
+}
+
+/// The schema, if it is the model's.
+pub(super) fn check_schema<'a>(model: &Model, dataset: &'a Dataset) -> Result<&'a kitestring_core::Schema> {
+    if dataset.schema() == &model.schema {
+        return Ok(dataset.schema());
+    }
+    Err(Error::config("the data set has another schema than the model")
+        .mend("give data that was prepared for this model's run"))
+}
+
+/// Where in a batch is what is kept.
+struct Columns {
+    /// The sparse features that are sequences.
+    sequences: Vec<usize>,
+    /// The table of each sparse feature.
+    tables: Vec<usize>,
+    /// Whether items in training are known.
+    trained: bool,
+}
+
+impl Columns {
+    fn new(dataset: &Dataset) -> Self {
+        let schema = dataset.schema();
+        let names = schema.table_names();
+        let sparse = || schema.sparse().enumerate();
+        Self {
+            sequences: sparse()
+                .filter(|(_, feature)| feature.kind == FeatureKind::Sequence)
+                .map(|(index, _)| index)
+                .collect(),
+            tables: sparse()
+                .map(|(_, feature)| names.iter().position(|name| *name == feature.table()).unwrap_or(0))
+                .collect(),
+            trained: dataset.splits().iter().any(|split| split.name() == "train"),
+        }
+    }
+
+    fn append(&self, batch: &Batch, scores: &[f32], dataset: &Dataset, scored: &mut Scored) -> Result<()> {
+        let tasks = scored.tasks.len();
+        for (number, task) in scored.tasks.iter_mut().enumerate() {
+            task.scores.extend(scores.iter().skip(number).step_by(tasks));
+            task.labels.extend(batch.labels.iter().skip(number).step_by(tasks));
+        }
+        let levels = scored.scenarios.len();
+        for (level, scenarios) in scored.scenarios.iter_mut().enumerate() {
+            scenarios.extend(batch.scenarios.iter().skip(level).step_by(levels));
+        }
+        scored.users.extend_from_slice(&batch.user);
+        scored.weights.extend_from_slice(&batch.weight);
+        for row in 0..batch.rows {
+            let known = self.sequences.iter().map(|feature| batch.sparse[*feature].of_row(row).len());
+            let mut longest = known.max().unwrap_or(0);
+            if let (true, Some(user)) = (self.trained, batch.user.get(row)) {
+                longest = longest.max(dataset.user_items(*user, "train")?.len());
+            }
+            scored.history.push(longest as u32);
+        }
+        for (ids, table) in batch.sparse.iter().zip(&self.tables) {
+            let (all, unknown) = &mut scored.lookups[*table];
+            *all += ids.ids.len() as u64;
+            *unknown += ids.ids.iter().filter(|id| **id == 0).count() as u64;
+        }
+        Ok(())
+    }
+}
