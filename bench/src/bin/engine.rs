@@ -6,7 +6,7 @@
 use kitestring_core::schema::{Feature, FeatureKind, History, Task};
 use kitestring_core::{Batch, Ids, Schema, Seed};
 use kitestring_nn::engine::{BatchInputs, Trainer, Workers};
-use kitestring_nn::kernels::matmul::{Matrix, matmul};
+use kitestring_nn::kernels::matmul::{Matrix, Start, matmul};
 use kitestring_nn::network::Network;
 use kitestring_nn::optimizer::{Optimizer, Rule};
 use kitestring_nn::ranker::{ModelConfig, Ranker};
@@ -60,7 +60,7 @@ fn peak(workers: &Threads) -> f64 {
     workers.run(&|_| {
         let mut out = vec![0.0; n * n];
         for _ in 0..repeats {
-            matmul(&mut out, Matrix::new(&a, n, n), Matrix::new(&a, n, n), false);
+            matmul(&mut out, Matrix::new(&a, n, n), &a, n, Start::Zero);
         }
     });
     (2 * n * n * n * repeats * workers.count()) as f64 / start.elapsed().as_secs_f64()

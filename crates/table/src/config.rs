@@ -94,7 +94,7 @@ impl Default for Optimizer {
 
 /// The update rule of a row w with gradient g, all element-wise.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Rule {
     /// w ← w − η·g.
     Sgd {},
@@ -276,7 +276,7 @@ mod tests {
 
     #[test]
     fn short_form_is_enough_and_unknown_keys_are_refused() {
-        let text = r#"{"dim": 8, "space": {"open": {"admit_after": 3}}, "optimizer": {"rule": {"kind": "adam"}}}"#;
+        let text = r#"{"dim": 8, "space": {"open": {"admit_after": 3}}, "optimizer": {"rule": {"type": "adam"}}}"#;
         let config: Config = serde_json::from_str(text).unwrap();
         assert_eq!(config.optimizer, Optimizer::adam());
         assert_eq!(config.space, Space::Open(Open { admit_after: 3, ..Open::default() }));
@@ -285,8 +285,8 @@ mod tests {
         for wrong in ["\"dimm\": 8", "\"space\": {\"open\": {\"admit\": 3}}"] {
             assert!(serde_json::from_str::<Config>(&text.replace("\"dim\": 8", wrong)).is_err(), "{wrong}");
         }
-        assert!(serde_json::from_str::<Rule>(r#"{"kind": "adam", "beta": 0.9}"#).is_err());
-        assert!(serde_json::from_str::<Rule>(r#"{"kind": "sgd", "beta": 0.9}"#).is_err());
+        assert!(serde_json::from_str::<Rule>(r#"{"type": "adam", "beta": 0.9}"#).is_err());
+        assert!(serde_json::from_str::<Rule>(r#"{"type": "sgd", "beta": 0.9}"#).is_err());
     }
 
     #[test]

@@ -269,9 +269,7 @@ impl<'a> Fit<'a> {
                 .in_field("train.early_stopping.metric")
                 .mend(format!("choose one of {known}")));
         };
-        let lower_is_better = stopping.metric.ends_with("log_loss")
-            || stopping.metric.ends_with("error")
-            || stopping.metric.ends_with("brier");
+        let lower_is_better = evaluate::lower_is_better(&stopping.metric);
         let better = progress.best.is_none_or(|best| if lower_is_better { value < best } else { value > best });
         if better {
             progress.best = Some(value);

@@ -1,8 +1,9 @@
 //! A batch made ready for the engine: its ids made distinct, table by table.
 
 use kitestring_core::{Batch, Result, Schema};
-use kitestring_nn::engine::BatchInputs;
-use kitestring_table::{Route, Table, Unique};
+use kitestring_nn::engine::{BatchInputs, Workers};
+use kitestring_table::{Route, Step, Table, Unique};
+use std::sync::{Mutex, PoisonError};
 
 /// Which sparse features read which table.
 #[derive(Debug, Clone)]
@@ -47,25 +48,47 @@ impl Prepared {
     }
 }
 
-/// The rows of a batch's distinct ids, pulled from the tables.
+/// The rows of a batch's distinct ids, pulled from the tables. Workers share the ids of a large batch.
 #[derive(Debug, Default)]
 pub(crate) struct Pulled {
-    routes: Vec<Route>,
+    /// For each table the ways to its rows, one a share.
+    routes: Vec<Vec<Route>>,
     rows: Vec<Vec<f32>>,
+}
+
+/// Fewer ids than this are not worth sharing.
+const SHARED: usize = 2048;
+
+/// A part of a table's distinct ids: the way to their rows, and the numbers that are read or applied.
+struct Share<'a, Numbers> {
+    table: &'a Table,
+    ids: &'a [u64],
+    route: &'a mut Route,
+    numbers: Numbers,
 }
 
 impl Pulled {
     /// Pulls the rows of a batch.
-    pub(crate) fn pull(&mut self, tables: &[Table], prepared: &Prepared) -> Result<()> {
-        self.routes.resize_with(tables.len(), Route::new);
+    pub(crate) fn pull(&mut self, tables: &[Table], prepared: &Prepared, workers: &dyn Workers) -> Result<()> {
+        self.routes.resize_with(tables.len(), Vec::new);
         self.rows.resize_with(tables.len(), Vec::new);
-        for (number, table) in tables.iter().enumerate() {
-            let ids = prepared.unique[number].ids();
-            self.rows[number].resize(ids.len() * table.dim(), 0.0);
-            table.route(ids, &mut self.routes[number])?;
-            table.gather(&mut self.routes[number], &mut self.rows[number])?;
+        let mut shares = Vec::with_capacity(tables.len() * workers.count());
+        let places = self.routes.iter_mut().zip(&mut self.rows);
+        for ((table, unique), (routes, rows)) in tables.iter().zip(&prepared.unique).zip(places) {
+            let ids = unique.ids();
+            let size = share_of(ids.len(), workers.count());
+            rows.resize(ids.len() * table.dim(), 0.0);
+            routes.resize_with(ids.len().div_ceil(size), Route::new);
+            for ((ids, numbers), route) in
+                ids.chunks(size).zip(rows.chunks_mut(size * table.dim())).zip(routes.iter_mut())
+            {
+                shares.push(Mutex::new(Share { table, ids, route, numbers }));
+            }
         }
-        Ok(())
+        each(&shares, workers, &|share| {
+            share.table.route(share.ids, share.route)?;
+            share.table.gather(share.route, share.numbers)
+        })
     }
 
     /// What the engine reads.
@@ -73,7 +96,49 @@ impl Pulled {
         BatchInputs { batch: &prepared.batch, lookups: &prepared.lookups, rows: &self.rows }
     }
 
-    pub(crate) fn routes(&mut self) -> &mut [Route] {
-        &mut self.routes
+    /// Applies the gradients of the rows that were pulled.
+    pub(crate) fn push(
+        &mut self,
+        tables: &[Table],
+        gradients: &[Vec<f32>],
+        step: Step,
+        workers: &dyn Workers,
+    ) -> Result<()> {
+        let mut shares = Vec::with_capacity(tables.len() * workers.count());
+        for ((table, gradients), routes) in tables.iter().zip(gradients).zip(&mut self.routes) {
+            let size = share_of(gradients.len() / table.dim(), workers.count());
+            for (route, numbers) in routes.iter_mut().zip(gradients.chunks(size * table.dim())) {
+                shares.push(Mutex::new(Share { table, ids: &[], route, numbers }));
+            }
+        }
+        each(&shares, workers, &|share| share.table.apply(share.route, share.numbers, step))
     }
+}
+
+/// How many ids each worker takes.
+fn share_of(ids: usize, workers: usize) -> usize {
+    if ids < SHARED { ids.max(1) } else { ids.div_ceil(workers) }
+}
+
+/// Calls `body` for every share, the workers taking turns. The first error stops nobody and is returned.
+fn each<'a, Numbers: Send>(
+    shares: &[Mutex<Share<'a, Numbers>>],
+    workers: &dyn Workers,
+    body: &(dyn Fn(&mut Share<'a, Numbers>) -> Result<()> + Sync),
+) -> Result<()> {
+    let failed = Mutex::new(None);
+    let work = |worker: usize, workers: usize| {
+        for share in shares.iter().skip(worker).step_by(workers) {
+            if let Err(error) = body(&mut share.lock().unwrap_or_else(PoisonError::into_inner)) {
+                failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+            }
+        }
+    };
+    let count = workers.count();
+    if shares.len() > 1 {
+        workers.run(&|worker| work(worker, count))
+    } else {
+        work(0, 1)
+    }
+    failed.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
 }

@@ -1,7 +1,7 @@
 //! Pull, compute, push: one step of learning.
 
 use crate::config::TrainConfig;
-use crate::inputs::{Prepared, Pulled};
+use crate::inputs::{Prepared, Pulled, Readers};
 use crate::model::Model;
 use kitestring_core::{Error, Result, Seed};
 use kitestring_nn::engine::{StepReport, Trainer, Workers};
@@ -15,6 +15,7 @@ use std::sync::{Mutex, PoisonError};
 pub struct Learner {
     trainer: Trainer,
     optimizer: Optimizer,
+    readers: Readers,
     pulled: Pulled,
     clip_norm: Option<f64>,
     dropout: Seed,
@@ -30,11 +31,17 @@ impl Learner {
         Ok(Self {
             trainer: Trainer::new(Arc::clone(&model.graph), workers),
             optimizer: Optimizer::new(config.optimizer, config.l2, &model.graph)?,
+            readers: Readers::new(&model.schema),
             pulled: Pulled::default(),
             clip_norm: config.clip_norm,
             dropout: seed.child("dropout"),
             steps: 0,
         })
+    }
+
+    /// Makes the ids of a batch distinct, table by table: what comes before a step.
+    pub fn index(&self, prepared: &mut Prepared) {
+        prepared.index(&self.readers);
     }
 
     /// How many steps were done.
@@ -69,7 +76,7 @@ impl Learner {
         learning_rate: f32,
         workers: &dyn Workers,
     ) -> Result<StepReport> {
-        self.pulled.pull(&model.tables, prepared)?;
+        self.pulled.pull(&model.tables, prepared, workers)?;
         let dropout = Some(self.dropout.at(self.steps));
         let network = &mut model.network;
         let inputs = self.pulled.inputs(prepared);
@@ -90,9 +97,7 @@ impl Learner {
         self.steps += 1;
         self.optimizer.apply(&mut network.weights, gradients.network, learning_rate);
         let step = Step { number: self.steps, learning_rate };
-        for ((table, route), rows) in model.tables.iter().zip(self.pulled.routes()).zip(gradients.rows.iter()) {
-            table.apply(route, rows, step)?;
-        }
+        self.pulled.push(&model.tables, gradients.rows, step, workers)?;
         let tables = &model.tables;
         if tables.iter().any(|table| table.config().optimizer.sweeps()) {
             let failed = Mutex::new(None);

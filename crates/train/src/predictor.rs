@@ -3,7 +3,7 @@
 use crate::inputs::{Prepared, Pulled, Readers};
 use crate::model::Model;
 use kitestring_core::Result;
-use kitestring_nn::engine::{Attention, Scorer, Workers};
+use kitestring_nn::engine::{Attention, OneWorker, Scorer, Workers};
 use std::sync::Arc;
 
 /// Scores batches with a model. A warm call allocates nothing.
@@ -32,7 +32,7 @@ impl<'a> Predictor<'a> {
     /// If the batch does not fit the model.
     pub fn score(&mut self, prepared: &mut Prepared, workers: &dyn Workers, scores: &mut Vec<f32>) -> Result<()> {
         prepared.index(&self.readers);
-        self.pulled.pull(&self.model.tables, prepared)?;
+        self.pulled.pull(&self.model.tables, prepared, workers)?;
         let network = &self.model.network;
         self.scorer.score(&network.weights, &network.state, &self.pulled.inputs(prepared), workers, scores)
     }
@@ -43,7 +43,7 @@ impl<'a> Predictor<'a> {
     /// If the batch does not fit the model.
     pub fn explain(&mut self, prepared: &mut Prepared, each: impl FnMut(Attention<'_>)) -> Result<Vec<f32>> {
         prepared.index(&self.readers);
-        self.pulled.pull(&self.model.tables, prepared)?;
+        self.pulled.pull(&self.model.tables, prepared, &OneWorker)?;
         let network = &self.model.network;
         self.scorer.explain(&network.weights, &network.state, &self.pulled.inputs(prepared), each)
     }

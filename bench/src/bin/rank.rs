@@ -1,0 +1,66 @@
+//! Ranks all items for every user of a split: `cargo run --release -p kitestring-bench --bin rank CONFIG DATA [SPLIT] [key=value …]`.
+//!
+//! Prints one JSON line: seconds, candidates scored a second, the seconds that scoring waited for candidates to be read, and the
+//! metrics. The model is trained as the config says; `train.epochs=1` is enough to measure time. Beside it stand the seconds that
+//! building the candidates' batches takes alone, without any scoring.
+
+use kitestring_core::{Batch, Error, Result, Seed};
+use kitestring_data::dataset::Dataset;
+use kitestring_data::layout;
+use kitestring_data::prepare::prepare_folder;
+use kitestring_train::config::RunConfig;
+use kitestring_train::evaluate::rank_all;
+use kitestring_train::fit::fit;
+use kitestring_train::workers::Threads;
+use std::path::Path;
+use std::time::Instant;
+
+fn main() {
+    if let Err(error) = run() {
+        eprintln!("error: {error}");
+        std::process::exit(1);
+    }
+}
+
+fn run() -> Result<()> {
+    let mut arguments = std::env::args().skip(1);
+    let (Some(config), Some(data)) = (arguments.next(), arguments.next()) else {
+        eprintln!("usage: rank CONFIG DATA [SPLIT] [key=value …]");
+        std::process::exit(2);
+    };
+    let split = arguments.next().unwrap_or_else(|| "test".into());
+    let overrides: Vec<String> = arguments.collect();
+    let config = RunConfig::read(Path::new(&config), &overrides)?;
+    let place = tempfile::tempdir().map_err(|error| Error::io(error, "could not make a folder", "the temporary folder"))?;
+    let out = place.path().join("dataset");
+    let opened = layout::open(&config.data, Path::new(&data))?;
+    prepare_folder(&opened, &config.data, &config.schema, Seed(config.seed), &out, &mut |_| {})?;
+    let dataset = Dataset::open(&out)?;
+    let threads = Threads::new(config.train.workers)?;
+    let fitted = fit(&config, &dataset, place.path(), false, &mut |_| {})?;
+    let mut contexts = Vec::new();
+    let ranked = rank_all(&fitted.model, &dataset, &split, &config.evaluate, Seed(config.seed), &threads, &mut |top| {
+        contexts.push(top.sample);
+    })?;
+    let reading = reading(&dataset, &split, &contexts)?;
+    let line = serde_json::json!({
+        "config": config.name, "split": split, "lists": ranked.mean.queries(), "candidates": ranked.candidates,
+        "seconds": ranked.seconds, "candidates_per_second": ranked.candidates as f64 / ranked.seconds,
+        "waiting_seconds": ranked.waiting, "reading_alone_seconds": reading, "metrics": ranked.mean.mean(),
+    });
+    println!("{line}");
+    Ok(())
+}
+
+/// Seconds that building the batches of all items takes, in each of these contexts.
+fn reading(dataset: &Dataset, split: &str, contexts: &[u64]) -> Result<f64> {
+    let (split, mut batch) = (dataset.split(split)?, Batch::default());
+    let items = dataset.items().map(|items| items.seen().to_vec()).unwrap_or_default();
+    let start = Instant::now();
+    for contexts in contexts.chunks(2) {
+        let lists = items.repeat(contexts.len());
+        let offsets: Vec<u32> = (0..=contexts.len()).map(|list| (list * items.len()) as u32).collect();
+        split.read_candidates(contexts, &offsets, &lists, &mut batch)?;
+    }
+    Ok(start.elapsed().as_secs_f64())
+}
