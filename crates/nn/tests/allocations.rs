@@ -8,7 +8,6 @@ use common::Samples;
 use common::model::{config, network, ranker, samples};
 use kitestring_core::Seed;
 use kitestring_nn::engine::{OneWorker, Scorer, Trainer};
-use kitestring_nn::ops::Op;
 use kitestring_nn::optimizer::{Optimizer, Rule};
 use kitestring_nn::ranker::Ranker;
 use serde_json::json;
@@ -79,37 +78,22 @@ fn rankers() -> Vec<(&'static str, Ranker)> {
     configs.into_iter().map(|(name, json)| (name, ranker(&config(json)))).collect()
 }
 
-/// Matrix products that `gemm` packs for allocate inside it: a list of flags and at most one buffer. Products with one row, or over one,
-/// need neither, so a batch of one sample with one element a list shows what is ours.
-fn one(ranker: &Ranker, seed: Seed) -> Samples {
-    let mut samples = samples(ranker, 1, seed);
-    for (ids, lookups) in samples.batch.sparse.iter_mut().zip(&mut samples.lookups) {
-        *lookups = vec![seed.0 as u32 % 5];
-        ids.ids = vec![u64::from(lookups[0])];
-        if ids.is_ragged() {
-            ids.offsets = vec![0, 1];
-        }
-    }
-    samples
-}
-
 #[test]
 fn a_warm_scoring_pass_allocates_nothing() {
     for (name, ranker) in rankers() {
+        // Several tiles, and batches of different sizes.
         let network = network(&ranker.graph, Seed(1));
-        let (large, first, second) = (samples(&ranker, 1300, Seed(2)), one(&ranker, Seed(3)), one(&ranker, Seed(4)));
+        let (large, small) = (samples(&ranker, 1300, Seed(2)), samples(&ranker, 700, Seed(3)));
         let mut scorer = Scorer::new(Arc::new(ranker.graph.clone()), 1);
         let mut scores = Vec::new();
         let mut score = |samples: &Samples| {
             let inputs = samples.inputs();
             counted(|| scorer.score(&network.weights, &network.state, &inputs, &OneWorker, &mut scores).unwrap())
         };
-        score(&large);
-        assert_eq!((score(&first), score(&second)), (0, 0), "{name}");
-        // Nothing for a sample or a list element: no more than the products of each tile of at least sixteen samples.
-        let found = score(&large);
-        assert!(found <= 2 * products(&ranker) * 1300 / 16, "{name}: {found}");
-        println!("{name}: {found} allocations, all in matrix products, for 1300 samples");
+        assert!(score(&large) > 0);
+        // The other batch is cut into other tiles, one of which may hold a few more list elements than any before.
+        score(&small);
+        assert_eq!((score(&small), score(&large)), (0, 0), "{name}");
     }
 }
 
@@ -117,7 +101,7 @@ fn a_warm_scoring_pass_allocates_nothing() {
 fn a_warm_training_step_allocates_only_its_report() {
     for (name, ranker) in rankers() {
         let mut network = network(&ranker.graph, Seed(1));
-        let (large, first, second) = (samples(&ranker, 1300, Seed(2)), one(&ranker, Seed(3)), one(&ranker, Seed(4)));
+        let (large, small) = (samples(&ranker, 1300, Seed(2)), samples(&ranker, 700, Seed(3)));
         let mut trainer = Trainer::new(Arc::new(ranker.graph.clone()), 1);
         let mut optimizer = Optimizer::new(Rule::default(), 0.01, &ranker.graph).unwrap();
         let mut step = |samples: &Samples| {
@@ -127,21 +111,9 @@ fn a_warm_training_step_allocates_only_its_report() {
                 optimizer.apply(&mut network.weights, trainer.gradients().network, 1e-3);
             })
         };
-        step(&large);
+        assert!(step(&large) > 2);
+        step(&small);
         // The two lists of numbers in the report are the caller's to keep.
-        assert_eq!((step(&first), step(&second)), (2, 2), "{name}");
-        let found = step(&large);
-        assert!(found <= 2 + 2 * 3 * products(&ranker) * 1300 / 16, "{name}: {found}");
-        println!("{name}: {found} allocations, all but 2 in matrix products, for 1300 samples");
+        assert_eq!((step(&small), step(&large)), (2, 2), "{name}");
     }
-}
-
-/// How many products over all rows a forward pass has.
-fn products(ranker: &Ranker) -> usize {
-    let of = |op: &Op| match op {
-        Op::Linear(_) | Op::Cross(_) => 1,
-        Op::AttentionPool(attention) => attention.layers.len(),
-        _ => 0,
-    };
-    ranker.graph.nodes().iter().map(|node| of(&node.op)).sum()
 }

@@ -107,6 +107,7 @@ pub(crate) struct Recording<'a> {
     /// The batch's finished statistics.
     pub statistics: &'a [f32],
     /// All weights, each matrix transposed, where its weight is.
+    #[cfg(feature = "train")]
     pub transposed: &'a [f32],
     /// Decides what drops out; `None` drops nothing.
     pub dropout: Option<Seed>,

@@ -139,7 +139,7 @@ impl WithSimd for Product<'_> {
             let mut vectors = n / S::F32_LANES;
             // The sums and the right factor's vectors fill the registers.
             let many = S::REGISTER_COUNT >= 32;
-            while many && vectors > 5 || vectors == 4 && many {
+            while many && (vectors > 5 || vectors == 4) {
                 rows::<S, 6, 4>(simd, out, panel);
                 panel.column += 4 * S::F32_LANES;
                 vectors -= 4;
@@ -291,23 +291,43 @@ mod tests {
         }
     }
 
+    /// The product with every instruction set this processor has, not only the one that is chosen.
+    fn products(out: &[f32], left: Matrix<'_>, right: &[f32], n: usize, start: Start<'_>) -> Vec<Vec<f32>> {
+        let mut results = vec![out.to_vec(); 2];
+        matmul(&mut results[0], left, right, n, start);
+        Simd::vectorize(pulp::Scalar::new(), Product { out: &mut results[1], left, right, n, start });
+        #[cfg(target_arch = "x86_64")]
+        if let Some(simd) = pulp::x86::V3::try_new() {
+            let mut out = out.to_vec();
+            Simd::vectorize(simd, Product { out: &mut out, left, right, n, start });
+            results.push(out);
+        }
+        results
+    }
+
     fn check(m: usize, k: usize, n: usize) {
         let a: Vec<f32> = (0..m * k).map(|i| (i as f32 * 0.37).sin()).collect();
         let b: Vec<f32> = (0..k * n).map(|i| (i as f32 * 0.11).cos()).collect();
         let row: Vec<f32> = (0..n).map(|i| i as f32).collect();
         let expected = naive(&a, &b, m, k, n);
         let near = |x: f32, y: f32| (x - y).abs() < 1e-4 * (1.0 + y.abs());
-        let mut out = vec![9.0; m * n];
-        matmul(&mut out, Matrix::new(&a, m, k), &b, n, Start::Zero);
-        assert!(out.iter().zip(&expected).all(|(x, y)| near(*x, *y)), "{m} {k} {n}");
-        matmul(&mut out, Matrix::new(&a, m, k), &b, n, Start::Existing);
-        assert!(out.iter().zip(&expected).all(|(x, y)| near(*x, 2.0 * y)), "{m} {k} {n}");
-        matmul(&mut out, Matrix::new(&a, m, k), &b, n, Start::Row(&row));
-        assert!(out.iter().enumerate().all(|(i, x)| near(*x, expected[i] + row[i % n])), "{m} {k} {n}");
         let mut stored = vec![0.0; m * k];
         transpose(&mut stored, &a, m, k);
-        matmul(&mut out, Matrix::new(&stored, k, m).transposed(), &b, n, Start::Zero);
-        assert!(out.iter().zip(&expected).all(|(x, y)| near(*x, *y)), "{m} {k} {n}");
+        let existing = vec![9.0; m * n];
+        for left in [Matrix::new(&a, m, k), Matrix::new(&stored, k, m).transposed()] {
+            for (start, from) in [
+                (Start::Zero, &(|_| 0.0_f32) as &dyn Fn(usize) -> f32),
+                (Start::Existing, &|_| 9.0),
+                (Start::Row(&row), &|i| row[i % n]),
+            ] {
+                // Without an inner dimension `matmul` needs no instruction set.
+                let results = products(&existing, left, &b, n, start);
+                for (level, out) in results.iter().enumerate().filter(|(level, _)| k > 0 || *level == 0) {
+                    let right = out.iter().enumerate().all(|(i, x)| near(*x, expected[i] + from(i)));
+                    assert!(right, "{m} {k} {n}, {start:?}, level {level}");
+                }
+            }
+        }
     }
 
     #[test]

@@ -88,9 +88,9 @@ impl ModelInputs {
         // A sequence read from a column lists the feature it shares its table with.
         let listed = |feature: &kitestring_core::schema::Feature| match &feature.history {
             Some(history) => features.iter().find(|other| other.name == history.of),
-            None if feature.kind == FeatureKind::Sequence => features
-                .iter()
-                .find(|other| other.kind == FeatureKind::Categorical && other.table() == feature.table()),
+            None if feature.kind == FeatureKind::Sequence => {
+                features.iter().find(|other| other.kind == FeatureKind::Categorical && other.table() == feature.table())
+            }
             None => None,
         };
         let sparse = features.iter().enumerate().map(|(index, feature)| SparseInput {
