@@ -20,11 +20,6 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Whether nothing is changed.
-    pub fn is_empty(&self) -> bool {
-        self.set.is_empty() && self.seed.is_none()
-    }
-
     /// Reads a config, the simulated marketplace's where none is given, and applies the overrides.
     ///
     /// # Errors

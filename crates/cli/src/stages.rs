@@ -296,8 +296,8 @@ pub fn encode(
     (bad_rows, past): (u64, bool),
     progress: &mut Progress,
 ) -> Result<Encoded> {
-    let place = tempfile::Builder::new().prefix(".encoding-").tempdir_in(run.directory());
-    let place = place.map_err(|error| Error::io(error, "could not make a folder", run.directory()))?;
+    let place = tempfile::Builder::new().prefix("kitestring-").tempdir();
+    let place = place.map_err(|error| Error::io(error, "could not make a folder", std::env::temp_dir()))?;
     let vocabularies = Vocabularies::open(run.directory().join(VOCABULARIES))?;
     let past = if past { Dataset::open(run.origin()?.dataset).ok() } else { None };
     let bad = BadRows::new(bad_rows);
