@@ -31,7 +31,8 @@ fn run() -> Result<()> {
     let split = arguments.next().unwrap_or_else(|| "test".into());
     let overrides: Vec<String> = arguments.collect();
     let config = RunConfig::read(Path::new(&config), &overrides)?;
-    let place = tempfile::tempdir().map_err(|error| Error::io(error, "could not make a folder", "the temporary folder"))?;
+    let place =
+        tempfile::tempdir().map_err(|error| Error::io(error, "could not make a folder", "the temporary folder"))?;
     let out = place.path().join("dataset");
     let opened = layout::open(&config.data, Path::new(&data))?;
     prepare_folder(&opened, &config.data, &config.schema, Seed(config.seed), &out, &mut |_| {})?;
@@ -39,9 +40,10 @@ fn run() -> Result<()> {
     let threads = Threads::new(config.train.workers)?;
     let fitted = fit(&config, &dataset, place.path(), false, &mut |_| {})?;
     let mut contexts = Vec::new();
-    let ranked = rank_all(&fitted.model, &dataset, &split, &config.evaluate, Seed(config.seed), &threads, &mut |top| {
-        contexts.push(top.sample);
-    })?;
+    let ranked =
+        rank_all(&fitted.model, &dataset, &split, &config.evaluate, Seed(config.seed), &threads, &mut |top| {
+            contexts.push(top.sample);
+        })?;
     let reading = reading(&dataset, &split, &contexts)?;
     let line = serde_json::json!({
         "config": config.name, "split": split, "lists": ranked.mean.queries(), "candidates": ranked.candidates,
