@@ -362,28 +362,3 @@ fn the_clock_is_the_inverse_of_the_days_of_arrivals() {
     let night = impressions().filter(|shown| (1..5).contains(&hour(shown.time))).count();
     assert!(evening > 8 * night);
 }
-
-#[test]
-fn the_preset_reads_columns_that_the_files_have() {
-    let text = include_str!("../../../../configs/simulated.toml");
-    let mut config: toml::Table = toml::from_str(text).unwrap();
-    let mut section = |name: &str| config.remove(name).unwrap();
-    let data: crate::config::DataConfig = section("data").try_into().unwrap();
-    let schema: kitestring_core::Schema = section("schema").try_into().unwrap();
-    data.check().unwrap();
-    schema.check().unwrap();
-    let mut columns: Vec<String> = Vec::new();
-    let simulated = Config::default();
-    columns.extend(columns::impressions(&simulated.scenarios).iter().map(|column| column.field.name().clone()));
-    columns.extend(columns::users().iter().map(|column| column.field.name().clone()));
-    columns.extend(columns::items().iter().map(|column| column.field.name().clone()));
-    let built = |feature: &&kitestring_core::schema::Feature| feature.history.is_none();
-    let mut named: Vec<&str> = schema.features.iter().filter(built).map(|feature| feature.column()).collect();
-    named.extend(schema.tasks.iter().map(|task| task.column()));
-    named.extend(schema.scenarios.iter().map(|level| level.column()));
-    let special = [&schema.user, &schema.item, &schema.time, &schema.position, &schema.propensity, &schema.treatment];
-    named.extend(special.into_iter().map(|column| column.as_deref().unwrap()));
-    for name in named {
-        assert!(columns.iter().any(|column| column == name), "{name}");
-    }
-}
