@@ -118,7 +118,8 @@ fn movielens_1m_keeps_the_candidates_of_ncf() {
     assert_eq!((seen, themselves), (6040, 156));
     let vocabularies = dataset.vocabularies().unwrap();
     let (user, item) = (vocabularies.id("user", "0"), vocabularies.id("item", "25"));
-    let first: Vec<&str> = candidates.of(user, item).unwrap()[..4].iter().map(|item| vocabularies.item((*item).into())).collect();
+    let first: Vec<&str> =
+        candidates.of(user, item).unwrap()[..4].iter().map(|item| vocabularies.item((*item).into())).collect();
     assert_eq!(first, ["1064", "174", "2791", "3373"]);
 }
 

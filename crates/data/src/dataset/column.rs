@@ -89,7 +89,8 @@ impl Stored<'_> {
     }
 
     fn column(&self, name: &str) -> Result<&ArrayRef> {
-        let column = self.table.column_by_name(name).ok_or_else(|| self.wrong(format!("there is no column `{name}`")))?;
+        let column =
+            self.table.column_by_name(name).ok_or_else(|| self.wrong(format!("there is no column `{name}`")))?;
         if column.null_count() > 0 {
             return Err(self.wrong(format!("column `{name}` has nulls")));
         }

@@ -40,13 +40,14 @@ pub(crate) fn read(path: &Path, bytes: Option<u64>) -> Result<RecordBatch> {
     let shown = || path.display().to_string();
     let file = File::open(path).map_err(|cause| Error::io(cause, "cannot open", path))?;
     let size = file.metadata().map_err(|cause| Error::io(cause, "cannot read the size", path))?.len();
-    let damaged = |what: &str| {
-        Error::format(what).in_file(shown()).mend("prepare the data set again")
-    };
+    let damaged = |what: &str| Error::format(what).in_file(shown()).mend("prepare the data set again");
     match bytes {
         Some(bytes) if bytes != size => {
-            let what = format!("{} bytes where {bytes} were written: the file is {}", size,
-                if size < bytes { "truncated" } else { "not the one written" });
+            let what = format!(
+                "{} bytes where {bytes} were written: the file is {}",
+                size,
+                if size < bytes { "truncated" } else { "not the one written" }
+            );
             return Err(damaged(&what));
         }
         _ if size < 12 => return Err(damaged("truncated")),
@@ -93,7 +94,8 @@ fn check_buffers(data: &Buffer, block: &Block) -> Result<(), String> {
     let metadata = data.get(..block.metaDataLength() as usize).ok_or("truncated")?;
     // A continuation marker and a length, or in old files a length alone.
     let skip = if metadata.starts_with(&[0xff; 4]) { 8 } else { 4 };
-    let message = arrow_ipc::root_as_message(metadata.get(skip..).ok_or("truncated")?).map_err(|cause| cause.to_string())?;
+    let message =
+        arrow_ipc::root_as_message(metadata.get(skip..).ok_or("truncated")?).map_err(|cause| cause.to_string())?;
     let buffers = message.header_as_record_batch().and_then(|batch| batch.buffers());
     for buffer in buffers.iter().flat_map(|buffers| buffers.iter()) {
         let end = buffer.offset().checked_add(buffer.length());

@@ -96,9 +96,7 @@ impl ItemTable {
     pub(super) fn check(&self, items: &[u32]) -> Result<()> {
         match items.iter().find(|item| **item as usize >= self.count()) {
             None => Ok(()),
-            Some(item) => {
-                Err(Error::config(format!("there is no item number {item}: there are {}", self.count())))
-            }
+            Some(item) => Err(Error::config(format!("there is no item number {item}: there are {}", self.count()))),
         }
     }
 

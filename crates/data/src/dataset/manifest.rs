@@ -186,7 +186,10 @@ impl Manifest {
             format: u32,
         }
         let damaged = |cause: serde_json::Error| {
-            Error::format("not a readable manifest").in_file(shown()).caused_by(cause).mend("prepare the data set again")
+            Error::format("not a readable manifest")
+                .in_file(shown())
+                .caused_by(cause)
+                .mend("prepare the data set again")
         };
         let Numbered { format } = serde_json::from_str(&text).map_err(damaged)?;
         if format != FORMAT {
@@ -227,7 +230,10 @@ impl Manifest {
             }
             let rows: u64 = split.shards.iter().map(|shard| shard.rows.saturating_mul(u64::from(shard.copies))).sum();
             if rows != split.rows {
-                return Err(format!("split `{}` has {rows} samples in its shards and {} in all", split.name, split.rows));
+                return Err(format!(
+                    "split `{}` has {rows} samples in its shards and {} in all",
+                    split.name, split.rows
+                ));
             }
         }
         Ok(())

@@ -20,9 +20,7 @@ impl Negatives {
     pub(super) fn new(draw: Draw, items: &ItemTable) -> Self {
         let alias = match draw {
             Draw::Uniform => Vec::new(),
-            Draw::Popularity => {
-                alias(&items.trained().iter().map(|item| items.popularity(*item)).collect::<Vec<_>>())
-            }
+            Draw::Popularity => alias(&items.trained().iter().map(|item| items.popularity(*item)).collect::<Vec<_>>()),
         };
         Self { draw, alias }
     }

@@ -103,7 +103,10 @@ impl Shard {
         Ok(Self {
             copies: info.copies.into(),
             users: info.users,
-            sparse: schema.sparse().map(|feature| sparse(&stored, feature, list(&feature.name))).collect::<Result<_>>()?,
+            sparse: schema
+                .sparse()
+                .map(|feature| sparse(&stored, feature, list(&feature.name)))
+                .collect::<Result<_>>()?,
             numeric: schema.numeric().map(|feature| numeric(&stored, feature)).collect::<Result<_>>()?,
             scenarios: schema
                 .scenarios
@@ -235,7 +238,10 @@ impl Split {
         })?;
         table.check(items)?;
         let ascending = offsets.is_sorted() && offsets.first() == Some(&0);
-        if offsets.len() != indices.len() + 1 || !ascending || offsets.last().is_some_and(|end| *end as usize != items.len()) {
+        if offsets.len() != indices.len() + 1
+            || !ascending
+            || offsets.last().is_some_and(|end| *end as usize != items.len())
+        {
             return Err(Error::internal("the offsets of candidates do not fit the samples"));
         }
         batch.clear();
@@ -268,11 +274,14 @@ impl Split {
                     ids.ids.extend(of(sample).map(|_| id));
                 }
             }
+            let mut candidates = [Place { shard: 0, row: 0, item: OWN }; BLOCK];
             for (sample, place) in places.iter().enumerate() {
-                for item in &items[of(sample)] {
-                    let candidate = [Place { item: *item, ..*place }];
-                    self.put_rows(&candidate, batch);
-                    batch.index.push(block[sample]);
+                for items in items[of(sample)].chunks(BLOCK) {
+                    for (candidate, item) in candidates.iter_mut().zip(items) {
+                        *candidate = Place { item: *item, ..*place };
+                    }
+                    self.put_rows(&candidates[..items.len()], batch);
+                    batch.index.extend(items.iter().map(|_| block[sample]));
                 }
             }
         }
@@ -292,7 +301,11 @@ impl Split {
     #[inline]
     fn place(&self, index: u64) -> Result<Place> {
         if index >= self.rows() {
-            return Err(Error::config(format!("there is no sample {index}: split `{}` has {}", self.name(), self.rows())));
+            return Err(Error::config(format!(
+                "there is no sample {index}: split `{}` has {}",
+                self.name(),
+                self.rows()
+            )));
         }
         let shard = match self.shards.len() {
             1 => 0,

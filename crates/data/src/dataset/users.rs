@@ -40,7 +40,9 @@ impl Users {
             let splits = manifest.splits.iter().filter(|_| manifest.item.is_some());
             shards.push(UserShard {
                 entries: table.num_rows(),
-                items: splits.map(|split| stored.plain_lists(&format!("items.{}", split.name))).collect::<Result<_>>()?,
+                items: splits
+                    .map(|split| stored.plain_lists(&format!("items.{}", split.name)))
+                    .collect::<Result<_>>()?,
                 events: (0..lists).map(|list| stored.lists(&format!("events.{list}"))).collect::<Result<_>>()?,
             });
         }
@@ -62,9 +64,10 @@ impl Users {
     #[inline]
     pub(super) fn items(&self, user: u64, split: usize) -> &[u32] {
         self.find(user).map_or(&[], |(shard, entry)| {
-            shard.items.get(split).map_or(&[], |(offsets, values)| {
-                &values[offsets[entry] as usize..offsets[entry + 1] as usize]
-            })
+            shard
+                .items
+                .get(split)
+                .map_or(&[], |(offsets, values)| &values[offsets[entry] as usize..offsets[entry + 1] as usize])
         })
     }
 

@@ -30,7 +30,8 @@ impl Seen {
     fn new(plan: &Plan, encoder: &RowEncoder, splits: &Splits, seed: Seed) -> Self {
         let values = |key: Option<(usize, usize)>| key.map_or(0, |(_, vocabulary)| encoder.interners[vocabulary].len());
         let (users, items) = (values(plan.user), values(plan.item));
-        let label = |task: &kitestring_core::schema::Task| LabelInfo { task: task.name.clone(), ..LabelInfo::default() };
+        let label =
+            |task: &kitestring_core::schema::Task| LabelInfo { task: task.name.clone(), ..LabelInfo::default() };
         let labels: Vec<LabelInfo> = plan.schema.tasks.iter().map(label).collect();
         Self {
             counts: encoder.interners.iter().map(|interner| vec![0; interner.len()]).collect(),
@@ -220,9 +221,9 @@ impl Sorter {
                 self.given.push(record[plan.given_at]);
                 self.sources.push(u64_at(record, plan.source_at));
             }
-            let user = plan.user.map_or("", |(slot, vocabulary)| {
-                encoder.interners[vocabulary].text(u32_at(rows, plan.slots[slot].at))
-            });
+            let user = plan
+                .user
+                .map_or("", |(slot, vocabulary)| encoder.interners[vocabulary].text(u32_at(rows, plan.slots[slot].at)));
             splits.assign(&self.times, &self.given, &self.sources, user, &mut self.splits);
             for (record, split) in rows.chunks_exact_mut(stride).zip(&self.splits) {
                 record[plan.given_at + 1] = *split;

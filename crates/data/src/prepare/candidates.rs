@@ -67,7 +67,8 @@ pub(crate) fn write(
             let mut key = |cells: &Cells, vocabulary: usize, column: &str| {
                 let text = cells.text(row, &mut scratch).unwrap_or_default();
                 match entry(vocabulary, text) {
-                    0 => Err(chunk.blame(Error::data(format!("candidates for {column} `{text}`, which has no row")), row, column)
+                    0 => Err(chunk
+                        .blame(Error::data(format!("candidates for {column} `{text}`, which has no row")), row, column)
                         .mend("check that the candidates and the rows number users and items alike")),
                     entry => Ok(entry),
                 }
@@ -94,9 +95,8 @@ pub(crate) fn write(
         values[starts[row]..starts[row + 1]].iter().for_each(|value| lists.values.push((*value).into()));
         lists.end();
     }
-    let column = |of: fn(&(u32, u32, u32)) -> u32| -> ArrayRef {
-        Arc::new(UInt32Array::from_iter_values(keys.iter().map(of)))
-    };
+    let column =
+        |of: fn(&(u32, u32, u32)) -> u32| -> ArrayRef { Arc::new(UInt32Array::from_iter_values(keys.iter().map(of))) };
     let columns = vec![
         ("user".to_owned(), column(|key| key.0)),
         ("item".to_owned(), column(|key| key.1)),

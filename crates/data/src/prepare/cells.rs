@@ -31,8 +31,9 @@ pub(crate) enum Number {
 impl Cells {
     pub(crate) fn new(array: &ArrayRef) -> Result<Self> {
         let cast = |to: &DataType| {
-            arrow_cast::cast(array, to)
-                .map_err(|cause| Error::data(format!("cannot read a column of type {}", array.data_type())).caused_by(cause))
+            arrow_cast::cast(array, to).map_err(|cause| {
+                Error::data(format!("cannot read a column of type {}", array.data_type())).caused_by(cause)
+            })
         };
         Ok(match array.data_type() {
             DataType::Utf8 => Self::Text(array.as_string::<i32>().clone()),

@@ -30,8 +30,8 @@ mod split;
 mod tests;
 
 pub use candidates::GivenCandidates;
-pub use folder::prepare_folder;
 pub(crate) use columns::Column;
+pub use folder::prepare_folder;
 pub(crate) use intern::Interner;
 pub use plan::columns;
 pub(crate) use rows::PATH;

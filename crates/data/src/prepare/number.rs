@@ -30,8 +30,7 @@ pub(crate) struct Stored {
 
 impl Numbering {
     pub(crate) fn new(plan: &Plan, interners: &[Interner], seen: &Seen, stored: Option<&[Stored]>) -> Self {
-        let mut numbering =
-            Self { entries: Vec::new(), ids: Vec::new(), values: Vec::new(), arms: Vec::new() };
+        let mut numbering = Self { entries: Vec::new(), ids: Vec::new(), values: Vec::new(), arms: Vec::new() };
         for (vocabulary, rule) in plan.vocabularies.iter().enumerate() {
             let counts = &seen.counts[vocabulary];
             let mut entries = vec![0; counts.len()];

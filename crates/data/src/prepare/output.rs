@@ -31,7 +31,8 @@ impl Output {
         builder.prefix(".preparing-");
         #[cfg(unix)]
         builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o755));
-        let directory = builder.tempdir_in(parent).map_err(|cause| Error::io(cause, "cannot make a folder in", parent))?;
+        let directory =
+            builder.tempdir_in(parent).map_err(|cause| Error::io(cause, "cannot make a folder in", parent))?;
         Ok(Self { place: place.to_owned(), directory })
     }
 

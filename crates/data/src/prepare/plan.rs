@@ -187,17 +187,18 @@ impl Plan {
             if numbers > 0 {
                 let sizes: Vec<_> = users.iter().map(|feature| feature.transform).collect();
                 if numbers < users.len() || sizes.windows(2).any(|pair| pair[0] != pair[1]) {
-                    return Err(Error::config(format!("table `{table}` is shared by buckets of numbers and other ids"))
-                        .in_field("schema.features")
-                        .mend("give the bucketized feature a table of its own"));
+                    return Err(Error::config(format!(
+                        "table `{table}` is shared by buckets of numbers and other ids"
+                    ))
+                    .in_field("schema.features")
+                    .mend("give the bucketized feature a table of its own"));
                 }
                 self.tables.push(None);
                 continue;
             }
             let ids = match schema.vocabulary(table) {
                 Vocabulary::Known { min_count } => {
-                    self.vocabularies
-                        .push(VocabularyPlan { name: table.into(), min_count: Some(min_count.max(1)) });
+                    self.vocabularies.push(VocabularyPlan { name: table.into(), min_count: Some(min_count.max(1)) });
                     Ids::Vocabulary(self.vocabularies.len() - 1)
                 }
                 Vocabulary::Hashed { buckets } => Ids::Buckets(buckets),
@@ -314,7 +315,9 @@ impl Plan {
     /// The numeric features and their slots.
     pub(crate) fn numbers(&self) -> impl Iterator<Item = (&Feature, usize)> {
         let features = self.schema.features.iter().zip(&self.features);
-        features.filter(|(feature, _)| feature.kind == FeatureKind::Numeric).filter_map(|(feature, slot)| Some((feature, (*slot)?)))
+        features
+            .filter(|(feature, _)| feature.kind == FeatureKind::Numeric)
+            .filter_map(|(feature, slot)| Some((feature, (*slot)?)))
     }
 
     /// The number of rows of a table, none where it is open.

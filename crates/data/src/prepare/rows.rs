@@ -4,8 +4,8 @@ use super::cells::{Cells, Number, short};
 use super::intern::Interner;
 use super::plan::{Ids, Kind, Plan, Slot, unknown_column};
 use crate::chunk::Chunk;
-use crate::reader::BadRows;
 use crate::dataset::hash::stable_hash;
+use crate::reader::BadRows;
 use arrow_array::ArrayRef;
 use kitestring_core::schema::{Task, TaskKind};
 use kitestring_core::{Error, Result};
@@ -100,14 +100,7 @@ impl RowEncoder {
         lists.clear();
         bad.clear();
         bad.resize(rows, false);
-        let mut to = Filling {
-            chunk,
-            stride,
-            records: &mut records,
-            lists: &mut lists,
-            bad: &mut bad,
-            on_bad,
-        };
+        let mut to = Filling { chunk, stride, records: &mut records, lists: &mut lists, bad: &mut bad, on_bad };
         for index in 0..plan.slots.len() {
             self.fill(plan, index, &columns, &mut to)?;
         }
@@ -180,9 +173,8 @@ impl RowEncoder {
             }
             Kind::List { ids, separator, length, last } => {
                 let how = (separator.as_deref(), *length, *last);
-                self.fill_lists(slot, *ids, how, cells, to).map_err(|error| {
-                    error.in_file(&*to.chunk.file).in_field(name)
-                })?;
+                self.fill_lists(slot, *ids, how, cells, to)
+                    .map_err(|error| error.in_file(&*to.chunk.file).in_field(name))?;
             }
             Kind::Level(level) => self.fill_level(plan, *level, columns, to),
             Kind::Label(task) => {
@@ -296,7 +288,8 @@ impl RowEncoder {
                     found.extend(parts.map(|part| id(&mut self.interners, ids, part)));
                 }
             }
-            let kept = if last { &found[found.len().saturating_sub(length)..] } else { &found[..found.len().min(length)] };
+            let kept =
+                if last { &found[found.len().saturating_sub(length)..] } else { &found[..found.len().min(length)] };
             to.put(row, slot.at, (to.lists.len() as u64).to_le_bytes());
             to.put(row, slot.at + 8, (kept.len() as u32).to_le_bytes());
             for id in kept {
@@ -368,7 +361,9 @@ fn label(task: &Task, cells: &Cells, row: usize) -> Result<f32, String> {
     let value = match cells.number(row) {
         Number::Missing => return Ok(f32::NAN),
         Number::Value(value) => value,
-        Number::Wrong(found) => return Err(format!("expected a number as the label of `{}`, found {found}", task.name)),
+        Number::Wrong(found) => {
+            return Err(format!("expected a number as the label of `{}`, found {found}", task.name));
+        }
     };
     match task.kind {
         TaskKind::Binary => match task.at_least {

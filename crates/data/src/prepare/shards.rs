@@ -158,7 +158,8 @@ impl<'a> ShardWriter<'a> {
             let had = had.iter().filter(|item| self.drawable.0[**item as usize]).count();
             if had >= self.drawable.1 {
                 return Err(Error::data(format!(
-                    "no negative can be drawn for user number {user}, who had all {} items of the training rows", self.drawable.1
+                    "no negative can be drawn for user number {user}, who had all {} items of the training rows",
+                    self.drawable.1
                 ))
                 .in_field("data.negatives")
                 .mend("leave such users out, or draw no negatives"));

@@ -33,7 +33,9 @@ impl Splits {
         let (valid, test) = rule.as_ref().map(makes).unwrap_or_default();
         for (makes, name) in [(valid, "valid"), (test, "test")] {
             if makes && names.iter().any(|known| known == name) {
-                return Err(Error::config(format!("`{name}` is given, and `data.split` makes it too")).in_field("data.split"));
+                return Err(
+                    Error::config(format!("`{name}` is given, and `data.split` makes it too")).in_field("data.split")
+                );
             }
             if makes {
                 names.push(name.into());

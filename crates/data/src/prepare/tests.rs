@@ -35,7 +35,9 @@ fn chunks(file: &str, events: &[Event]) -> Vec<Result<Chunk>> {
     let mut first = 1;
     let mut made = Vec::new();
     for events in events.chunks(7) {
-        let of = |value: &dyn Fn(&Event) -> String| texts(events.iter().map(value).collect::<Vec<_>>().iter().map(String::as_str));
+        let of = |value: &dyn Fn(&Event) -> String| {
+            texts(events.iter().map(value).collect::<Vec<_>>().iter().map(String::as_str))
+        };
         let columns = vec![
             ("user", of(&|event| format!("u{}", event.user))),
             ("item", of(&|event| format!("i{}", event.item))),
@@ -77,7 +79,11 @@ fn schema() -> Schema {
     }
 }
 
-fn run(inputs: &[(&str, &[Event])], split: Option<Split>, negatives: Option<&Negatives>) -> (tempfile::TempDir, Result<Dataset>) {
+fn run(
+    inputs: &[(&str, &[Event])],
+    split: Option<Split>,
+    negatives: Option<&Negatives>,
+) -> (tempfile::TempDir, Result<Dataset>) {
     let directory = tempfile::tempdir().unwrap();
     let out = directory.path().join("set");
     let bad = BadRows::default();
@@ -137,8 +143,11 @@ fn expected(inputs: &[(&str, &[Event])], split_of: impl Fn(usize, usize) -> Stri
         .enumerate()
         .flat_map(|(file, (_, events))| events.iter().enumerate().map(move |(line, event)| (file, line, event)))
         .collect();
-    let train: BTreeSet<u8> =
-        all.iter().filter(|(file, line, _)| split_of(*file, *line) == "train").map(|(_, _, event)| event.item).collect();
+    let train: BTreeSet<u8> = all
+        .iter()
+        .filter(|(file, line, _)| split_of(*file, *line) == "train")
+        .map(|(_, _, event)| event.item)
+        .collect();
     let mut rows: Vec<Row> = all
         .iter()
         .map(|(file, line, event)| {
@@ -374,7 +383,15 @@ fn malformed_rows_are_dropped_and_counted_within_the_budget() {
         let all = |value: &str| texts(std::iter::repeat_n(value, user.len()).collect::<Vec<_>>());
         let like = texts(user.iter().enumerate().map(|(row, _)| if row % 2 == 0 { "1" } else { "0" }));
         let of = |values: &[&str]| texts(values.to_vec());
-        vec![("user", of(user)), ("item", all("i")), ("brand", all("b")), ("tags", all("t")), ("price", of(price)), ("time", of(time)), ("like", like)]
+        vec![
+            ("user", of(user)),
+            ("item", all("i")),
+            ("brand", all("b")),
+            ("tags", all("t")),
+            ("price", of(price)),
+            ("time", of(time)),
+            ("like", like),
+        ]
     };
     let good = chunk("f", 1, columns(&["a"; 8], &["1"; 8], &["1"; 8]));
     let odd = chunk("f", 9, columns(&["", "x", "a"], &["1", "soon", "1"], &["1", "inf", "1"]));
@@ -410,8 +427,9 @@ fn a_place_that_is_no_data_set_is_not_overwritten() {
 #[test]
 #[cfg(unix)]
 fn a_full_disk_leaves_what_was_there() {
-    let many: Vec<Event> =
-        (0..30_000u32).map(|row| Event { user: (row % 97) as u8, item: (row % 251) as u8, time: row.into(), like: row % 2 == 0 }).collect();
+    let many: Vec<Event> = (0..30_000u32)
+        .map(|row| Event { user: (row % 97) as u8, item: (row % 251) as u8, time: row.into(), like: row % 2 == 0 })
+        .collect();
     let prepare_in = |out: &Path| {
         let (bad, schema) = (BadRows::default(), schema());
         let options = Options { schema: &schema, split: FRACTION, negatives: None, seed: Seed(7), bad_rows: &bad };
