@@ -1,7 +1,7 @@
 //! Steps of the engine alone, without data or tables: `cargo run --release -p kitestring-bench --bin engine [small|din|dnn]`.
 //!
 //! Prints the median time of a step, the samples a second, and the share of the floor that floating-point operations set at the
-//! speed of a large matrix product on the same threads, measured in the same run.
+//! speed of a product of 512 × 512 matrices on the same threads, measured in the same run; then a JSON line of the last case.
 
 use kitestring_core::schema::{Feature, FeatureKind, History, Task};
 use kitestring_core::{Batch, Ids, Schema, Seed};
@@ -74,11 +74,11 @@ struct Case {
     rows: Vec<Vec<f32>>,
 }
 
-fn run(name: &str, case: &Case, workers: &Threads, steps: usize, dropout: bool) {
+fn run(name: &str, case: &Case, rule: Rule, workers: &Threads, steps: usize, dropout: bool) {
     let ranker = Ranker::new(&case.schema, &case.config).unwrap_or_else(|error| panic!("{error}"));
     let graph = Arc::new(ranker.graph);
     let mut network = Network::new(&graph, Seed(1));
-    let mut optimizer = Optimizer::new(Rule::default(), 0.0, &graph).unwrap_or_else(|error| panic!("{error}"));
+    let mut optimizer = Optimizer::new(rule, 0.0, &graph).unwrap_or_else(|error| panic!("{error}"));
     let mut trainer = Trainer::new(Arc::clone(&graph), workers.count());
     let inputs = BatchInputs { batch: &case.batch, lookups: &case.lookups, rows: &case.rows };
     let mut times = Vec::new();
@@ -105,6 +105,11 @@ fn run(name: &str, case: &Case, workers: &Threads, steps: usize, dropout: bool) 
         flops / 1e6,
         flops / floor / 1e9
     );
+    let line = serde_json::json!({
+        "task": name, "milliseconds": median * 1e3, "steps_per_second": 1.0 / median,
+        "samples_per_second": case.batch.rows as f64 / median, "share_of_floor": floor / median,
+    });
+    println!("{line}");
 }
 
 fn labels(rows: usize) -> Vec<f32> {
@@ -135,7 +140,7 @@ fn small() {
         lookups: vec![(0..rows as u32).collect()],
         rows: vec![table(rows, 64)],
     };
-    run("small step 64-64-32-1, batch 16", &case, &pool(1), 20_000, false);
+    run("small step 64-64-32-1, batch 16", &case, Rule::Sgd { momentum: 0.0 }, &pool(1), 20_000, false);
 }
 
 /// The shape of Frappe's DNN: ten fields of dimension 10, 400-400-400, dropout .2, batch 4096.
@@ -161,8 +166,8 @@ fn dnn(threads: usize) {
         lookups: (0..fields).map(|field| column(field).map(|id| id as u32).collect()).collect(),
         rows: vec![table(unique as usize, 10); fields as usize],
     };
-    run("DNN 100-400-400-400-1, batch 4096, dropout", &case, &pool(threads), 25, true);
-    run("DNN without dropout", &case, &pool(threads), 25, false);
+    run("DNN 100-400-400-400-1, batch 4096, dropout", &case, Rule::default(), &pool(threads), 25, true);
+    run("DNN without dropout", &case, Rule::default(), &pool(threads), 25, false);
 }
 
 /// The shape of ML-1M's DIN: six fields of dimension 16, history of up to 50, attention 64-32, head 200-80, batch 2048.
@@ -197,5 +202,5 @@ fn din(threads: usize) {
         lookups,
         rows: vec![table(unique as usize, 16); 6],
     };
-    run("DIN history 50, attention 64-32, head 200-80, batch 2048", &case, &pool(threads), 40, false);
+    run("DIN history 50, attention 64-32, head 200-80, batch 2048", &case, Rule::default(), &pool(threads), 40, false);
 }

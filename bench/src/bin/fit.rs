@@ -4,14 +4,13 @@
 
 use kitestring_core::{Result, Seed};
 use kitestring_data::dataset::Dataset;
-use kitestring_data::prepare::{Input, Options, columns, prepare};
-use kitestring_data::reader::BadRows;
-use kitestring_data::{layout, prepare};
+use kitestring_data::layout;
+use kitestring_data::prepare::prepare_folder;
 use kitestring_train::config::RunConfig;
 use kitestring_train::evaluate::quick;
 use kitestring_train::fit::{Event, fit};
 use kitestring_train::workers::Threads;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Instant;
 
 fn main() {
@@ -33,7 +32,8 @@ fn run() -> Result<()> {
     let place = tempfile::tempdir().unwrap_or_else(|error| panic!("{error}"));
     let out = place.path().join("dataset");
     let start = Instant::now();
-    prepare_into(&config, &PathBuf::from(data), &out)?;
+    let opened = layout::open(&config.data, Path::new(&data))?;
+    prepare_folder(&opened, &config.data, &config.schema, Seed(config.seed), &out, &mut |_| {})?;
     let prepared = start.elapsed().as_secs_f64();
     let dataset = Dataset::open(&out)?;
     let threads = Threads::new(config.train.workers)?;
@@ -49,26 +49,5 @@ fn run() -> Result<()> {
         "samples_per_second": fitted.samples_per_second, "seconds": fitted.seconds, "metrics": metrics,
     });
     println!("{line}");
-    Ok(())
-}
-
-fn prepare_into(config: &RunConfig, data: &Path, out: &Path) -> Result<()> {
-    let bad = BadRows::new(config.data.max_bad_rows);
-    let opened = layout::open(&config.data, data)?;
-    let needed = columns(&config.schema);
-    let needed: Vec<&str> = needed.iter().map(AsRef::as_ref).collect();
-    let inputs = opened.splits().map(|split| {
-        let rows = opened.read(split, &needed, &bad)?;
-        Ok(Input::new(split.unwrap_or("train"), rows))
-    });
-    let inputs = inputs.collect::<Result<Vec<_>>>()?;
-    let options = Options {
-        schema: &config.schema,
-        split: config.data.split,
-        negatives: config.data.negatives.as_ref(),
-        seed: Seed(config.seed).child("prepare"),
-        bad_rows: &bad,
-    };
-    prepare(inputs, Vec::new(), &options, out, &mut |_| {})?;
     Ok(())
 }
