@@ -76,7 +76,7 @@ impl Fixture {
             for event in 0..8 + user {
                 let draw = seed.at(user).at(event);
                 let item = draw.bits_at(0) % ITEMS;
-                let like = draw.unit_at(1) < if item % 2 == 0 { 0.75 } else { 0.25 };
+                let like = draw.unit_at(1) < if item.is_multiple_of(2) { 0.75 } else { 0.25 };
                 let page = ["home", "search"][(draw.bits_at(2) % 2) as usize];
                 time += 1;
                 let (like, brand, price) = (u8::from(like), item % 3, item + 1);
