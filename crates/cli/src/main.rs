@@ -107,7 +107,8 @@ mod tests {
     fn every_command_in_the_documents_parses() {
         let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
         for document in ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "docs/data-sets.md", "docs/simulator.md"] {
-            let text = std::fs::read_to_string(root.join(document)).unwrap_or_else(|error| panic!("{document}: {error}"));
+            let text =
+                std::fs::read_to_string(root.join(document)).unwrap_or_else(|error| panic!("{document}: {error}"));
             // Commands stand in fenced blocks; every second part between fences is one.
             let blocks = text.split("\n```").skip(1).step_by(2);
             blocks.flat_map(commands).for_each(|command| parses(&command));

@@ -49,7 +49,8 @@ pub fn is_dataset(path: &Path) -> bool {
 pub fn raw(config: &RunConfig, given: Option<&Path>) -> Result<PathBuf> {
     let named = || config.data.path.as_ref().map(PathBuf::from);
     given.map(Path::to_owned).or_else(named).ok_or_else(|| {
-        Error::config("no data are given").mend("give their folder or file with --data, or as `data.path` in the config")
+        Error::config("no data are given")
+            .mend("give their folder or file with --data, or as `data.path` in the config")
     })
 }
 
@@ -155,21 +156,23 @@ pub fn train(
         // A checkpoint of an earlier run in this place must not be taken for one of this run.
         let old = run.directory().join(CHECKPOINTS);
         if old.exists() {
-            std::fs::remove_dir_all(&old).map_err(|error| Error::io(error, "could not remove the old checkpoint", &old))?;
+            std::fs::remove_dir_all(&old)
+                .map_err(|error| Error::io(error, "could not remove the old checkpoint", &old))?;
         }
     }
     let mut logged = Ok(());
-    let Fitted { model, history, seconds, samples_per_second } = fit(config, dataset, run.directory(), resume, &mut |event| {
-        progress.training(&event);
-        let entry = match event {
-            Event::Resumed { steps } => json!({ "event": "resumed", "steps": steps }),
-            Event::Epoch { epoch, best } => json!({ "event": "epoch", "best": best, "measured": epoch }),
-            Event::Step { .. } => return,
-        };
-        if logged.is_ok() {
-            logged = run.log(&entry);
-        }
-    })?;
+    let Fitted { model, history, seconds, samples_per_second } =
+        fit(config, dataset, run.directory(), resume, &mut |event| {
+            progress.training(&event);
+            let entry = match event {
+                Event::Resumed { steps } => json!({ "event": "resumed", "steps": steps }),
+                Event::Epoch { epoch, best } => json!({ "event": "epoch", "best": best, "measured": epoch }),
+                Event::Step { .. } => return,
+            };
+            if logged.is_ok() {
+                logged = run.log(&entry);
+            }
+        })?;
     logged?;
     let how = How { history, seconds, samples_per_second };
     let text = serde_json::to_vec(&how).map_err(|error| Error::internal("the history as JSON").caused_by(error))?;

@@ -157,7 +157,11 @@ fn what_is_wrong_is_said_and_nothing_is_written() {
         spoil(&clicks);
         let before = std::fs::read_dir(clicks.folder.path()).unwrap().count();
         refused(name, &clicks.prepare(arguments), *code, texts);
-        assert_eq!(std::fs::read_dir(clicks.folder.path()).unwrap().count(), before, "{name}: something is left behind");
+        assert_eq!(
+            std::fs::read_dir(clicks.folder.path()).unwrap().count(),
+            before,
+            "{name}: something is left behind"
+        );
     }
 }
 
@@ -216,10 +220,15 @@ fn a_data_set_of_another_schema() {
 fn wrong_usage() {
     let clicks = Clicks::new();
     let (folder, config) = (clicks.folder.path().display().to_string(), clicks.path("clicks.toml"));
-    for arguments in [&["trian"][..], &["train"], &["run", "--resume"], &["compare", &folder], &["run", "--seed", "-1"]] {
+    for arguments in [&["trian"][..], &["train"], &["run", "--resume"], &["compare", &folder], &["run", "--seed", "-1"]]
+    {
         let outcome = kitestring(arguments);
         assert_eq!(outcome.code, Some(2), "{arguments:?}");
-        assert!(outcome.stderr.starts_with("error: ") && outcome.stdout.is_empty(), "{arguments:?}: {}", outcome.stderr);
+        assert!(
+            outcome.stderr.starts_with("error: ") && outcome.stdout.is_empty(),
+            "{arguments:?}: {}",
+            outcome.stderr
+        );
     }
     let outcome = kitestring(&["evaluate", &folder]);
     refused("no run", &outcome, 2, &["no run directory"]);
@@ -296,7 +305,8 @@ fn a_full_disk_leaves_nothing_behind() {
     let texts = ["No space left on device", "free some space"];
     refused("prepare", &kitestring(&["prepare", &config, "--data", &data, "--out", out]), 1, &texts);
     only(full.place.path(), &[]);
-    let outcome = kitestring(&["simulate", "--out", out, "--set", "simulator.users=300", "--set", "simulator.events=20000"]);
+    let outcome =
+        kitestring(&["simulate", "--out", out, "--set", "simulator.users=300", "--set", "simulator.events=20000"]);
     refused("simulate", &outcome, 1, &texts);
     only(full.place.path(), &[]);
     // A run's directory stays, with what was finished, for the run to be resumed.

@@ -55,10 +55,14 @@ addEventListener("load", () => {
 fn browser() -> Option<String> {
     let named = std::env::var("KITESTRING_CHROMIUM").ok().filter(|name| !name.is_empty());
     let candidates = ["chromium", "chromium-browser", "google-chrome"].map(str::to_owned);
-    let works = |name: &String| Command::new(name).arg("--version").output().is_ok_and(|output| output.status.success());
+    let works =
+        |name: &String| Command::new(name).arg("--version").output().is_ok_and(|output| output.status.success());
     let found = named.into_iter().chain(candidates).find(works);
     if found.is_none() {
-        assert!(std::env::var("CI").is_ok_and(|ci| ci != "true") || std::env::var("CI").is_err(), "there is no Chromium");
+        assert!(
+            std::env::var("CI").is_ok_and(|ci| ci != "true") || std::env::var("CI").is_err(),
+            "there is no Chromium"
+        );
         println!("skipped: the report was not opened, for there is no Chromium; name one in KITESTRING_CHROMIUM");
     }
     found
@@ -114,7 +118,10 @@ fn the_report_looks_right_in_a_browser() {
     let run = folder.path().join("run");
     done(&[&["run", "--out", run.to_str().unwrap()][..], &SMALL].concat());
     let page = std::fs::read_to_string(run.join("report.html")).unwrap();
-    assert!(!page.contains("<script") && !page.contains("src=") && !page.contains("@import"), "the page is not self-contained");
+    assert!(
+        !page.contains("<script") && !page.contains("src=") && !page.contains("@import"),
+        "the page is not self-contained"
+    );
     let pictures: PathBuf = root().join("target/browser");
     std::fs::create_dir_all(&pictures).unwrap();
     let measuring = folder.path().join("page.html");
@@ -142,7 +149,10 @@ fn the_report_looks_right_in_a_browser() {
         assert!(found["figures"].as_u64() >= Some(8), "{name}: {} figures", found["figures"]);
         let headings = texts(&found["headings"]);
         for section in SECTIONS {
-            assert!(headings.iter().any(|heading| heading == section), "{name}: no section `{section}` among {headings:?}");
+            assert!(
+                headings.iter().any(|heading| heading == section),
+                "{name}: no section `{section}` among {headings:?}"
+            );
         }
         backgrounds.push(found["background"].as_str().unwrap().to_owned());
     }

@@ -27,9 +27,8 @@ fn licences_and_sources_are_allowed() {
         let name = format!("{} {}", package["name"], package["version"]);
         let licence = package["license"].as_str().unwrap_or_default();
         let parsed = spdx::Expression::parse_mode(licence, spdx::ParseMode::LAX);
-        let fits = parsed.is_ok_and(|expression| {
-            expression.evaluate(|requirement| allowed.contains(&requirement.to_string()))
-        });
+        let fits = parsed
+            .is_ok_and(|expression| expression.evaluate(|requirement| allowed.contains(&requirement.to_string())));
         if !fits {
             wrong.push(format!("{name}: licence `{licence}`"));
         }

@@ -10,7 +10,8 @@ fn root() -> PathBuf {
 
 /// The table of slot variants: a line each, with the keys of its config and their defaults.
 fn slots() -> String {
-    let mut text = String::from("| slot | `type` | what it does | published | keys and defaults |\n|---|---|---|---|---|\n");
+    let mut text =
+        String::from("| slot | `type` | what it does | published | keys and defaults |\n|---|---|---|---|---|\n");
     for variant in catalogue() {
         let keys = variant.defaults.as_object().unwrap().iter().filter(|(key, _)| *key != "type");
         let keys = keys.map(|(key, value)| format!("`{key} = {}`", toml(value))).collect::<Vec<_>>().join(" ");
@@ -45,7 +46,10 @@ fn the_table_of_slot_variants_is_current() {
     if std::env::var_os("KITESTRING_WRITE").is_some() {
         std::fs::write(&path, format!("{before}<!-- slots:{mark}-->\n{current}<!-- end of slots -->{after}")).unwrap();
     } else {
-        assert!(table == current, "README.md's table of slot variants is old; KITESTRING_WRITE=1 writes it anew:\n{current}");
+        assert!(
+            table == current,
+            "README.md's table of slot variants is old; KITESTRING_WRITE=1 writes it anew:\n{current}"
+        );
     }
 }
 
@@ -59,7 +63,8 @@ fn links(text: &str) -> Vec<String> {
 #[test]
 fn links_lead_somewhere() {
     let documents = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md"].map(PathBuf::from);
-    let docs = std::fs::read_dir(root().join("docs")).unwrap().map(|entry| Path::new("docs").join(entry.unwrap().file_name()));
+    let docs =
+        std::fs::read_dir(root().join("docs")).unwrap().map(|entry| Path::new("docs").join(entry.unwrap().file_name()));
     let mut seen = 0;
     for document in documents.into_iter().chain(docs.filter(|path| path.extension().is_some_and(|end| end == "md"))) {
         let text = std::fs::read_to_string(root().join(&document)).unwrap();

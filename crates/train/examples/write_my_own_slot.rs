@@ -20,13 +20,14 @@ use kitestring_core::{Error, Result, Schema, Seed};
 use kitestring_data::dataset::{Dataset, Split};
 use kitestring_data::prepare::prepare_folder;
 use kitestring_data::{layout, simulator};
+use kitestring_nn::engine::Workers;
 use kitestring_nn::graph::{Domain, Graph, Value};
 use kitestring_nn::kernels::activation::Activation;
 use kitestring_nn::network::Network;
 use kitestring_nn::ops::arithmetic::Binary;
 use kitestring_nn::slots::ModelInputs;
 use kitestring_table::{Config, Space, Table};
-use kitestring_train::inputs::{Prepared, Readers};
+use kitestring_train::inputs::Prepared;
 use kitestring_train::learner::Learner;
 use kitestring_train::predictor::Predictor;
 use kitestring_train::workers::Threads;
@@ -76,7 +77,6 @@ fn model(config: &RunConfig, schema: &Schema, dataset: &Dataset, seed: Seed) -> 
 fn train(model: &mut Model, config: &RunConfig, split: &Split, seed: Seed) -> Result<f64> {
     let threads = Threads::new(0)?;
     let mut learner = Learner::new(model, &config.train, threads.count(), seed)?;
-    let readers = Readers::new(&model.schema);
     let mut prepared = Prepared::default();
     let (mut loss, mut steps) = (0.0, 0.0);
     for epoch in 0..config.train.epochs {
@@ -85,7 +85,7 @@ fn train(model: &mut Model, config: &RunConfig, split: &Split, seed: Seed) -> Re
             let last = split.rows().min(first + config.train.batch_size as u64);
             let samples: Vec<u64> = (first..last).map(|position| order.at(position)).collect();
             split.read(&samples, seed, &mut prepared.batch)?;
-            prepared.index(&readers);
+            learner.index(&mut prepared);
             let report = learner.step(model, &prepared, config.train.learning_rate, &threads)?;
             if epoch + 1 == config.train.epochs {
                 loss += report.losses.iter().sum::<f64>();

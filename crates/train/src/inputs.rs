@@ -7,14 +7,14 @@ use std::sync::{Mutex, PoisonError};
 
 /// Which sparse features read which table.
 #[derive(Debug, Clone)]
-pub struct Readers {
+pub(crate) struct Readers {
     /// For each table, the numbers of its features.
     features: Vec<Vec<usize>>,
 }
 
 impl Readers {
     /// The readers of each table of a schema.
-    pub fn new(schema: &Schema) -> Self {
+    pub(crate) fn new(schema: &Schema) -> Self {
         let features = schema.table_names().into_iter().map(|table| {
             let of_table = schema.sparse().enumerate().filter(|(_, feature)| feature.table() == table);
             of_table.map(|(index, _)| index).collect()
@@ -35,7 +35,7 @@ pub struct Prepared {
 
 impl Prepared {
     /// Makes the batch's ids distinct.
-    pub fn index(&mut self, readers: &Readers) {
+    pub(crate) fn index(&mut self, readers: &Readers) {
         self.unique.resize_with(readers.features.len(), Unique::new);
         self.lookups.resize_with(self.batch.sparse.len(), Vec::new);
         for (unique, features) in self.unique.iter_mut().zip(&readers.features) {

@@ -42,7 +42,8 @@ impl Compare {
                 let mut metrics: Map<String, serde_json::Value> = Map::new();
                 for metric in &report.metrics {
                     let split = metrics.entry(&metric.split).or_insert_with(|| json!({}));
-                    let name = metric.task.as_ref().map_or(metric.name.clone(), |task| format!("{task}.{}", metric.name));
+                    let name =
+                        metric.task.as_ref().map_or(metric.name.clone(), |task| format!("{task}.{}", metric.name));
                     split[name] = json!(metric.estimate);
                 }
                 runs.push(json!({ "run": run, "title": report.title, "metrics": metrics }));

@@ -50,7 +50,6 @@ pub fn stored(run: &Run) -> Result<report::Report> {
             .mend(format!("do `kitestring evaluate {}`", run.directory().display())),
         _ => Error::io(error, "could not read the report", &path),
     })?;
-    report::Report::from_json(&text).map_err(|error| {
-        error.in_file(path.display().to_string()).mend("do `kitestring evaluate` with this version")
-    })
+    report::Report::from_json(&text)
+        .map_err(|error| error.in_file(path.display().to_string()).mend("do `kitestring evaluate` with this version"))
 }

@@ -37,7 +37,8 @@ impl Simulate {
         let start = Instant::now();
         let config = self.settings.read(self.config.as_deref())?;
         let config = config.simulator.ok_or_else(|| {
-            Error::config("the config has no [simulator] section").mend("add one, or leave the config out for the built-in one")
+            Error::config("the config has no [simulator] section")
+                .mend("add one, or leave the config out for the built-in one")
         })?;
         let mut progress = Progress::new()?;
         let summary = simulator::write(&config, &self.out, &mut |done| progress.simulating(done, config.events))?;

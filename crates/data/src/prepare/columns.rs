@@ -44,7 +44,7 @@ impl Whole {
             Self::Wide(values) => Arc::new(UInt64Array::from(values)),
             Self::Narrow(values) => match values.iter().copied().max().unwrap_or(0) {
                 0..=0xff => Arc::new(UInt8Array::from_iter_values(values.into_iter().map(|value| value as u8))),
-                0..=0xffff => Arc::new(UInt16Array::from_iter_values(values.into_iter().map(|value| value as u16))),
+                0x100..=0xffff => Arc::new(UInt16Array::from_iter_values(values.into_iter().map(|value| value as u16))),
                 _ => Arc::new(UInt32Array::from(values)),
             },
         }

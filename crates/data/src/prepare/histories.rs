@@ -39,6 +39,7 @@ impl UserLists {
 
     /// Adds a user: the distinct (split, item)s, and the events of the rows, which are in the order of time. Says where
     /// each row's histories are. Events of the same user in `past` come before.
+    #[allow(clippy::too_many_arguments)] // All of them are parts of one user.
     pub(crate) fn add(
         &mut self,
         plan: &Plan,

@@ -49,11 +49,11 @@ impl Numbering {
                 entries[*value as usize] = entry as u32;
             }
             let is = |key: Option<(usize, usize)>| key.is_some_and(|(_, keyed)| keyed == vocabulary);
-            for number in known..counts.len() {
+            for (number, entry) in entries.iter_mut().enumerate().take(counts.len()).skip(known) {
                 let user = is(plan.user) && seen.user_rows.get(number).is_some_and(|rows| *rows > 0);
                 let item = is(plan.item) && seen.item_rows.get(number).is_some_and(|rows| *rows > 0);
-                if entries[number] == 0 && (user || item || is(plan.treatment)) {
-                    entries[number] = values.len() as u32;
+                if *entry == 0 && (user || item || is(plan.treatment)) {
+                    *entry = values.len() as u32;
                     values.push(number as u32);
                 }
             }

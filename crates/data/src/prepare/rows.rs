@@ -59,6 +59,9 @@ impl Filling<'_> {
     }
 }
 
+/// Takes the record of a row, and what is of variable length in it.
+type Sink<'a> = dyn FnMut(&[u8], &[u8]) -> Result<()> + 'a;
+
 impl RowEncoder {
     pub(crate) fn new(plan: &Plan) -> Self {
         Self {
@@ -83,7 +86,7 @@ impl RowEncoder {
         chunk: &Chunk,
         given: u8,
         on_bad: &BadRows,
-        sink: &mut dyn FnMut(&[u8], &[u8]) -> Result<()>,
+        sink: &mut Sink<'_>,
     ) -> Result<()> {
         let rows = chunk.rows.num_rows();
         let columns = self.columns(plan, chunk)?;

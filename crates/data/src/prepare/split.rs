@@ -101,10 +101,9 @@ impl Splits {
         // The rows that are divided: all of the first given split.
         let rows = given.iter().filter(|given| **given == 0).count();
         let mut divide = |part: &dyn Fn(usize, usize) -> Option<u8>| {
-            let mut rank = 0;
-            for (row, split) in splits.iter_mut().enumerate().filter(|(row, _)| given[*row] == 0) {
+            let first = splits.iter_mut().enumerate().filter(|(row, _)| given[*row] == 0);
+            for (rank, (row, split)) in first.enumerate() {
                 *split = part(rank, row).unwrap_or(train);
-                rank += 1;
             }
         };
         let unit = |key: u64, (valid, test): (f64, f64)| {
