@@ -7,7 +7,6 @@
 
 use kitestring_core::schema::{Feature, FeatureKind, Task};
 use kitestring_core::{Ids, Result, Schema, Seed};
-use kitestring_nn::engine::Workers;
 use kitestring_nn::ranker::ModelConfig;
 use kitestring_table::Optimizer;
 use kitestring_train::config::TrainConfig;

@@ -20,7 +20,6 @@ use kitestring_core::{Error, Result, Schema, Seed};
 use kitestring_data::dataset::{Dataset, Split};
 use kitestring_data::prepare::prepare_folder;
 use kitestring_data::{layout, simulator};
-use kitestring_nn::engine::Workers;
 use kitestring_nn::graph::{Domain, Graph, Value};
 use kitestring_nn::kernels::activation::Activation;
 use kitestring_nn::network::Network;

@@ -12,7 +12,6 @@ use crate::run::replace_directory;
 use crate::workers::Threads;
 use kitestring_core::{Error, Kind, Result, Seed};
 use kitestring_data::dataset::Dataset;
-use kitestring_nn::engine::Workers;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Instant;

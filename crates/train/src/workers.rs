@@ -18,11 +18,16 @@ impl Threads {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(count).build();
         Ok(Self { pool: pool.map_err(|error| Error::internal("could not start threads").caused_by(error))? })
     }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.pool.current_num_threads()
+    }
 }
 
 impl Workers for Threads {
     fn count(&self) -> usize {
-        self.pool.current_num_threads()
+        Self::count(self)
     }
 
     fn run(&self, task: &(dyn Fn(usize) + Sync)) {

@@ -247,12 +247,12 @@ fn new_rows_are_encoded_by_the_old_vocabulary() {
     for past in [None, Some(&dataset)] {
         let bad = BadRows::default();
         let chunks = Box::new([Ok(seen.clone())].into_iter());
-        let encoded = encode("new", chunks, Vec::new(), (&vocabularies, past), &bad, &new, &mut |_| {}).unwrap();
+        let encoded = encode("new rows.csv", chunks, Vec::new(), (&vocabularies, past), &bad, &new, &mut |_| {}).unwrap();
         assert_eq!(encoded.fitted, manifest.fitted);
         let sizes = |manifest: &Manifest| manifest.tables.iter().map(|table| table.rows).collect::<Vec<_>>();
         assert_eq!(sizes(&encoded), sizes(&manifest));
         let set = Dataset::open(&new).unwrap();
-        let split = set.split("new").unwrap();
+        let split = set.split("new rows.csv").unwrap();
         let (mut batch, mut old) = (Batch::default(), Batch::default());
         split.read(&[at_line(split, 29), at_line(split, 30), at_line(split, 31)], Seed(0), &mut batch).unwrap();
         let train = dataset.split("train").unwrap();

@@ -6,6 +6,7 @@ use super::columns::Lists;
 use super::intern::Interner;
 use super::number::Numbering;
 use super::plan::{Plan, unknown_column};
+use super::split::file_stem;
 use arrow_array::{ArrayRef, UInt32Array};
 use kitestring_core::{Error, Result};
 use std::path::Path;
@@ -24,7 +25,8 @@ pub struct GivenCandidates<'a> {
 
 /// What was written.
 pub(crate) struct Written {
-    pub(crate) split: String,
+    /// The split's place among all.
+    pub(crate) split: usize,
     pub(crate) file: String,
     pub(crate) bytes: u64,
     pub(crate) unknown: u64,
@@ -36,12 +38,16 @@ pub(crate) struct Written {
 /// A user or an item that has no row in any split: the files do not belong together.
 pub(crate) fn write(
     given: GivenCandidates<'_>,
+    splits: &[String],
     plan: &Plan,
     interners: &[Interner],
     numbering: &Numbering,
     directory: &Path,
 ) -> Result<Written> {
     let GivenCandidates { split, chunks, separator } = given;
+    let index = splits.iter().position(|known| *known == split).ok_or_else(|| {
+        Error::config(format!("candidates for split `{split}`, which there is not")).in_field("data.layouts.candidates")
+    })?;
     let (Some((_, users)), Some((_, items))) = (plan.user, plan.item) else {
         return Err(Error::config("candidates need to know the user and the item of a row")
             .in_field("schema")
@@ -102,7 +108,7 @@ pub(crate) fn write(
         ("item".to_owned(), column(|key| key.1)),
         ("candidates".to_owned(), lists.finish(true)?),
     ];
-    let file = format!("candidates-{split}.arrow");
+    let file = format!("candidates-{}.arrow", file_stem(splits, index));
     let bytes = crate::dataset::file::write(&directory.join(&file), columns)?;
-    Ok(Written { split, file, bytes, unknown })
+    Ok(Written { split: index, file, bytes, unknown })
 }

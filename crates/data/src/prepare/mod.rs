@@ -227,12 +227,9 @@ impl Job<'_> {
             split.shards = shards;
         }
         for given in candidates {
-            let written = candidates::write(given, plan, &encoder.interners, &numbering, output.path())?;
-            let split = manifest.splits.iter_mut().find(|split| split.name == written.split);
-            let split = split.ok_or_else(|| {
-                Error::config(format!("candidates for split `{}`, which there is not", written.split))
-                    .in_field("data.layouts.candidates")
-            })?;
+            let names = &self.splits.names;
+            let written = candidates::write(given, names, plan, &encoder.interners, &numbering, output.path())?;
+            let split = &mut manifest.splits[written.split];
             split.unknown_candidates = written.unknown;
             split.candidates = Some(written.file.clone());
             manifest.files.insert(written.file, written.bytes);

@@ -119,7 +119,7 @@ impl Numbering {
 }
 
 /// A name as a part of a file's name.
-fn file_name(name: &str) -> String {
+pub(crate) fn file_name(name: &str) -> String {
     name.chars().map(|letter| if letter.is_ascii_alphanumeric() || letter == '_' { letter } else { '-' }).collect()
 }
 

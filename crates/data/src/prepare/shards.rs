@@ -6,6 +6,7 @@ use super::histories::UserLists;
 use super::number::Numbering;
 use super::plan::Plan;
 use super::spill::{Part, f32_at, u32_at};
+use super::split::file_stem;
 use crate::config::Negatives;
 use crate::dataset::Dataset;
 use crate::dataset::file;
@@ -194,7 +195,7 @@ impl<'a> ShardWriter<'a> {
                 continue;
             }
             let shards = &mut self.shards[target.split];
-            let name = format!("{}-{:05}.arrow", self.splits[target.split], shards.len());
+            let name = format!("{}-{:05}.arrow", file_stem(self.splits, target.split), shards.len());
             let fresh = self.columns.iter().map(|(_, from)| empty(self.plan, from)).collect();
             let columns = std::mem::replace(&mut target.columns, fresh);
             let named = |((name, _), column): (&(String, From), Column)| Ok((name.clone(), column.finish()?));

@@ -1,5 +1,6 @@
 //! Which split a row is of.
 
+use super::number::file_name;
 use super::plan::Plan;
 use super::spill::{Parts, u64_at};
 use crate::config::{Negatives, Split};
@@ -45,14 +46,6 @@ impl Splits {
         names.sort_by_key(|name| known.iter().position(|known| known == name).unwrap_or(known.len()));
         if names.len() > 255 {
             return Err(Error::config("more than 255 splits").in_field("data"));
-        }
-        // A split's name is the beginning of its files' names.
-        let plain = |name: &&String| name.chars().all(|letter| letter.is_ascii_alphanumeric() || letter == '_');
-        let reserved = |name: &&String| ["users", "items", "vocabulary", "candidates"].contains(&name.as_str());
-        if let Some(name) = names.iter().find(|name| name.is_empty() || !plain(name) || reserved(name)) {
-            return Err(Error::config(format!("`{name}` cannot be the name of a split"))
-                .in_field("data")
-                .mend("use ASCII letters, digits and underscores"));
         }
         let number = |name: &str| names.iter().position(|known| known == name).unwrap_or(0) as u8;
         let needs = |column: &Option<String>, key: &str| match column {
@@ -146,6 +139,14 @@ impl Splits {
             Some(Split::Random { valid, test }) => divide(&|_, row| unit(sources[row], (valid, test))),
         }
     }
+}
+
+/// What the names of a split's files begin with: its name in plain letters, told apart from others by its number.
+pub(crate) fn file_stem(splits: &[String], index: usize) -> String {
+    let plain = |name: &String| file_name(name);
+    let stem = plain(&splits[index]);
+    let taken = stem == "users" || splits[..index].iter().any(|other| plain(other) == stem);
+    if taken { format!("{stem}-{index}") } else { stem }
 }
 
 /// Whether a rule makes `valid`, and whether it makes `test`.
