@@ -50,7 +50,6 @@ fn schema() -> Schema {
         ],
         scenarios: vec![Level { name: "country".into(), column: None }, Level { name: "page".into(), column: None }],
         tasks: vec![Task::binary("click"), Task { kind: TaskKind::Count, ..Task::binary("seconds") }],
-        ..Schema::default()
     }
 }
 
@@ -247,7 +246,8 @@ fn new_rows_are_encoded_by_the_old_vocabulary() {
     for past in [None, Some(&dataset)] {
         let bad = BadRows::default();
         let chunks = Box::new([Ok(seen.clone())].into_iter());
-        let encoded = encode("new rows.csv", chunks, Vec::new(), (&vocabularies, past), &bad, &new, &mut |_| {}).unwrap();
+        let encoded =
+            encode("new rows.csv", chunks, Vec::new(), (&vocabularies, past), &bad, &new, &mut |_| {}).unwrap();
         assert_eq!(encoded.fitted, manifest.fitted);
         let sizes = |manifest: &Manifest| manifest.tables.iter().map(|table| table.rows).collect::<Vec<_>>();
         assert_eq!(sizes(&encoded), sizes(&manifest));

@@ -143,9 +143,9 @@ impl Splits {
 
 /// What the names of a split's files begin with: its name in plain letters, told apart from others by its number.
 pub(crate) fn file_stem(splits: &[String], index: usize) -> String {
-    let plain = |name: &String| file_name(name);
-    let stem = plain(&splits[index]);
-    let taken = stem == "users" || splits[..index].iter().any(|other| plain(other) == stem);
+    let name = &splits[index];
+    let stem = file_name(name);
+    let taken = stem == "users" || stem.contains('-');
     if taken { format!("{stem}-{index}") } else { stem }
 }
 

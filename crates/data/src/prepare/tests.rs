@@ -321,7 +321,7 @@ proptest! {
                 let brand = vocabularies.value("brand", batch.sparse[2].of_row(row)[0]).unwrap();
                 prop_assert_eq!(brand, format!("b{}", number % 3));
                 prop_assert_eq!(batch.sparse[3].of_row(row).len() as u32, number % 4);
-                prop_assert!(number % 5 == 0 || batch.numeric[row] == number as f32);
+                prop_assert!(number.is_multiple_of(5) || batch.numeric[row] == number as f32);
                 prop_assert!(dataset.items().unwrap().popularity(batch.item[row] as u32) > 0);
             }
             prop_assert_eq!(seen, drawn);
