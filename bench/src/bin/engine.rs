@@ -84,7 +84,7 @@ fn run(name: &str, case: &Case, rule: Rule, workers: &Threads, steps: usize, dro
     let mut times = Vec::new();
     for step in 0..steps {
         let start = Instant::now();
-        let seed = dropout.then(|| Seed(step as u64));
+        let seed = dropout.then_some(Seed(step as u64));
         let report = trainer.step(&network.weights, &mut network.state, &inputs, seed, workers);
         report.unwrap_or_else(|error| panic!("{error}"));
         optimizer.apply(&mut network.weights, trainer.gradients().network, 1e-3);
