@@ -94,7 +94,7 @@ mod tests {
     fn every_help_has_examples_that_parse() {
         let mut cli = Cli::command();
         assert_eq!(commands(&cli.render_help().to_string()).len(), 3);
-        for command in cli.get_subcommands_mut() {
+        for command in cli.get_subcommands_mut().filter(|command| command.get_name() != "help") {
             let name = command.get_name().to_owned();
             let help = command.render_long_help().to_string();
             let examples = commands(&help);

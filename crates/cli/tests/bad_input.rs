@@ -111,7 +111,7 @@ const CASES: &[Case] = &[
         spoil: |clicks| clicks.line(8, "u1,i2,6,nan,1"),
         arguments: &[],
         code: 1,
-        texts: &["clicks.csv:8: `price`", "nan"],
+        texts: &["clicks.csv:8: `price`", "NaN"],
     },
     Case {
         name: "an infinite number",
@@ -266,7 +266,7 @@ fn a_loss_that_is_not_finite() {
     done(&arguments);
     let model = || std::fs::read(Path::new(&run).join("model/network.safetensors")).unwrap();
     let good = model();
-    let diverges = ["--set", "train.learning_rate=1e30", "--set", "train.optimizer.kind=sgd"];
+    let diverges = ["--set", "train.learning_rate=1e30", "--set", "train.optimizer.type=sgd"];
     let outcome = kitestring(&[&arguments[..], &diverges].concat());
     refused("divergence", &outcome, 1, &["clicks.csv:", "not a finite number", "learning rate"]);
     assert!(model() == good, "the last good model was replaced");
@@ -295,7 +295,7 @@ impl Drop for Full {
 
 #[test]
 fn a_full_disk_leaves_nothing_behind() {
-    let Some(full) = Full::new(64) else {
+    let Some(full) = Full::new(16) else {
         println!("skipped: a full disk was not tried, for this process may not mount a file system");
         return;
     };

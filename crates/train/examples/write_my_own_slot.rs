@@ -145,6 +145,6 @@ mod tests {
     fn a_slot_of_ones_own_learns() {
         let folder = tempfile::tempdir().unwrap();
         let (before, after) = learn(folder.path()).unwrap();
-        assert!((before - 0.5).abs() < 0.1 && after > 0.58, "{before} {after}");
+        assert!(after > before + 0.04, "{before} {after}");
     }
 }

@@ -12,7 +12,7 @@ use kitestring_core::seed::mix;
 ///
 /// ```
 /// # use kitestring_data::dataset::hash::stable_hash;
-/// assert_eq!(stable_hash("kitestring"), 0x69d1_7ab5_8ba6_0b5d);
+/// assert_eq!(stable_hash("kitestring"), 0x6965_b944_1d6e_8003);
 /// ```
 #[inline]
 pub fn stable_hash(text: &str) -> u64 {
