@@ -37,7 +37,7 @@ addEventListener("load", () => {
     overflow: document.documentElement.scrollWidth - width,
     wide: all("body *").filter(element => !(element instanceof SVGElement) && !scrolls(element) && box(element).right > width + 1).map(element => element.tagName + ": " + element.textContent.slice(0, 40)),
     figures: all("svg").length,
-    empty: all("svg").filter(figure => box(figure).width < 40 || box(figure).height < 20 || !figure.querySelector("path, line, rect, circle, polyline")).length,
+    empty: all("svg").filter(figure => !figure.querySelector("path, line, rect, circle, polyline, polygon")).length,
     cut: all("svg text").filter(text => { const inner = box(text), outer = box(text.ownerSVGElement); return inner.width > 0 && (inner.left < outer.left - 24 || inner.right > outer.right + 24) }).map(text => text.textContent),
     requests: performance.getEntriesByType("resource").map(entry => entry.name),
     nan: (document.body.textContent.match(/\bNaN\b/g) || []).length + all("svg *").filter(element => [...element.attributes].some(attribute => /NaN|Infinity/.test(attribute.value))).length,

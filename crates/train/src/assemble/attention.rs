@@ -167,7 +167,7 @@ impl Category {
             let name = |table: &str, id: u64| vocabularies.value(table, id).unwrap_or("unknown").to_owned();
             let item = format!("{} {}", self.events, name(&self.events, item));
             match category.filter(|_| self.table != self.events) {
-                Some(category) => format!("{item}, {}", name(&self.table, category)),
+                Some(category) => format!("{item}, {} {}", self.name, name(&self.table, category)),
                 None => item,
             }
         };

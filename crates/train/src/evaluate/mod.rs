@@ -6,8 +6,8 @@
 //! Metrics are named `TASK.METRIC`: of a binary task `auc`, `log_loss`, `gauc` (where there are users), `brier`,
 //! `calibration_error` (15 bins of equal count), `predicted_over_observed`, `weighted_auc` (where samples have weights),
 //! `heterogeneity` and `head_tail_gap` (by history length); of others `rmse` and `mae`. The plain names `auc`, `log_loss`,
-//! `gauc`, `rmse` and `mae` are the means over the tasks that have them. Ranking adds `hr@K`, `recall@K`, `ndcg@K` and `mrr@K`
-//! of the first binary task.
+//! `gauc`, `rmse` and `mae` are the means over the tasks that have them. Ranking adds `hr@K`, `ndcg@K` and `mrr@K` of the first
+//! binary task, and `recall@K` where a list has several relevant items.
 
 mod ahead;
 mod groupings;

@@ -24,6 +24,8 @@ pub struct Ranked {
     pub protocol: String,
     /// The mean over all lists.
     pub mean: RankingMean,
+    /// Whether every list had a single relevant item, so that recall is the hit rate.
+    single: bool,
     /// For each user the number of lists, and the sums of their metrics in the order of the cutoffs.
     users: Vec<(f64, Vec<RankingAtK>)>,
     /// Candidates scored.
@@ -324,13 +326,15 @@ impl Job<'_> {
             Ok(())
         })?;
         let seconds = start.elapsed().as_secs_f64();
-        Ok(Ranked { protocol, mean: tally.mean, users: tally.users, candidates, seconds, waiting: seconds - busy })
+        let Tally { mean, single, users, .. } = tally;
+        Ok(Ranked { protocol, mean, single, users, candidates, seconds, waiting: seconds - busy })
     }
 }
 
 /// Metrics of the lists so far.
 struct Tally {
     mean: RankingMean,
+    single: bool,
     user: Option<u64>,
     users: Vec<(f64, Vec<RankingAtK>)>,
     cutoffs: Vec<usize>,
@@ -338,12 +342,13 @@ struct Tally {
 
 impl Tally {
     fn new(cutoffs: &[usize]) -> Self {
-        Self { mean: RankingMean::new(cutoffs), user: None, users: Vec::new(), cutoffs: cutoffs.to_vec() }
+        Self { mean: RankingMean::new(cutoffs), single: true, user: None, users: Vec::new(), cutoffs: cutoffs.to_vec() }
     }
 
     /// Adds a list. The lists of a user come one after another.
     fn add(&mut self, user: u64, placement: &Placement) {
         self.mean.add(placement);
+        self.single &= placement.relevant() == 1;
         let metrics = self.cutoffs.iter().filter_map(|cutoff| placement.at(*cutoff));
         match self.users.last_mut().filter(|_| self.user == Some(user)) {
             Some((lists, sums)) => {
@@ -368,7 +373,7 @@ impl Ranked {
         let plan = plan(config, lists.len(), seed);
         let mut values = Vec::new();
         for (number, at) in self.mean.mean().unwrap_or_default().iter().enumerate() {
-            for (key, name, read) in METRICS {
+            for (key, name, read) in METRICS.into_iter().filter(|(key, ..)| !(self.single && *key == "recall")) {
                 let key = format!("{key}@{}", at.k);
                 let of_user = |(_, sums): &(f64, Vec<RankingAtK>)| sums.get(number).map_or(0.0, read);
                 let sums: Vec<f64> = self.users.iter().map(of_user).collect();

@@ -140,6 +140,7 @@ fn given_candidates_are_ranked_with_their_positive() {
     let found = all(&fixture, &model, &fixture.config.evaluate, 1);
     assert_eq!(found.rankings[0].lists, positives.len() as u64);
     assert_eq!(found.rankings[0].candidates, "9 given ones and the positive");
+    assert!(!found.metrics.contains_key("recall@5"), "with a single relevant item it is the hit rate");
     assert!((found.metrics["hr@5"] - hits / positives.len() as f64).abs() < 1e-9);
     assert!((found.metrics["ndcg@5"] - gains / positives.len() as f64).abs() < 1e-9);
     assert!(found.intervals["ndcg@5"].lower <= found.metrics["ndcg@5"]);

@@ -25,7 +25,7 @@ mod tests;
 use crate::config::EvaluateConfig;
 use crate::evaluate::{CONFIDENCE, Labelled, Scored, auc_replicates, estimate, plan};
 use crate::report::{self, Estimate};
-use kitestring_core::metrics::{BootstrapPlan, spearman, weighted_auc};
+use kitestring_core::metrics::{BootstrapPlan, auc, spearman, weighted_auc};
 use kitestring_core::schema::TaskKind;
 use kitestring_core::{Result, Seed};
 use kitestring_data::dataset::Dataset;
@@ -47,6 +47,8 @@ pub struct Comparison {
     pub samples: u64,
     /// AUC on the labels; none where they are all alike.
     pub labels: Option<Gap>,
+    /// AUC of the true relevance on the labels: what an item by itself tells, when place, hour and friends are left out.
+    pub labels_by_relevance: Option<Estimate>,
     /// AUC against the true relevance; none where all are equally relevant.
     pub relevance: Option<Gap>,
     /// Spearman's correlation of prediction and true probability of the label.
@@ -142,6 +144,7 @@ impl Judged<'_> {
             random,
             samples: self.scores.len() as u64,
             labels: self.on_labels(plan),
+            labels_by_relevance: auc(&self.relevance, &self.labels).map(Estimate::from),
             relevance: relevance.map(|(model, oracle)| Gap {
                 model: model.into(),
                 oracle: oracle.into(),
@@ -227,21 +230,22 @@ pub fn for_report(comparisons: &[Comparison]) -> Vec<report::Truth> {
     let mut shown = Vec::new();
     for comparison in comparisons {
         let traffic = if comparison.random { ", random traffic" } else { "" };
-        let mut show = |what: &str, gap: &Option<Gap>, correlation: Option<f64>, joint: Option<&report::Joint>| {
-            shown.extend(gap.map(|gap| report::Truth {
-                task: format!("{}{what}{traffic}", comparison.task),
-                samples: comparison.samples,
-                model: gap.model,
-                oracle: gap.oracle,
-                gap: Some(gap.gap),
-                others: Vec::new(),
-                rank_correlation: correlation,
-                joint: joint.cloned(),
-            }));
+        let truth = |what: &str, gap: Gap, correlation: Option<f64>| report::Truth {
+            task: format!("{}{what}{traffic}", comparison.task),
+            samples: comparison.samples,
+            model: gap.model,
+            oracle: gap.oracle,
+            gap: Some(gap.gap),
+            rank_correlation: correlation,
+            ..report::Truth::default()
         };
-        let joint = (!comparison.random).then_some(&comparison.joint);
-        show("", &comparison.labels, comparison.probability_correlation, joint);
-        show(" against true relevance", &comparison.relevance, comparison.relevance_correlation, None);
+        shown.extend(comparison.labels.map(|gap| report::Truth {
+            others: comparison.labels_by_relevance.map(|auc| ("true relevance alone".into(), auc)).into_iter().collect(),
+            joint: (!comparison.random).then(|| comparison.joint.clone()),
+            ..truth("", gap, comparison.probability_correlation)
+        }));
+        let relevance = comparison.relevance;
+        shown.extend(relevance.map(|gap| truth(" against true relevance", gap, comparison.relevance_correlation)));
     }
     shown
 }

@@ -96,6 +96,9 @@ fn each_sample_meets_its_own_truth() {
     let ceiling = expected_auc(&own, &own).unwrap();
     assert!((found[0].relevance.unwrap().oracle.value - ceiling).abs() < 1e-9);
 
+    let by_relevance = found[0].labels_by_relevance.unwrap().value;
+    assert_eq!(Some(by_relevance), kitestring_core::metrics::auc(&own, &of(&clicks)));
+
     // Relevance itself reaches the ceiling of relevance and not that of labels, which position and friends had a hand in.
     let found = compare(&scored(&dataset, |row| relevance[row] as f32), &dataset, &config.evaluate, Seed(1));
     let found = found.unwrap().unwrap();
