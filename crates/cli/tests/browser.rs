@@ -40,7 +40,7 @@ addEventListener("load", () => {
     empty: all("svg").filter(figure => !figure.querySelector("path, line, rect, circle, polyline, polygon")).length,
     cut: all("svg text").filter(text => { const inner = box(text), outer = box(text.ownerSVGElement); return inner.width > 0 && (inner.left < outer.left - 24 || inner.right > outer.right + 24) }).map(text => text.textContent),
     requests: performance.getEntriesByType("resource").map(entry => entry.name),
-    nan: (document.body.textContent.match(/\bNaN\b/g) || []).length + all("svg *").filter(element => [...element.attributes].some(attribute => /NaN|Infinity/.test(attribute.value))).length,
+    nan: (document.body.innerText.match(/\bNaN\b/g) || []).length + all("svg *").filter(element => [...element.attributes].some(attribute => /NaN|Infinity/.test(attribute.value))).length,
     background: getComputedStyle(document.body).backgroundColor,
   };
   const result = document.createElement("script");
