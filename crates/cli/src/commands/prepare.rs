@@ -18,7 +18,7 @@ use std::time::Instant;
 Example:
   kitestring prepare configs/movielens-1m.toml --data ml-1m --out ml-1m-prepared")]
 pub struct Prepare {
-    /// The config, with [data] and [schema]
+    /// The config, with its data and schema sections
     config: PathBuf,
     /// The folder or file of raw data
     #[arg(long, value_name = "PATH")]

@@ -240,7 +240,8 @@ pub fn for_report(comparisons: &[Comparison]) -> Vec<report::Truth> {
             ..report::Truth::default()
         };
         shown.extend(comparison.labels.map(|gap| report::Truth {
-            others: comparison.labels_by_relevance.map(|auc| ("true relevance alone".into(), auc)).into_iter().collect(),
+            others:
+                comparison.labels_by_relevance.map(|auc| ("true relevance alone".into(), auc)).into_iter().collect(),
             joint: (!comparison.random).then(|| comparison.joint.clone()),
             ..truth("", gap, comparison.probability_correlation)
         }));
