@@ -63,8 +63,6 @@ pub struct TrainConfig {
     pub clip_norm: Option<f64>,
     /// Threads that share each batch; 0 for one a core. With the same number a run is the same to the bit.
     pub workers: usize,
-    /// Whether the workers share each batch, or each takes its own and nobody waits.
-    pub updates: Updates,
     /// When to stop before the last epoch.
     pub early_stopping: Option<EarlyStopping>,
     /// Steps between checkpoints within an epoch; 0 for one at the end of each epoch only.
@@ -86,7 +84,6 @@ impl Default for TrainConfig {
             row_init: Init::default(),
             clip_norm: None,
             workers: 0,
-            updates: Updates::default(),
             early_stopping: None,
             checkpoint_steps: 0,
             open: kitestring_table::Open::default(),
@@ -117,17 +114,6 @@ pub enum Schedule {
         /// The factor.
         factor: f32,
     },
-}
-
-/// How several workers update one model.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Updates {
-    /// They share each batch; the model after a step does not depend on who was faster.
-    #[default]
-    Synchronous,
-    /// Each takes a batch of its own and updates the model when it is done. Not reproducible.
-    Asynchronous,
 }
 
 /// When to stop before the last epoch. The model of the best epoch is kept.
