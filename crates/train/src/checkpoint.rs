@@ -34,8 +34,6 @@ pub(crate) struct Progress {
     pub seconds: f64,
     /// Samples trained on.
     pub samples: u64,
-    /// Whether nothing is left to do.
-    pub finished: bool,
     /// What was measured so far.
     pub history: History,
 }

@@ -63,12 +63,17 @@ pub struct TrainConfig {
     pub clip_norm: Option<f64>,
     /// Threads that share each batch; 0 for one a core. With the same number a run is the same to the bit.
     pub workers: usize,
+    /// Whether each worker takes batches of its own and pushes without waiting for the others. Nobody waits, but a step is computed on
+    /// weights that others have changed meanwhile, and no two runs are the same to the bit.
+    pub asynchronous: bool,
     /// When to stop before the last epoch.
     pub early_stopping: Option<EarlyStopping>,
     /// Steps between checkpoints within an epoch; 0 for one at the end of each epoch only.
     pub checkpoint_steps: u64,
     /// Admission and eviction of tables whose vocabulary is open.
     pub open: kitestring_table::Open,
+    /// Steps between evictions from open tables, which read every row's use; 0 for none.
+    pub evict_steps: u64,
 }
 
 impl Default for TrainConfig {
@@ -84,9 +89,11 @@ impl Default for TrainConfig {
             row_init: Init::default(),
             clip_norm: None,
             workers: 0,
+            asynchronous: false,
             early_stopping: None,
             checkpoint_steps: 0,
             open: kitestring_table::Open::default(),
+            evict_steps: 1000,
         }
     }
 }
@@ -245,6 +252,12 @@ impl RunConfig {
         }
         if train.clip_norm.is_some_and(|norm| norm <= 0.0 || !norm.is_finite()) {
             return wrong("train.clip_norm", "the norm must be a positive number");
+        }
+        if train.asynchronous && train.rows.sweeps() {
+            return wrong(
+                "train.asynchronous",
+                "an optimizer that moves every row at every step needs synchronous updates",
+            );
         }
         if let Schedule::Plateau { factor } = train.schedule
             && !(factor > 0.0 && factor <= 1.0)

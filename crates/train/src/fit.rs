@@ -1,17 +1,19 @@
 //! Training: epochs of steps, validation, early stopping, checkpoints.
 
+use crate::asynchronous;
 use crate::checkpoint::{self, Progress};
 use crate::config::{RunConfig, Schedule};
 use crate::evaluate;
 use crate::history::{Epoch as EpochHistory, History, StepLoss};
 use crate::inputs::Readers;
-use crate::learner::Learner;
+use crate::learner::{Learner, Pass};
 use crate::loader::{self, Epoch};
 use crate::model::Model;
 use crate::run::replace_directory;
 use crate::workers::Threads;
 use kitestring_core::{Error, Kind, Result, Seed};
 use kitestring_data::dataset::Dataset;
+use kitestring_nn::engine::StepReport;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Instant;
@@ -91,6 +93,8 @@ struct Fit<'a> {
     readers: Readers,
     model: Model,
     learner: Learner,
+    /// With asynchronous updates each worker's way through batches of its own; else none.
+    passes: Vec<Pass>,
     progress: Progress,
     validation: Option<&'static str>,
 }
@@ -115,6 +119,8 @@ impl<'a> Fit<'a> {
             Some(loaded) => (loaded.model, Some((loaded.steps, loaded.first, loaded.second)), loaded.progress),
             None => (fresh()?, None, Progress { rate_factor: 1.0, ..Progress::default() }),
         };
+        let asynchronous = if config.train.asynchronous { threads.count() } else { 0 };
+        let passes = (0..asynchronous).map(|_| Pass::new(&model, &config.train, 1)).collect();
         let mut learner = Learner::new(&model, &config.train, threads.count(), seed)?;
         if let Some((steps, first, second)) = memory {
             learner.restore(steps, &first, &second)?;
@@ -128,11 +134,24 @@ impl<'a> Fit<'a> {
                 .mend("make one in [data] split, or train a fixed number of epochs"));
         }
         let readers = Readers::new(dataset.schema());
-        Ok(Self { config, dataset, directory, identity, seed, threads, readers, model, learner, progress, validation })
+        Ok(Self {
+            config,
+            dataset,
+            directory,
+            identity,
+            seed,
+            threads,
+            readers,
+            model,
+            learner,
+            passes,
+            progress,
+            validation,
+        })
     }
 
     fn run(mut self, observe: &mut dyn FnMut(Event<'_>)) -> Result<Fitted> {
-        while !self.progress.finished {
+        while !self.finished() {
             self.epoch(observe)?;
             self.finish_epoch(observe)?;
         }
@@ -162,44 +181,65 @@ impl<'a> Fit<'a> {
         };
         let batches = epoch.batches();
         let total = batches * u64::from(train.epochs);
-        let note_every = (total / LOSS_ENTRIES).max(1);
-        let start = Instant::now();
-        let (mut since, mut samples) = (Instant::now(), 0_u64);
-        let mut note = LossNote::default();
-        let weights: Vec<f64> = self.model.graph.losses().iter().map(|loss| f64::from(loss.weight)).collect();
-        let Self { model, learner, threads, progress, identity, directory, .. } = self;
-        epoch.each(|prepared| {
-            let step = learner.steps();
-            let rate = train.learning_rate * train.schedule.factor(step, total) * progress.rate_factor;
-            let report = learner.step(model, prepared, rate, threads).map_err(|error| {
-                let row = learner.not_finite().and_then(|row| prepared.batch.index.get(row).copied());
-                match row {
-                    Some(sample) if error.kind() == Kind::Numeric => loader::blame(error, split, sample),
-                    _ => error,
+        let factor = self.progress.rate_factor;
+        let rate = |step: u64| train.learning_rate * train.schedule.factor(step, total) * factor;
+        let weights = self.model.graph.losses().iter().map(|loss| f64::from(loss.weight)).collect();
+        let Self { model, learner, passes, threads, progress, identity, directory, .. } = self;
+        let mut watch = Watch {
+            progress,
+            observe,
+            batches,
+            note_every: (total / LOSS_ENTRIES).max(1),
+            note: LossNote::default(),
+            weights,
+            start: Instant::now(),
+            samples: 0,
+        };
+        let mut since = Instant::now();
+        let blame = |error: Error, sample: Option<u64>| match sample {
+            Some(sample) if error.kind() == Kind::Numeric => loader::blame(error, split, sample),
+            _ => error,
+        };
+        epoch.read(passes.len().max(1), |source| {
+            while watch.progress.batch < batches {
+                let before = watch.progress.batch;
+                let mut stretch = batches - before;
+                if train.checkpoint_steps > 0 {
+                    stretch = stretch.min(train.checkpoint_steps - learner.steps() % train.checkpoint_steps);
                 }
-            })?;
-            progress.batch += 1;
-            progress.samples += prepared.batch.rows as u64;
-            samples += prepared.batch.rows as u64;
-            note.add(&report.losses, &report.labelled);
-            if progress.batch.is_multiple_of(note_every) || progress.batch == batches {
-                let done = f64::from(number) + progress.batch as f64 / batches as f64;
-                progress.history.steps.push(StepLoss { epoch: done, losses: note.take() });
+                if passes.is_empty() {
+                    let used = source.used();
+                    for _ in 0..stretch {
+                        let Some(prepared) = source.next().transpose()? else { break };
+                        let rate = rate(learner.steps());
+                        let report = learner.step(model, &prepared, rate, threads).map_err(|error| {
+                            let row = learner.not_finite();
+                            blame(error, row.and_then(|row| prepared.batch.index.get(row).copied()))
+                        })?;
+                        watch.done(prepared.batch.rows, &report);
+                        // The loader is there as long as `source` is.
+                        let _ = used.send(prepared);
+                    }
+                } else {
+                    stretch = stretch.min(learner.steps_to_eviction());
+                    asynchronous::learn(passes, (model, learner), source, stretch, &rate, &mut |done| {
+                        let report = done.report.map_err(|error| blame(error, done.not_finite))?;
+                        watch.done(done.rows, &report);
+                        Ok(())
+                    })?;
+                    learner.evict(&model.tables);
+                }
+                if watch.progress.batch == before {
+                    return Err(Error::internal("the loader ended before its epoch"));
+                }
+                let due = train.checkpoint_steps > 0 && learner.steps().is_multiple_of(train.checkpoint_steps);
+                if due && watch.progress.batch < batches {
+                    watch.progress.seconds += since.elapsed().as_secs_f64();
+                    checkpoint::save(&directory.join(CHECKPOINTS), model, learner, identity, watch.progress)?;
+                    since = Instant::now();
+                }
             }
-            observe(Event::Step {
-                epoch: number + 1,
-                batch: progress.batch,
-                batches,
-                loss: report.losses.iter().zip(&weights).map(|(loss, weight)| loss * weight).sum(),
-                samples_per_second: samples as f64 / start.elapsed().as_secs_f64(),
-            });
-            let due = train.checkpoint_steps > 0 && learner.steps().is_multiple_of(train.checkpoint_steps);
-            if due && progress.batch < batches {
-                progress.seconds += since.elapsed().as_secs_f64();
-                checkpoint::save(&directory.join(CHECKPOINTS), model, learner, identity, progress)?;
-                since = Instant::now();
-            }
-            Ok(true)
+            Ok(())
         })?;
         self.progress.seconds += since.elapsed().as_secs_f64();
         Ok(())
@@ -236,7 +276,6 @@ impl<'a> Fit<'a> {
         });
         progress.epoch += 1;
         progress.batch = 0;
-        progress.finished = progress.epoch >= train.epochs;
         let best = self.judge()?;
         if best {
             self.save_model()?;
@@ -247,6 +286,10 @@ impl<'a> Fit<'a> {
             observe(Event::Epoch { epoch, best });
         }
         Ok(())
+    }
+
+    fn finished(&self) -> bool {
+        self.progress.history.stopped.is_some() || self.progress.epoch >= self.config.train.epochs
     }
 
     /// Whether the last epoch is the best so far. Without early stopping or a schedule that looks at validation, nobody asks.
@@ -279,7 +322,6 @@ impl<'a> Fit<'a> {
         progress.epochs_without_better += 1;
         progress.rate_factor *= plateau.unwrap_or(1.0);
         if train.early_stopping.is_some() && progress.epochs_without_better >= stopping.patience.max(1) {
-            progress.finished = true;
             let (metric, epochs) = (&stopping.metric, progress.epochs_without_better);
             progress.history.stopped = Some(format!("{metric} no better for {epochs} epochs"));
         }
@@ -288,6 +330,39 @@ impl<'a> Fit<'a> {
 
     fn save_model(&self) -> Result<()> {
         replace_directory(&self.directory.join(MODEL), |new| self.model.write(new, false))
+    }
+}
+
+/// Notes what steps find while an epoch goes on.
+struct Watch<'a, 'b> {
+    progress: &'a mut Progress,
+    observe: &'a mut (dyn FnMut(Event<'_>) + 'b),
+    batches: u64,
+    note_every: u64,
+    note: LossNote,
+    weights: Vec<f64>,
+    start: Instant,
+    samples: u64,
+}
+
+impl Watch<'_, '_> {
+    fn done(&mut self, rows: usize, report: &StepReport) {
+        let progress = &mut *self.progress;
+        progress.batch += 1;
+        progress.samples += rows as u64;
+        self.samples += rows as u64;
+        self.note.add(&report.losses, &report.labelled);
+        if progress.batch.is_multiple_of(self.note_every) || progress.batch == self.batches {
+            let done = f64::from(progress.epoch) + progress.batch as f64 / self.batches as f64;
+            progress.history.steps.push(StepLoss { epoch: done, losses: self.note.take() });
+        }
+        (self.observe)(Event::Step {
+            epoch: progress.epoch + 1,
+            batch: progress.batch,
+            batches: self.batches,
+            loss: report.losses.iter().zip(&self.weights).map(|(loss, weight)| loss * weight).sum(),
+            samples_per_second: self.samples as f64 / self.start.elapsed().as_secs_f64(),
+        });
     }
 }
 
@@ -326,4 +401,59 @@ fn identity(config: &RunConfig, dataset: &Dataset, workers: usize) -> Result<Str
     let rows: Vec<u64> = dataset.splits().iter().map(|split| split.rows()).collect();
     let parts = (config.seed, dataset.schema(), &config.model, &train, rows);
     serde_json::to_string(&parts).map_err(|error| Error::internal("the run's identity").caused_by(error))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::fixture::Fixture;
+
+    /// Asynchronous workers do every step once, learn what synchronous ones learn, stop for checkpoints, and go on from them.
+    #[test]
+    fn asynchronous_updates_learn() {
+        let fixture = Fixture::new();
+        let mut config = fixture.config.clone();
+        config.train.epochs = 40;
+        config.train.batch_size = 32;
+        let auc = |config: &RunConfig, resume: bool, folder: &str| {
+            let mut steps = Vec::new();
+            let mut resumed = 0;
+            let fitted =
+                fit(config, &fixture.dataset, &fixture.folder.path().join(folder), resume, &mut |event| match event {
+                    Event::Step { batch, batches, .. } => steps.push((batch, batches)),
+                    Event::Resumed { steps } => resumed = steps,
+                    Event::Epoch { .. } => {}
+                });
+            let fitted = fitted.unwrap();
+            let in_order = |(index, (batch, batches)): (usize, &(u64, u64))| index as u64 % batches + 1 == *batch;
+            assert!(steps.iter().enumerate().all(in_order), "{steps:?}");
+            let last = fitted.history.epochs.last().unwrap().metrics["like.auc"];
+            (last, steps.len() as u64 + resumed, resumed)
+        };
+        let (synchronous, all, _) = auc(&config, false, "synchronous");
+        config.train.asynchronous = true;
+        config.train.workers = 3;
+        config.train.checkpoint_steps = 5;
+        let (asynchronous, steps, _) = auc(&config, false, "asynchronous");
+        assert_eq!(steps, all);
+        assert!(asynchronous > synchronous - 0.05, "{asynchronous} {synchronous}");
+        config.train.epochs += 1;
+        let (_, more, resumed) = auc(&config, true, "asynchronous");
+        assert_eq!((resumed, more), (all, all / 40 * 41));
+    }
+
+    /// An error in one worker ends the others and names the row.
+    #[test]
+    fn a_failing_worker_ends_all() {
+        let fixture = Fixture::new();
+        let mut config = fixture.config.clone();
+        config.train.asynchronous = true;
+        config.train.workers = 3;
+        config.train.batch_size = 16;
+        config.train.learning_rate = 1e30;
+        let place = fixture.folder.path().join("diverges");
+        let error = fit(&config, &fixture.dataset, &place, false, &mut |_| {}).unwrap_err();
+        assert_eq!(error.kind(), Kind::Numeric, "{error}");
+    }
 }

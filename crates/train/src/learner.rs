@@ -5,20 +5,20 @@ use crate::inputs::{Prepared, Pulled, Readers};
 use crate::model::Model;
 use kitestring_core::{Error, Result, Seed};
 use kitestring_nn::engine::{StepReport, Trainer, Workers};
+use kitestring_nn::network::Network;
 use kitestring_nn::optimizer::{Optimizer, gradient_norm};
-use kitestring_table::Step;
+use kitestring_table::{Step, Table};
 use std::sync::Arc;
 use std::sync::{Mutex, PoisonError};
 
 /// Learns on batches: pulls a submodel, computes its gradients, pushes an update.
 #[derive(Debug)]
 pub struct Learner {
-    trainer: Trainer,
+    pass: Pass,
     optimizer: Optimizer,
     readers: Readers,
-    pulled: Pulled,
-    clip_norm: Option<f64>,
     dropout: Seed,
+    evict_steps: u64,
     steps: u64,
 }
 
@@ -29,12 +29,11 @@ impl Learner {
     /// A config error that names the key.
     pub fn new(model: &Model, config: &TrainConfig, workers: usize, seed: Seed) -> Result<Self> {
         Ok(Self {
-            trainer: Trainer::new(Arc::clone(&model.graph), workers),
+            pass: Pass::new(model, config, workers),
             optimizer: Optimizer::new(config.optimizer, config.l2, &model.graph)?,
             readers: Readers::new(&model.schema),
-            pulled: Pulled::default(),
-            clip_norm: config.clip_norm,
             dropout: seed.child("dropout"),
+            evict_steps: config.evict_steps,
             steps: 0,
         })
     }
@@ -51,7 +50,12 @@ impl Learner {
 
     /// The row of the last step's batch whose loss was not finite, where that is why it failed.
     pub(crate) fn not_finite(&self) -> Option<usize> {
-        self.trainer.not_finite()
+        self.pass.not_finite()
+    }
+
+    /// The seed of a step's dropout.
+    pub(crate) fn dropout(&self, step: u64) -> Seed {
+        self.dropout.at(step)
     }
 
     /// What the network's optimizer remembers.
@@ -76,11 +80,83 @@ impl Learner {
         learning_rate: f32,
         workers: &dyn Workers,
     ) -> Result<StepReport> {
-        self.pulled.pull(&model.tables, prepared, workers)?;
-        let dropout = Some(self.dropout.at(self.steps));
+        let dropout = self.dropout(self.steps);
         let network = &mut model.network;
+        let report =
+            self.pass.compute(&model.tables, &network.weights, &mut network.state, prepared, dropout, workers)?;
+        self.steps += 1;
+        self.optimizer.apply(&mut network.weights, self.pass.network_gradients(), learning_rate);
+        let step = Step { number: self.steps, learning_rate };
+        self.pass.push(&model.tables, step, workers)?;
+        self.evict(&model.tables);
+        Ok(report)
+    }
+
+    /// Applies a network's gradients that another pass computed, and counts the step.
+    pub(crate) fn push_network(&mut self, network: &mut Network, gradients: &[f32], learning_rate: f32) -> Step {
+        self.steps += 1;
+        self.optimizer.apply(&mut network.weights, gradients, learning_rate);
+        Step { number: self.steps, learning_rate }
+    }
+
+    /// The number of steps to the next eviction.
+    pub(crate) fn steps_to_eviction(&self) -> u64 {
+        match self.evict_steps {
+            0 => u64::MAX,
+            every => every - self.steps % every,
+        }
+    }
+
+    /// Takes out of open tables what is too old or too many, where it is time: it reads every row's use, so not at every step.
+    pub(crate) fn evict(&self, tables: &[Table]) {
+        if self.evict_steps > 0 && self.steps.is_multiple_of(self.evict_steps) {
+            for table in tables {
+                table.evict(self.steps);
+            }
+        }
+    }
+}
+
+/// The way of one batch: its rows pulled, its gradients computed, its rows' gradients pushed. A workspace: a warm one allocates
+/// nothing that grows with the batch.
+#[derive(Debug)]
+pub(crate) struct Pass {
+    trainer: Trainer,
+    pulled: Pulled,
+    clip_norm: Option<f64>,
+}
+
+impl Pass {
+    /// A pass over a model for a number of workers that share each batch.
+    pub(crate) fn new(model: &Model, config: &TrainConfig, workers: usize) -> Self {
+        Self {
+            trainer: Trainer::new(Arc::clone(&model.graph), workers),
+            pulled: Pulled::default(),
+            clip_norm: config.clip_norm,
+        }
+    }
+
+    /// The row of the last batch whose loss was not finite, where that is why it failed.
+    pub(crate) fn not_finite(&self) -> Option<usize> {
+        self.trainer.not_finite()
+    }
+
+    /// Pulls the rows of a batch and computes its gradients, clipped. `state` gets the batch's share of running statistics.
+    ///
+    /// # Errors
+    /// A loss or gradient that is not finite.
+    pub(crate) fn compute(
+        &mut self,
+        tables: &[Table],
+        weights: &[f32],
+        state: &mut [f32],
+        prepared: &Prepared,
+        dropout: Seed,
+        workers: &dyn Workers,
+    ) -> Result<StepReport> {
+        self.pulled.pull(tables, prepared, workers)?;
         let inputs = self.pulled.inputs(prepared);
-        let report = self.trainer.step(&network.weights, &mut network.state, &inputs, dropout, workers)?;
+        let report = self.trainer.step(weights, state, &inputs, Some(dropout), workers)?;
         let gradients = self.trainer.gradients();
         // The network's alone costs next to nothing, and no row's gradient diverges without it.
         let norm = match self.clip_norm {
@@ -95,24 +171,28 @@ impl Learner {
             gradients.network.iter_mut().for_each(|gradient| *gradient *= scale);
             gradients.rows.iter_mut().flatten().for_each(|gradient| *gradient *= scale);
         }
-        self.steps += 1;
-        self.optimizer.apply(&mut network.weights, gradients.network, learning_rate);
-        let step = Step { number: self.steps, learning_rate };
-        self.pulled.push(&model.tables, gradients.rows, step, workers)?;
-        let tables = &model.tables;
-        if tables.iter().any(|table| table.config().optimizer.sweeps()) {
-            let failed = Mutex::new(None);
-            workers.run(&|worker| {
-                for table in tables {
-                    if let Err(error) = table.sweep(step, worker, workers.count()) {
-                        *failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
-                    }
-                }
-            });
-            if let Some(error) = failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
-                return Err(error);
-            }
-        }
         Ok(report)
+    }
+
+    /// The gradients of the network's weights that [`Self::compute`] found.
+    pub(crate) fn network_gradients(&mut self) -> &mut [f32] {
+        self.trainer.gradients().network
+    }
+
+    /// Applies the gradients of the rows that [`Self::compute`] found.
+    pub(crate) fn push(&mut self, tables: &[Table], step: Step, workers: &dyn Workers) -> Result<()> {
+        self.pulled.push(tables, self.trainer.gradients().rows, step, workers)?;
+        if !tables.iter().any(|table| table.config().optimizer.sweeps()) {
+            return Ok(());
+        }
+        let failed = Mutex::new(None);
+        workers.run(&|worker| {
+            for table in tables {
+                if let Err(error) = table.sweep(step, worker, workers.count()) {
+                    *failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+                }
+            }
+        });
+        failed.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
     }
 }

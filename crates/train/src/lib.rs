@@ -4,6 +4,7 @@
 //! [`predictor::Predictor`] scores; [`evaluate`] judges; [`run::Run`] is the directory it all lives in; [`report`] shows it.
 
 pub mod assemble;
+mod asynchronous;
 mod checkpoint;
 pub mod config;
 pub mod evaluate;

@@ -5,9 +5,6 @@ use kitestring_core::{Error, Result, Seed};
 use kitestring_data::dataset::{Permutation, Split};
 use std::sync::mpsc;
 
-/// Batches in flight: one being learned, one ready, one being read.
-const IN_FLIGHT: usize = 3;
-
 /// What an epoch reads.
 pub(crate) struct Epoch<'a> {
     /// The split.
@@ -30,29 +27,23 @@ impl Epoch<'_> {
         self.split.rows().div_ceil(self.batch_size as u64)
     }
 
-    /// Calls `body` with each batch in order, until it fails or says to stop by `false`.
+    /// Calls `body` with the epoch's batches, which are read ahead for `learners` that hold one each.
     ///
     /// # Errors
-    /// What reading or the body says.
-    pub fn each(&self, mut body: impl FnMut(&Prepared) -> Result<bool>) -> Result<()> {
-        let (ready, batches) = mpsc::sync_channel::<Result<Prepared>>(IN_FLIGHT);
-        let (give_back, empty) = mpsc::channel();
-        for _ in 0..IN_FLIGHT {
-            // The receiver is alive: it is a few lines away.
-            let _ = give_back.send(Prepared::default());
+    /// What the body says.
+    pub fn read<T>(&self, learners: usize, body: impl FnOnce(&mut Batches) -> Result<T>) -> Result<T> {
+        // Beside those being learned from, one ready and one being read.
+        let in_flight = learners + 2;
+        let (ready, batches) = mpsc::sync_channel(in_flight);
+        let (used, empty) = mpsc::channel();
+        for _ in 0..in_flight {
+            // The receiver is alive: it is a line above.
+            let _ = used.send(Prepared::default());
         }
         std::thread::scope(|scope| {
             scope.spawn(move || self.read_all(&empty, &ready));
             // Dropping both ends on any way out ends the thread: it finds nobody to send to, or nothing to fill.
-            let (batches, give_back) = (batches, give_back);
-            while let Ok(prepared) = batches.recv() {
-                let prepared = prepared?;
-                if !body(&prepared)? {
-                    break;
-                }
-                let _ = give_back.send(prepared);
-            }
-            Ok(())
+            body(&mut Batches { ready: batches, used })
         })
     }
 
@@ -74,6 +65,24 @@ impl Epoch<'_> {
                 return;
             }
         }
+    }
+}
+
+/// The batches of an epoch, in order.
+pub(crate) struct Batches {
+    ready: mpsc::Receiver<Result<Prepared>>,
+    used: mpsc::Sender<Prepared>,
+}
+
+impl Batches {
+    /// The next batch, or why it could not be read; none at the end.
+    pub fn next(&mut self) -> Option<Result<Prepared>> {
+        self.ready.recv().ok()
+    }
+
+    /// Where batches go that were learned from, to be filled again.
+    pub fn used(&self) -> mpsc::Sender<Prepared> {
+        self.used.clone()
     }
 }
 

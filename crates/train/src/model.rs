@@ -53,13 +53,14 @@ impl Model {
         seed: Seed,
     ) -> Result<Self> {
         let ranker = Ranker::new(schema, config)?;
+        let workers = std::thread::available_parallelism().map_or(1, usize::from);
         let tables = ranker.tables.iter().map(|table| {
             let space = match (schema.vocabulary(&table.name), size(&table.name)?) {
                 (Vocabulary::Open, _) | (_, None) => Space::Open(train.open),
                 (_, Some(rows)) => Space::Direct { rows },
             };
             let config = Config { dim: table.width, space, init: train.row_init, optimizer: train.rows };
-            Table::new(&table.name, config, seed.child("rows"))
+            Table::new_by(workers, &table.name, config, seed.child("rows"))
         });
         let tables = tables.collect::<Result<_>>()?;
         let network = Network::new(&ranker.graph, seed.child("network"));

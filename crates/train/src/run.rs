@@ -127,7 +127,7 @@ impl Run {
     pub fn write(&self, name: &str, bytes: &[u8]) -> Result<()> {
         let path = self.directory.join(name);
         let fail = |error| Error::io(error, "could not write the file", &path);
-        let mut file = tempfile::NamedTempFile::new_in(&self.directory).map_err(fail)?;
+        let mut file = temporary_file(&self.directory).map_err(fail)?;
         file.write_all(bytes).map_err(fail)?;
         file.persist(&path).map_err(|error| fail(error.error))?;
         Ok(())
@@ -198,6 +198,17 @@ pub(crate) fn replace_directory(place: &Path, fill: impl FnOnce(&Path) -> Result
         std::fs::remove_dir_all(&old).map_err(fail)?;
     }
     Ok(())
+}
+
+/// A file to be written and then renamed. Temporary files are closed to others; this one is an ordinary file once it is in its place.
+///
+/// # Errors
+/// What the file system says.
+pub fn temporary_file(directory: &Path) -> std::io::Result<tempfile::NamedTempFile> {
+    let mut builder = tempfile::Builder::new();
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    builder.tempfile_in(directory)
 }
 
 #[cfg(test)]

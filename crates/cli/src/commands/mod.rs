@@ -36,17 +36,14 @@ pub fn create_beside(path: &Path) -> Result<tempfile::NamedTempFile> {
             .mend("name a file to be written"));
     }
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    tempfile::NamedTempFile::new_in(parent).map_err(|error| Error::io(error, "could not write the file", path))
+    kitestring_train::run::temporary_file(parent).map_err(|error| Error::io(error, "could not write the file", path))
 }
 
-/// Puts a temporary file in its place, readable like any file.
+/// Puts a temporary file in its place.
 ///
 /// # Errors
 /// What the system says.
 pub fn put(file: tempfile::NamedTempFile, path: &Path) -> Result<()> {
-    let fail = |error| Error::io(error, "could not write the file", path);
-    #[cfg(unix)]
-    file.as_file().set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644)).map_err(fail)?;
-    file.persist(path).map_err(|error| fail(error.error))?;
+    file.persist(path).map_err(|error| Error::io(error.error, "could not write the file", path))?;
     Ok(())
 }
