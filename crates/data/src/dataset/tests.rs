@@ -363,18 +363,16 @@ fn fixture() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/format-1")
 }
 
-/// Writes the stored data set. Run it by name once a format is new, and keep what older formats' were.
-#[test]
-#[ignore = "writes a file of the source tree"]
-fn write_the_stored_data_set() {
-    make(&fixture(), None);
-}
-
+/// The stored data set was written by the first version of the format; `KITESTRING_WRITE=1` writes it anew, which is only right for a
+/// format that was never released.
 #[test]
 fn a_stored_data_set_of_format_1_opens() {
     let directory = tempfile::tempdir().unwrap();
     let fresh = directory.path().join("set");
     make(&fresh, None);
+    if std::env::var_os("KITESTRING_WRITE").is_some() {
+        make(&fixture(), None);
+    }
     let (stored, fresh) = (Dataset::open(fixture()).unwrap(), Dataset::open(&fresh).unwrap());
     let (mut old, mut new) = (Batch::default(), Batch::default());
     for (a, b) in stored.splits().iter().zip(fresh.splits()) {

@@ -19,6 +19,8 @@ pub struct Trainer {
     targets: Vec<Vec<Target>>,
     /// The nodes that wait for statistics of the whole batch.
     barriers: Arc<[usize]>,
+    /// The values whose gradients a tile keeps while other tiles work: made after a barrier, read before it.
+    crossing: Vec<usize>,
     floats: [usize; 2],
     statistics: Vec<f32>,
     /// All weights, each matrix transposed: what the gradients of a product's left factor are made with.
@@ -45,6 +47,8 @@ struct Worker {
     slabs: Vec<Slab>,
     weight_grads: Vec<f32>,
     row_grads: Vec<Vec<f32>>,
+    /// The gradients of the values of the tile at work. One set for all tiles, so that it stays in cache.
+    grads: Vec<Vec<f32>>,
     losses: Vec<f64>,
     not_finite: Option<usize>,
     scratch: Vec<f32>,
@@ -55,6 +59,7 @@ struct Worker {
 #[derive(Debug, Default)]
 struct Slab {
     values: Vec<Vec<f32>>,
+    /// The gradients of the values in [`Trainer::crossing`], between two turns of the tile.
     grads: Vec<Vec<f32>>,
     saved: Vec<Vec<f32>>,
 }
@@ -96,6 +101,7 @@ impl Trainer {
         let barriers: Arc<[usize]> = (0..needed.len())
             .filter(|node| needed[*node] && graph.nodes()[*node].op.operation().statistics().is_some())
             .collect();
+        let crossing = crossing(&graph, &needed, &barriers);
         let mut floats = [0; 2];
         for (node, needed) in graph.nodes().iter().zip(&needed) {
             if *needed {
@@ -114,6 +120,7 @@ impl Trainer {
             needed,
             targets,
             barriers,
+            crossing,
             floats,
             statistics,
             transposed: Vec::new(),
@@ -225,10 +232,11 @@ impl Trainer {
             while worker.slabs.len() < slabs {
                 worker.slabs.push(Slab {
                     values: vec![Vec::new(); graph.values.len()],
-                    grads: vec![Vec::new(); graph.values.len()],
+                    grads: vec![Vec::new(); self.crossing.len()],
                     saved: vec![Vec::new(); graph.nodes().len()],
                 });
             }
+            worker.grads.resize_with(graph.values.len(), Vec::new);
             worker.weight_grads.clear();
             worker.weight_grads.resize(graph.weight_count(), 0.0);
             worker.row_grads.resize_with(inputs.rows.len(), Vec::new);
@@ -264,26 +272,30 @@ impl Trainer {
                     inputs: step.inputs,
                     recording: Some(recording),
                 };
-                let slab = if self.barriers.is_empty() { 0 } else { index };
-                body(self, &mut worker, &mut slabs[slab], &cx);
+                let slab = &mut slabs[if self.barriers.is_empty() { 0 } else { index }];
+                self.swap_crossing(&mut worker, slab);
+                body(self, &mut worker, slab, &cx);
+                self.swap_crossing(&mut worker, slab);
             }
             worker.slabs = slabs;
         });
     }
 
+    fn swap_crossing(&self, worker: &mut Worker, slab: &mut Slab) {
+        for (kept, value) in slab.grads.iter_mut().zip(&self.crossing) {
+            std::mem::swap(kept, &mut worker.grads[*value]);
+        }
+    }
+
     /// Forward and back, with every tile stopping where an operation needs statistics of the whole batch.
     fn in_segments(&mut self, workers: &dyn Workers, step: &Step<'_>, state: &mut [f32], partials: &mut Vec<f64>) {
         let cuts = Arc::clone(&self.barriers);
-        let nodes = self.needed.len();
-        for segment in 0..=cuts.len() {
-            let start = if segment == 0 { 0 } else { cuts[segment - 1] };
-            let end = cuts.get(segment).copied().unwrap_or(nodes);
+        let (last, nodes) = (cuts.len(), self.needed.len());
+        let start_of = |segment: usize| if segment == 0 { 0 } else { cuts[segment - 1] };
+        for segment in 0..last {
+            let end = cuts[segment];
             self.each_tile(workers, step, &|trainer, worker, slab, cx| {
-                trainer.forward(worker, slab, cx, start..end);
-                if segment == cuts.len() {
-                    trainer.add_losses(worker, slab, cx, step);
-                    return;
-                }
+                trainer.forward(worker, slab, cx, start_of(segment)..end);
                 let node = &trainer.graph.nodes()[end];
                 let inputs = Inputs { buffers: &slab.values, buffer_of: None, values: &node.inputs };
                 if let Some(statistics) = node.op.operation().statistics() {
@@ -292,14 +304,17 @@ impl Trainer {
                     statistics.forward_partial(cx, inputs, &mut worker.partials[from..]);
                 }
             });
-            if segment < cuts.len() {
-                self.finish_statistics(end, partials, Some(&mut *state));
-            }
+            self.finish_statistics(end, partials, Some(&mut *state));
         }
-        for segment in (0..=cuts.len()).rev() {
+        for segment in (0..=last).rev() {
+            // A barrier's own backward pass needs the sums made behind it.
             let end = cuts.get(segment).map_or(nodes, |cut| cut + 1);
             let start = if segment == 0 { 0 } else { cuts[segment - 1] + 1 };
             self.each_tile(workers, step, &|trainer, worker, slab, cx| {
+                if segment == last {
+                    trainer.forward(worker, slab, cx, start_of(last)..nodes);
+                    trainer.add_losses(worker, slab, cx, step);
+                }
                 trainer.backward(worker, slab, cx, start..end);
                 if segment > 0 {
                     trainer.backward_partial(worker, slab, cx, start - 1);
@@ -353,7 +368,7 @@ impl Trainer {
                 }
                 *sum += f64::from(*value) * f64::from(weight(row));
             }
-            let grad = &mut slab.grads[index];
+            let grad = &mut worker.grads[index];
             if losses[..number].iter().all(|other| other.value != loss.value) {
                 grad.clear();
                 grad.resize(cx.rows.len(), 0.0);
@@ -390,11 +405,11 @@ impl Trainer {
     ) {
         let node = &self.graph.nodes()[index];
         let output = node.output.index();
-        let mut out_grad = std::mem::take(&mut slab.grads[output]);
+        let mut out_grad = std::mem::take(&mut worker.grads[output]);
         for (input, target) in node.inputs.iter().zip(&self.targets[index]) {
             if *target == Target::Write {
                 let info = self.graph.values[input.index()];
-                slab.grads[input.index()].resize(cx.len(info.domain) * info.width, 0.0);
+                worker.grads[input.index()].resize(cx.len(info.domain) * info.width, 0.0);
             }
         }
         let pass = Backward {
@@ -405,11 +420,11 @@ impl Trainer {
             weight_grads: &mut worker.weight_grads,
             row_grads: &mut worker.row_grads,
             scratch: &mut worker.scratch,
-            grads: &mut slab.grads,
+            grads: &mut worker.grads,
             targets: &self.targets[index],
         };
         body(node, pass);
-        slab.grads[output] = out_grad;
+        worker.grads[output] = out_grad;
     }
 
     /// Sums the workers' gradients and losses in the order of their numbers, into the first one's.
@@ -435,6 +450,25 @@ impl Trainer {
         let losses = means.map(|(sum, labelled)| if *labelled > 0.0 { sum / labelled } else { 0.0 }).collect();
         Ok(StepReport { losses, labelled })
     }
+}
+
+/// The values whose gradient is made and read in different segments of the backward pass.
+fn crossing(graph: &Graph, needed: &[bool], barriers: &[usize]) -> Vec<usize> {
+    let segment = |node: usize| barriers.iter().filter(|barrier| **barrier < node).count();
+    let mut producer = vec![None; graph.values.len()];
+    let mut crosses = vec![false; graph.values.len()];
+    for (index, node) in graph.nodes().iter().enumerate().filter(|(index, _)| needed[*index]) {
+        producer[node.output.index()] = Some(segment(index));
+        // Its sums are made in one segment and its input's gradient in the next.
+        crosses[node.output.index()] = barriers.contains(&index);
+        for input in &node.inputs {
+            crosses[input.index()] |= producer[input.index()] != Some(segment(index));
+        }
+    }
+    for loss in graph.losses() {
+        crosses[loss.value.index()] |= producer[loss.value.index()] != Some(barriers.len());
+    }
+    crosses.iter().enumerate().filter(|(_, crosses)| **crosses).map(|(value, _)| value).collect()
 }
 
 /// For each node what happens to the gradient of each input: nobody needs it, it is the first part, or there is one already.

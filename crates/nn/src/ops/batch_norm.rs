@@ -5,7 +5,8 @@ use super::{Backward, BatchStatistics};
 use super::{Cost, Operation};
 use crate::engine::{Context, Inputs};
 use crate::graph::{Graph, Initializer, Value, Weight};
-use crate::kernels::{activation::Activation, kernel};
+use crate::kernels::activation::{Activation, relu, sigmoid, tanh};
+use crate::kernels::kernel;
 use serde::{Deserialize, Serialize};
 
 /// `activation(γ (x − mean) / √(variance + ε) + β)`; in training with the batch's biased variance, in inference with the running
@@ -53,34 +54,14 @@ impl Graph {
     }
 }
 
-impl BatchNorm {
-    /// Mean and 1/deviation of each column.
-    fn moments<'a>(&self, cx: &'a Context<'_>, own: &'a mut Vec<f32>) -> (&'a [f32], &'a [f32]) {
-        let width = self.width;
-        if cx.records() {
-            let finished = &cx.statistics()[self.statistics..self.statistics + 2 * width];
-            return finished.split_at(width);
-        }
-        let running = &cx.state[self.running..self.running + 2 * width];
-        own.clear();
-        own.extend(running[width..].iter().map(|variance| 1.0 / (variance + self.epsilon).sqrt()));
-        (&running[..width], own)
-    }
-}
-
 kernel! {
-    fn normalize['a](out: &'a mut [f32], x: &'a [f32], mean: &'a [f32], inverse: &'a [f32]) {
-        for (out, x) in out.chunks_exact_mut(mean.len()).zip(x.chunks_exact(mean.len())) {
-            for (((out, x), mean), inverse) in out.iter_mut().zip(x).zip(mean).zip(inverse) {
-                *out = (x - mean) * inverse;
-            }
-        }
-    }
-
-    fn scale_and_shift['a](out: &'a mut [f32], gamma: &'a [f32], beta: &'a [f32]) {
-        for out in out.chunks_exact_mut(gamma.len()) {
-            for ((out, gamma), beta) in out.iter_mut().zip(gamma).zip(beta) {
-                *out = *out * gamma + beta;
+    /// `f(x · scale + shift)`, column by column.
+    fn scale_and_shift['a, F: Fn(f32) -> f32](
+        out: &'a mut [f32], x: &'a [f32], scale: &'a [f32], shift: &'a [f32], f: F,
+    ) {
+        for (out, x) in out.chunks_exact_mut(scale.len()).zip(x.chunks_exact(scale.len())) {
+            for (((out, x), scale), shift) in out.iter_mut().zip(x).zip(scale).zip(shift) {
+                *out = f(x * scale + shift);
             }
         }
     }
@@ -88,58 +69,108 @@ kernel! {
 
 #[cfg(feature = "train")]
 kernel! {
-    /// Columns: mean, 1/deviation, γ/deviation, and the means of the gradient and of its product with the normalized value.
-    fn input_grad['a](grad: &'a mut [f32], out_grad: &'a [f32], x: &'a [f32], columns: [&'a [f32]; 5], add: bool) {
-        let [mean, inverse, scale, mean_grad, mean_product] = columns;
-        let width = mean.len();
+    /// `scale · g + slope · x + shift`, column by column.
+    fn input_grad['a](grad: &'a mut [f32], out_grad: &'a [f32], x: &'a [f32], columns: [&'a [f32]; 3], add: bool) {
+        let [scale, slope, shift] = columns;
+        let width = scale.len();
         for ((grad, g), x) in grad.chunks_exact_mut(width).zip(out_grad.chunks_exact(width)).zip(x.chunks_exact(width)) {
-            for c in 0..width.min(inverse.len()).min(scale.len()).min(mean_grad.len()).min(mean_product.len()) {
-                let normal = (x[c] - mean[c]) * inverse[c];
-                let value = scale[c] * (g[c] - mean_grad[c] - normal * mean_product[c]);
+            for c in 0..width.min(slope.len()).min(shift.len()) {
+                let value = scale[c] * g[c] + (slope[c] * x[c] + shift[c]);
                 grad[c] = if add { grad[c] + value } else { value };
             }
         }
     }
 
-    fn moments['a](x: &'a [f32], mean: &'a mut [f64], squares: &'a mut [f64], count: f64) {
-        for row in x.chunks_exact(mean.len()) {
-            mean.iter_mut().zip(row).for_each(|(mean, x)| *mean += f64::from(*x));
-        }
-        mean.iter_mut().for_each(|mean| *mean /= count.max(1.0));
-        for row in x.chunks_exact(mean.len()) {
-            for ((squares, mean), x) in squares.iter_mut().zip(mean.iter()).zip(row) {
-                let deviation = f64::from(*x) - mean;
-                *squares += deviation * deviation;
-            }
+    /// Adds each column's `Σ a` and `Σ a (x − origin)`, with `a = x − origin` where no other is given.
+    fn column_sums['a](
+        a: Option<&'a [f32]>, x: &'a [f32], origin: &'a [f32], sums: &'a mut [f64], products: &'a mut [f64],
+    ) {
+        let width = origin.len();
+        let mut from = 0;
+        while from < width {
+            let columns = Columns { a, x, origin, width, from };
+            from += match width - from {
+                64.. => columns.sum::<64>(sums, products),
+                16.. => columns.sum::<16>(sums, products),
+                _ => columns.sum::<1>(sums, products),
+            };
         }
     }
+}
 
-    fn gradient_sums['a](
-        out_grad: &'a [f32],
-        x: &'a [f32],
-        moments: [&'a [f32]; 2],
-        sums: &'a mut [f64],
-        products: &'a mut [f64],
-    ) {
-        let [mean, inverse] = moments;
-        let width = mean.len();
-        for (g, x) in out_grad.chunks_exact(width).zip(x.chunks_exact(width)) {
-            for c in 0..width.min(inverse.len()).min(sums.len()).min(products.len()) {
-                sums[c] += f64::from(g[c]);
-                products[c] += f64::from(g[c] * ((x[c] - mean[c]) * inverse[c]));
+/// A matrix from some column on.
+#[cfg(feature = "train")]
+struct Columns<'a> {
+    a: Option<&'a [f32]>,
+    x: &'a [f32],
+    origin: &'a [f32],
+    width: usize,
+    from: usize,
+}
+
+#[cfg(feature = "train")]
+impl Columns<'_> {
+    /// The sums of the next `N` columns. A few rows at a time are summed in registers, so that rounding stays that of a short sum.
+    #[inline(always)]
+    fn sum<const N: usize>(self, sums: &mut [f64], products: &mut [f64]) -> usize {
+        const ROWS: usize = 32;
+        let Self { a, x, origin, width, from } = self;
+        let mut start = [0.0; N];
+        start.copy_from_slice(&origin[from..from + N]);
+        for (block, x) in x.chunks(ROWS * width).enumerate() {
+            let (mut first, mut second) = ([0.0_f32; N], [0.0_f32; N]);
+            for (row, x) in x.chunks_exact(width).enumerate() {
+                let x = &x[from..from + N];
+                let at = (block * ROWS + row) * width + from;
+                let a = a.map(|a| &a[at..at + N]);
+                for c in 0..N {
+                    let deviation = x[c] - start[c];
+                    let a = a.map_or(deviation, |a| a[c]);
+                    first[c] += a;
+                    second[c] += a * deviation;
+                }
+            }
+            for c in 0..N {
+                sums[from + c] += f64::from(first[c]);
+                products[from + c] += f64::from(second[c]);
             }
         }
+        N
     }
 }
 
 impl Operation for BatchNorm {
     fn forward(&self, cx: &Context<'_>, inputs: Inputs<'_>, out: &mut [f32], saved: &mut Vec<f32>) {
-        let (mean, inverse) = self.moments(cx, saved);
-        normalize(out, inputs.get(0), mean, inverse);
-        if let Some((gamma, beta)) = self.affine {
-            scale_and_shift(out, gamma.of(cx.weights), beta.of(cx.weights));
+        let width = self.width;
+        saved.resize(2 * width, 0.0);
+        let (scale, shift) = saved.split_at_mut(width);
+        if cx.records() {
+            let finished = &cx.statistics()[self.statistics..self.statistics + 2 * width];
+            shift.copy_from_slice(&finished[..width]);
+            scale.copy_from_slice(&finished[width..]);
+        } else {
+            let running = &cx.state[self.running..self.running + 2 * width];
+            shift.copy_from_slice(&running[..width]);
+            let deviations = running[width..].iter().map(|variance| (variance + self.epsilon).sqrt());
+            scale.iter_mut().zip(deviations).for_each(|(scale, deviation)| *scale = 1.0 / deviation);
         }
-        self.activation.apply(out);
+        match self.affine {
+            Some((gamma, beta)) => {
+                let (gamma, beta) = (gamma.of(cx.weights), beta.of(cx.weights));
+                for c in 0..width {
+                    scale[c] *= gamma[c];
+                    shift[c] = beta[c] - shift[c] * scale[c];
+                }
+            }
+            None => shift.iter_mut().zip(&*scale).for_each(|(shift, scale)| *shift *= -scale),
+        }
+        let x = inputs.get(0);
+        match self.activation {
+            Activation::None => scale_and_shift(out, x, scale, shift, |y| y),
+            Activation::Relu => scale_and_shift(out, x, scale, shift, relu),
+            Activation::Sigmoid => scale_and_shift(out, x, scale, shift, sigmoid),
+            Activation::Tanh => scale_and_shift(out, x, scale, shift, tanh),
+        }
     }
 
     #[cfg(feature = "train")]
@@ -150,18 +181,25 @@ impl Operation for BatchNorm {
         let (mean, rest) = finished.split_at(width);
         let (inverse, rest) = rest.split_at(width);
         let (mean_grad, mean_product) = rest.split_at(width);
-        let gamma = self.affine.map(|(gamma, _)| gamma.of(cx.weights));
         let x = pass.inputs.get(0);
-        let (out_grad, scratch) = (std::mem::take(&mut pass.out_grad), std::mem::take(pass.scratch));
-        let Some((grad, add)) = pass.input_grad(0) else { return };
-        let mut scale = scratch;
-        scale.clear();
-        scale.extend_from_slice(inverse);
-        if let Some(gamma) = gamma {
-            scale.iter_mut().zip(gamma).for_each(|(scale, gamma)| *scale *= gamma);
+        let (out_grad, mut scratch) = (std::mem::take(&mut pass.out_grad), std::mem::take(pass.scratch));
+        scratch.clear();
+        scratch.resize(3 * width, 0.0);
+        let (scale, rest) = scratch.split_at_mut(width);
+        let (slope, shift) = rest.split_at_mut(width);
+        scale.copy_from_slice(inverse);
+        if let Some((gamma, _)) = self.affine {
+            scale.iter_mut().zip(gamma.of(cx.weights)).for_each(|(scale, gamma)| *scale *= gamma);
         }
-        input_grad(grad, out_grad, x, [mean, inverse, &scale, mean_grad, mean_product], add);
-        *pass.scratch = scale;
+        // scale (g − mean g − x̂ mean(g x̂)), with x̂ = (x − mean) / deviation written out.
+        for c in 0..width {
+            slope[c] = -scale[c] * inverse[c] * mean_product[c];
+            shift[c] = -scale[c] * mean_grad[c] - slope[c] * mean[c];
+        }
+        if let Some((grad, add)) = pass.input_grad(0) {
+            input_grad(grad, out_grad, x, [scale, slope, shift], add);
+        }
+        *pass.scratch = scratch;
     }
 
     fn cost(&self, _: usize, _: usize, out_rows: usize) -> Cost {
@@ -184,15 +222,22 @@ impl BatchStatistics for BatchNorm {
         self.statistics..self.statistics + 4 * self.width
     }
 
-    /// Count, and each column's mean and sum of squared deviations: stable where a mean is large.
+    /// Count, and each column's mean and sum of squared deviations. Summed as deviations from the tile's first row: stable where a
+    /// mean is large.
     fn forward_partial(&self, _: &Context<'_>, inputs: Inputs<'_>, partial: &mut [f64]) {
         let width = self.width;
         let x = inputs.get(0);
-        let count = (x.len() / width) as f64;
         partial.fill(0.0);
+        let Some(origin) = x.get(..width) else { return };
+        let count = (x.len() / width) as f64;
         partial[0] = count;
-        let (mean, squares) = partial[1..].split_at_mut(width);
-        moments(x, mean, squares, count);
+        let (means, squares) = partial[1..].split_at_mut(width);
+        column_sums(None, x, origin, means, squares);
+        for ((mean, squares), origin) in means.iter_mut().zip(squares).zip(origin) {
+            let deviation = *mean / count;
+            *squares = (*squares - *mean * deviation).max(0.0);
+            *mean = f64::from(*origin) + deviation;
+        }
     }
 
     /// Combines the tiles in order (Chan, Golub and LeVeque 1979).
@@ -228,7 +273,8 @@ impl BatchStatistics for BatchNorm {
         partial.fill(0.0);
         partial[0] = (x.len() / width) as f64;
         let (sums, products) = partial[1..].split_at_mut(width);
-        gradient_sums(pass.out_grad, x, [mean, inverse], sums, products);
+        column_sums(Some(pass.out_grad), x, mean, sums, products);
+        products.iter_mut().zip(inverse).for_each(|(product, inverse)| *product *= f64::from(*inverse));
         if let Some((gamma, beta)) = self.affine {
             let into = gamma.of_mut(pass.weight_grads);
             into.iter_mut().zip(&*products).for_each(|(into, sum)| *into += *sum as f32);
