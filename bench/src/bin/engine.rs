@@ -3,32 +3,16 @@
 //! Prints the median time of a step, the samples a second, and the share of the floor that floating-point operations set at the
 //! speed of a product of 512 × 512 matrices on the same threads, measured in the same run; then a JSON line of the last case.
 
+use kitestring_bench::peak;
 use kitestring_core::schema::{Feature, FeatureKind, History, Task};
 use kitestring_core::{Batch, Ids, Schema, Seed};
-use kitestring_nn::engine::{BatchInputs, Trainer, Workers};
-use kitestring_nn::kernels::matmul::{Matrix, Start, matmul};
+use kitestring_nn::engine::{BatchInputs, Trainer};
 use kitestring_nn::network::Network;
 use kitestring_nn::optimizer::{Optimizer, Rule};
 use kitestring_nn::ranker::{ModelConfig, Ranker};
+use kitestring_train::workers::Threads;
 use std::sync::Arc;
 use std::time::Instant;
-
-/// A pool of threads, one a worker.
-struct Threads(rayon::ThreadPool);
-
-impl Workers for Threads {
-    fn count(&self) -> usize {
-        self.0.current_num_threads()
-    }
-
-    fn run(&self, task: &(dyn Fn(usize) + Sync)) {
-        if self.count() == 1 {
-            task(0);
-        } else {
-            self.0.broadcast(|context| task(context.index()));
-        }
-    }
-}
 
 fn main() {
     let case = std::env::args().nth(1).unwrap_or_else(|| "all".into());
@@ -46,24 +30,7 @@ fn main() {
 }
 
 fn pool(threads: usize) -> Threads {
-    Threads(
-        rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap_or_else(|error| panic!("threads: {error}")),
-    )
-}
-
-/// FLOP/s of a large product on each thread at once.
-fn peak(workers: &Threads) -> f64 {
-    let n = 512;
-    let a = vec![0.5_f32; n * n];
-    let repeats = 20;
-    let start = Instant::now();
-    workers.run(&|_| {
-        let mut out = vec![0.0; n * n];
-        for _ in 0..repeats {
-            matmul(&mut out, Matrix::new(&a, n, n), &a, n, Start::Zero);
-        }
-    });
-    (2 * n * n * n * repeats * workers.count()) as f64 / start.elapsed().as_secs_f64()
+    Threads::new(threads).unwrap_or_else(|error| panic!("{error}"))
 }
 
 struct Case {
@@ -75,7 +42,7 @@ struct Case {
 }
 
 fn run(name: &str, case: &Case, rule: Rule, workers: &Threads, steps: usize, dropout: bool) {
-    let ranker = Ranker::new(&case.schema, &case.config).unwrap_or_else(|error| panic!("{error}"));
+    let ranker = Ranker::new(&case.schema, &case.config, &[]).unwrap_or_else(|error| panic!("{error}"));
     let graph = Arc::new(ranker.graph);
     let mut network = Network::new(&graph, Seed(1));
     let mut optimizer = Optimizer::new(rule, 0.0, &graph).unwrap_or_else(|error| panic!("{error}"));

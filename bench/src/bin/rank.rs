@@ -1,9 +1,11 @@
 //! Ranks all items for every user of a split: `cargo run --release -p kitestring-bench --bin rank CONFIG DATA [SPLIT] [key=value …]`.
 //!
 //! Prints one JSON line: seconds, candidates scored a second, the seconds that scoring waited for candidates to be read, and the
-//! metrics. The model is trained as the config says; `train.epochs=1` is enough to measure time. Beside it stand the seconds that
+//! metrics; and the floor: what the ranker's floating-point operations take at the speed of a large product on the same threads,
+//! measured in the same run. The model is trained as the config says; `train.epochs=1` is enough to measure time. Beside it stand the seconds that
 //! building the candidates' batches takes alone, without any scoring.
 
+use kitestring_bench::peak;
 use kitestring_core::{Batch, Error, Result, Seed};
 use kitestring_data::dataset::Dataset;
 use kitestring_data::layout;
@@ -45,24 +47,36 @@ fn run() -> Result<()> {
             contexts.push(top.sample);
         })?;
     let reading = reading(&dataset, &split, &contexts)?;
+    let cost = fitted.model.graph.cost(ranked.candidates as usize, reading.positions);
+    let floor = cost.flops as f64 / peak(&threads);
     let line = serde_json::json!({
         "config": config.name, "split": split, "lists": ranked.mean.queries(), "candidates": ranked.candidates,
         "seconds": ranked.seconds, "candidates_per_second": ranked.candidates as f64 / ranked.seconds,
-        "waiting_seconds": ranked.waiting, "reading_alone_seconds": reading, "metrics": ranked.mean.mean(),
+        "floor_seconds": floor, "times_floor": ranked.seconds / floor, "gigaflops": cost.flops as f64 / 1e9,
+        "waiting_seconds": ranked.waiting, "reading_alone_seconds": reading.seconds, "metrics": ranked.mean.mean(),
     });
     println!("{line}");
     Ok(())
 }
 
-/// Seconds that building the batches of all items takes, in each of these contexts.
-fn reading(dataset: &Dataset, split: &str, contexts: &[u64]) -> Result<f64> {
+/// What building the batches of all items takes.
+struct Reading {
+    seconds: f64,
+    /// Pairs of a candidate and an element of its history.
+    positions: usize,
+}
+
+/// Builds the batches of all items in each of these contexts, and scores none.
+fn reading(dataset: &Dataset, split: &str, contexts: &[u64]) -> Result<Reading> {
     let (split, mut batch) = (dataset.split(split)?, Batch::default());
     let items = dataset.items().map(|items| items.seen().to_vec()).unwrap_or_default();
-    let start = Instant::now();
+    let (start, mut positions) = (Instant::now(), 0);
     for contexts in contexts.chunks(2) {
         let lists = items.repeat(contexts.len());
         let offsets: Vec<u32> = (0..=contexts.len()).map(|list| (list * items.len()) as u32).collect();
         split.read_candidates(contexts, &offsets, &lists, &mut batch)?;
+        let history = batch.sparse.iter().find(|ids| ids.is_ragged());
+        positions += history.map_or(0, |history| history.ids.len() * items.len());
     }
-    Ok(start.elapsed().as_secs_f64())
+    Ok(Reading { seconds: start.elapsed().as_secs_f64(), positions })
 }

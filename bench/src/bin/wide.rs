@@ -51,7 +51,7 @@ fn run() -> Result<()> {
     let before = resident("VmRSS");
 
     let start = Instant::now();
-    let mut model = Model::new(&schema, &config, &train, |_| Ok(Some(ids)), Seed(1))?;
+    let mut model = Model::new(&schema, &config, &train, |_| Ok(Some(ids)), &[], Seed(1))?;
     let started = start.elapsed().as_secs_f64();
     let mut learner = Learner::new(&model, &train, threads.count(), Seed(1))?;
     let mut times = Vec::new();

@@ -7,9 +7,10 @@
 use crate::ops::{Cost, Op};
 use kitestring_core::Seed;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// A matrix that an operation makes. A handle: the numbers live in the engine.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Value(pub(crate) u32);
 
@@ -112,12 +113,14 @@ pub struct StateInfo {
 }
 
 /// A loss to minimize: the mean of a value over the rows that have its task's label, times a weight.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Loss {
+    /// What it is called in curves: the task's name, or what an auxiliary loss is for.
+    pub name: String,
     /// One number a sample.
     pub value: Value,
-    /// The task whose label it compares with.
-    pub task: usize,
+    /// The task whose label it compares with. None for an auxiliary loss, which every sample has.
+    pub task: Option<usize>,
     /// Its factor in the sum of all losses.
     pub weight: f32,
 }
@@ -131,6 +134,7 @@ pub struct Graph {
     pub(crate) states: Vec<StateInfo>,
     pub(crate) outputs: Vec<(String, Value)>,
     pub(crate) losses: Vec<Loss>,
+    pub(crate) gates: Vec<(String, Value)>,
     #[serde(skip)]
     scope: Vec<String>,
 }
@@ -194,6 +198,37 @@ impl Graph {
         &self.losses
     }
 
+    /// The weights that samples give to experts, by the scope they were made in: what a report shows.
+    pub fn gates(&self) -> &[(String, Value)] {
+        &self.gates
+    }
+
+    /// Notes weights of experts under the name of the scope.
+    pub(crate) fn watch_gates(&mut self, weights: Value) {
+        self.gates.push((self.scope.join("."), weights));
+    }
+
+    /// Records once more what leads to a value, with some values replaced by others of the same shape: the same weights on another input.
+    pub(crate) fn again(&mut self, value: Value, replaced: &[(Value, Value)]) -> Value {
+        let mut replaced: BTreeMap<Value, Value> = replaced.iter().copied().collect();
+        for index in 0..self.nodes.len() {
+            let node = &self.nodes[index];
+            if replaced.contains_key(&node.output) || !node.inputs.iter().any(|input| replaced.contains_key(input)) {
+                continue;
+            }
+            if node.output > value {
+                break;
+            }
+            let inputs: Vec<Value> = node.inputs.iter().map(|input| *replaced.get(input).unwrap_or(input)).collect();
+            let (mut op, output) = (node.op.clone(), node.output);
+            op.renumber(self);
+            let info = self.values[output.index()];
+            let made = self.record(op, &inputs, info.domain, info.width);
+            replaced.insert(output, made);
+        }
+        *replaced.get(&value).unwrap_or(&value)
+    }
+
     /// Names a value with one row a sample as a result.
     ///
     /// # Panics
@@ -203,13 +238,13 @@ impl Graph {
         self.outputs.push((name.into(), value));
     }
 
-    /// Adds a loss to minimize: a value of one number a sample.
+    /// Adds a loss to minimize: a value of one number a sample, of a task or, without one, of every sample.
     ///
     /// # Panics
     /// If it is anything else: a defect of the calling slot.
-    pub fn minimize(&mut self, value: Value, task: usize, weight: f32) {
+    pub fn minimize(&mut self, name: impl Into<String>, value: Value, task: Option<usize>, weight: f32) {
         assert_eq!((self.domain(value), self.width(value)), (Domain::Rows, 1), "a loss is one number a sample");
-        self.losses.push(Loss { value, task, weight });
+        self.losses.push(Loss { name: name.into(), value, task, weight });
     }
 
     /// Declares a trainable matrix.

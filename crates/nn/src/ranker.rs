@@ -1,9 +1,9 @@
 //! A ranker: a schema and the configs of the five slots, made into a graph.
 
-use crate::graph::Graph;
+use crate::graph::{Graph, Value};
 use crate::slots::ModelInputs;
 use crate::slots::bias::Bias;
-use crate::slots::body::Body;
+use crate::slots::body::{Body, BodyInput};
 use crate::slots::encoder::Encoder;
 use crate::slots::head::Head;
 use crate::slots::loss::TaskLoss;
@@ -20,6 +20,8 @@ pub struct ModelConfig {
     pub dimension: usize,
     /// The dimensions of single tables, by name.
     pub dimensions: BTreeMap<String, usize>,
+    /// The dimension of what is learned for each scenario of each level and stands beside the encoder's result; 0 for none.
+    pub scenario_dimension: usize,
     /// From features to one row a sample.
     pub encoder: Encoder,
     /// What tasks share.
@@ -37,6 +39,7 @@ impl Default for ModelConfig {
         Self {
             dimension: 16,
             dimensions: BTreeMap::new(),
+            scenario_dimension: 8,
             encoder: Encoder::default(),
             body: Body::default(),
             head: Head::default(),
@@ -65,11 +68,11 @@ pub struct Ranker {
 }
 
 impl Ranker {
-    /// Makes the graph of a ranker.
+    /// Makes the graph of a ranker. `scenarios` says how many scenarios each level of the schema has, with the unseen one.
     ///
     /// # Errors
     /// A config error that names the key, if a slot does not fit the schema.
-    pub fn new(schema: &Schema, config: &ModelConfig) -> Result<Self> {
+    pub fn new(schema: &Schema, config: &ModelConfig, scenarios: &[usize]) -> Result<Self> {
         let names = schema.table_names();
         for name in config.dimensions.keys() {
             if !names.contains(&name.as_str()) {
@@ -95,11 +98,20 @@ impl Ranker {
         }
         let dimension = |table: &str| config.dimensions.get(table).copied().unwrap_or(config.dimension);
         let extra = config.encoder.extra_columns();
-        let inputs = ModelInputs::new(schema, |table| dimension(table) + extra)?;
+        let inputs = ModelInputs::new(schema, |table| dimension(table) + extra, scenarios)?;
 
         let mut graph = Graph::new();
         let encoded = config.encoder.forward(&mut graph, &inputs)?;
-        let shared = config.body.forward(&mut graph, encoded.x, &inputs)?;
+        let levels = inputs.scenarios.iter().enumerate().filter(|_| config.scenario_dimension > 0);
+        let scenarios: Vec<Value> = levels
+            .map(|(number, level)| {
+                let scope = format!("scenario.{}", level.name);
+                graph.scope(scope, |graph| graph.scenario(number, level.count, config.scenario_dimension))
+            })
+            .collect();
+        let parts: Vec<Value> = std::iter::once(encoded.x).chain(scenarios.iter().copied()).collect();
+        let x = graph.concat(&parts);
+        let shared = config.body.forward(&mut graph, &BodyInput { x, scenarios: &scenarios, inputs: &inputs })?;
         let Bias::None(_) = &config.bias;
         let mut logits = Vec::with_capacity(shared.len());
         for (task, mut h) in shared.into_iter().enumerate() {

@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::model::{config, network, ranker, samples, schema};
+use common::model::{SCENARIOS, config, network, ranker, samples, schema};
 use common::{Samples, scores};
 use kitestring_core::Seed;
 use kitestring_nn::graph::Graph;
@@ -47,6 +47,7 @@ fn every_key_travels() {
     let model = json!({
         "dimension": 8,
         "dimensions": {"item": 12},
+        "scenario_dimension": 3,
         "encoder": {"type": "din", "attention": [7], "activation": "tanh", "softmax": true, "pooling": "max"},
         "body": {"type": "mlp", "units": [9], "activation": "dice", "dropout": 0.5, "batch_norm": true},
         "head": {"type": "esmm"},
@@ -108,7 +109,7 @@ fn optimizer_rules_travel_and_refuse() {
 /// Configs that read well but make no sense for the schema: an error that names the key, never a panic.
 #[test]
 fn unsound_configs_are_errors() {
-    let error = |model: Value| Ranker::new(&schema(), &config(model)).unwrap_err();
+    let error = |model: Value| Ranker::new(&schema(), &config(model), &SCENARIOS).unwrap_err();
     let cases = [
         (json!({"dimension": 0}), "model.dimension"),
         (json!({"dimensions": {"itm": 4}}), "item"),
@@ -129,17 +130,19 @@ fn unsound_configs_are_errors() {
     let mut plain = schema();
     plain.features.retain(|feature| feature.history.is_none());
     plain.tasks.iter_mut().for_each(|task| task.after = None);
-    let error = |model: Value| Ranker::new(&plain, &config(model)).unwrap_err().to_string();
+    let error = |model: Value| Ranker::new(&plain, &config(model), &SCENARIOS).unwrap_err().to_string();
     assert!(error(json!({"encoder": {"type": "din"}})).contains("model.encoder.type"));
     assert!(error(json!({"head": {"type": "esmm"}})).contains("model.head.type"));
     let mut numbers = plain.clone();
     numbers.features.retain(|feature| !feature.is_sparse());
-    let error = Ranker::new(&numbers, &config(json!({"encoder": {"type": "fm"}}))).unwrap_err().to_string();
+    let error = Ranker::new(&numbers, &config(json!({"encoder": {"type": "fm"}})), &SCENARIOS).unwrap_err().to_string();
     assert!(error.contains("model.encoder.type"), "{error}");
     // Numbers alone are fine for the others.
-    assert!(Ranker::new(&numbers, &ModelConfig::default()).is_ok());
+    assert!(Ranker::new(&numbers, &ModelConfig::default(), &SCENARIOS).is_ok());
     numbers.tasks.clear();
-    assert!(Ranker::new(&numbers, &ModelConfig::default()).unwrap_err().to_string().contains("schema.tasks"));
+    assert!(
+        Ranker::new(&numbers, &ModelConfig::default(), &SCENARIOS).unwrap_err().to_string().contains("schema.tasks")
+    );
 }
 
 #[test]
@@ -166,7 +169,7 @@ fn cost_is_what_a_hand_counts() {
     graph.output("y", y);
     let trained_only = graph.scope("c", |graph| graph.linear(h, 100, Activation::None));
     let trained_only = graph.row_sum(trained_only);
-    graph.minimize(trained_only, 0, 1.0);
+    graph.minimize("loss", trained_only, Some(0), 1.0);
     let cost = graph.cost(10, 0);
     assert_eq!(cost.flops, 10 * 2 * (7 * 5 + 5 * 3));
     let weights = 7 * 5 + 5 * 3;

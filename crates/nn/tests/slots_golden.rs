@@ -218,7 +218,7 @@ impl Model {
         if let Some(momentum) = self.attributes.momentum {
             assert_eq!((momentum, self.attributes.epsilon), (0.1, Some(if self.batch_norm { 1e-5 } else { 1e-8 })));
         }
-        let ranker = Ranker::new(&self.schema(), &self.config()).unwrap();
+        let ranker = Ranker::new(&self.schema(), &self.config(), &[]).unwrap();
         let graph = &ranker.graph;
         let samples = self.samples(&ranker);
         let network = self.network(graph);
@@ -281,7 +281,7 @@ fn rankers_are_pytorchs() {
 fn recorded_loss_is_the_loss_of_the_scores() {
     let fixtures: Fixtures = serde_json::from_str(include_str!("fixtures/slots.json")).unwrap();
     for model in fixtures.models.iter().filter(|model| model.state_after.is_empty()) {
-        let ranker = Ranker::new(&model.schema(), &model.config()).unwrap();
+        let ranker = Ranker::new(&model.schema(), &model.config(), &[]).unwrap();
         let (samples, network) = (model.samples(&ranker), Network::new(&ranker.graph, Seed(3)));
         let stepped = Stepped::of(&ranker.graph, &network, &samples, None, 1);
         let tasks = model.tasks().len();

@@ -119,7 +119,7 @@ impl Team<'_> {
             shared.learner.dropout(step)
         };
         let mut state = pulled.state.clone();
-        let found = pass.compute(self.tables, &pulled.weights, &mut state, prepared, dropout, &OneWorker)?;
+        let found = pass.compute(self.tables, &pulled.weights, &mut state, prepared, (step, dropout), &OneWorker)?;
         let step = {
             let mut shared = self.shared.write().unwrap_or_else(PoisonError::into_inner);
             let Shared { network, learner } = &mut *shared;

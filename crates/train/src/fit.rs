@@ -113,7 +113,7 @@ impl<'a> Fit<'a> {
         let loaded = if resume { checkpoint::load(&directory.join(CHECKPOINTS), &identity)? } else { None };
         let fresh = || {
             let size = |table: &str| dataset.table_size(table);
-            Model::new(dataset.schema(), &config.model, &config.train, size, seed)
+            Model::new(dataset.schema(), &config.model, &config.train, size, &dataset.scenario_counts(), seed)
         };
         let (model, memory, progress) = match loaded {
             Some(loaded) => (loaded.model, Some((loaded.steps, loaded.first, loaded.second)), loaded.progress),

@@ -101,8 +101,9 @@ impl Fixture {
     /// A model that has seen the training split a few times.
     pub fn trained(&self) -> Model {
         let size = |table: &str| self.dataset.table_size(table);
+        let (config, scenarios) = (&self.config, self.dataset.scenario_counts());
         let mut model =
-            Model::new(self.dataset.schema(), &self.config.model, &self.config.train, size, Seed(1)).unwrap();
+            Model::new(self.dataset.schema(), &config.model, &config.train, size, &scenarios, Seed(1)).unwrap();
         let mut learner = Learner::new(&model, &self.config.train, 1, Seed(1)).unwrap();
         let train = self.dataset.split("train").unwrap();
         let readers = Readers::new(self.dataset.schema());

@@ -82,8 +82,14 @@ impl Learner {
     ) -> Result<StepReport> {
         let dropout = self.dropout(self.steps);
         let network = &mut model.network;
-        let report =
-            self.pass.compute(&model.tables, &network.weights, &mut network.state, prepared, dropout, workers)?;
+        let report = self.pass.compute(
+            &model.tables,
+            &network.weights,
+            &mut network.state,
+            prepared,
+            (self.steps, dropout),
+            workers,
+        )?;
         self.steps += 1;
         self.optimizer.apply(&mut network.weights, self.pass.network_gradients(), learning_rate);
         let step = Step { number: self.steps, learning_rate };
@@ -141,7 +147,7 @@ impl Pass {
         self.trainer.not_finite()
     }
 
-    /// Pulls the rows of a batch and computes its gradients, clipped. `state` gets the batch's share of running statistics.
+    /// Pulls the rows of a batch and computes its gradients, clipped, as the step of a number with the dropout of a seed. `state` gets the batch's share of running statistics.
     ///
     /// # Errors
     /// A loss or gradient that is not finite.
@@ -151,9 +157,10 @@ impl Pass {
         weights: &[f32],
         state: &mut [f32],
         prepared: &Prepared,
-        dropout: Seed,
+        (step, dropout): (u64, Seed),
         workers: &dyn Workers,
     ) -> Result<StepReport> {
+        self.trainer.at_step(step);
         self.pulled.pull(tables, prepared, workers)?;
         let inputs = self.pulled.inputs(prepared);
         let report = self.trainer.step(weights, state, &inputs, Some(dropout), workers)?;

@@ -12,7 +12,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 /// The format number of model directories.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 const MANIFEST: &str = "manifest.json";
 const NETWORK: &str = "network.safetensors";
 
@@ -23,6 +23,8 @@ pub struct Model {
     pub schema: Schema,
     /// Row dimensions and the five slots.
     pub config: ModelConfig,
+    /// The number of scenarios at each level, with the unseen one.
+    pub scenarios: Vec<usize>,
     /// The forward pass.
     pub graph: Arc<Graph>,
     /// Weights and running statistics.
@@ -37,11 +39,13 @@ struct Description {
     format: u32,
     schema: Schema,
     model: ModelConfig,
+    scenarios: Vec<usize>,
     tables: Vec<String>,
 }
 
 impl Model {
-    /// A model as it starts. `size` gives the number of rows of each table, none for an open one.
+    /// A model as it starts. `size` gives the number of rows of each table, none for an open one; `scenarios` the number of scenarios
+    /// at each level, with the unseen one.
     ///
     /// # Errors
     /// A config error that names the key; too little memory.
@@ -50,9 +54,10 @@ impl Model {
         config: &ModelConfig,
         train: &TrainConfig,
         size: impl Fn(&str) -> Result<Option<u64>>,
+        scenarios: &[usize],
         seed: Seed,
     ) -> Result<Self> {
-        let ranker = Ranker::new(schema, config)?;
+        let ranker = Ranker::new(schema, config, scenarios)?;
         let workers = std::thread::available_parallelism().map_or(1, usize::from);
         let tables = ranker.tables.iter().map(|table| {
             let space = match (schema.vocabulary(&table.name), size(&table.name)?) {
@@ -64,7 +69,8 @@ impl Model {
         });
         let tables = tables.collect::<Result<_>>()?;
         let network = Network::new(&ranker.graph, seed.child("network"));
-        Ok(Self { schema: schema.clone(), config: config.clone(), graph: Arc::new(ranker.graph), network, tables })
+        let (schema, config, scenarios) = (schema.clone(), config.clone(), scenarios.to_vec());
+        Ok(Self { schema, config, scenarios, graph: Arc::new(ranker.graph), network, tables })
     }
 
     /// Writes the model into a directory that exists: a manifest, `network.safetensors`, and a file a table.
@@ -77,6 +83,7 @@ impl Model {
             format: FORMAT,
             schema: self.schema.clone(),
             model: self.config.clone(),
+            scenarios: self.scenarios.clone(),
             tables: self.tables.iter().map(|table| table.name().to_owned()).collect(),
         };
         for (number, table) in self.tables.iter().enumerate() {
@@ -110,7 +117,8 @@ impl Model {
                 .mend("load it with the version of Kitestring that wrote it"));
         }
         let description: Description = serde_json::from_value(value).map_err(damaged)?;
-        let ranker = Ranker::new(&description.schema, &description.model)?;
+        let scenarios = description.scenarios;
+        let ranker = Ranker::new(&description.schema, &description.model, &scenarios)?;
         let network = directory.join(NETWORK);
         let bytes =
             std::fs::read(&network).map_err(|error| Error::io(error, "could not read the network", &network))?;
@@ -132,7 +140,7 @@ impl Model {
             tables.push(table);
         }
         let (schema, config) = (description.schema, description.model);
-        Ok(Self { schema, config, graph: Arc::new(ranker.graph), network, tables })
+        Ok(Self { schema, config, scenarios, graph: Arc::new(ranker.graph), network, tables })
     }
 
     /// The number of trained numbers: the network's weights, and the rows'.

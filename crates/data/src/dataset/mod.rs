@@ -103,6 +103,12 @@ impl Dataset {
         info.map(|info| info.rows).ok_or_else(|| Error::config(format!("the data set has no table `{table}`")))
     }
 
+    /// The number of scenarios at each level, with number 0: those not seen in training.
+    pub fn scenario_counts(&self) -> Vec<usize> {
+        let manifest = self.manifest();
+        manifest.scenarios.iter().map(|vocabulary| manifest.vocabularies[*vocabulary].ids as usize).collect()
+    }
+
     /// The splits, `train` first.
     pub fn splits(&self) -> &[Split] {
         &self.splits

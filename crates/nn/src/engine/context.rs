@@ -29,6 +29,9 @@ impl BatchInputs<'_> {
             {
                 return wrong(format!("the batch does not have {} numbers a sample", numeric.width));
             }
+            if !self.has_scenarios(&node.op) {
+                return wrong("the batch does not have the scenario levels the ranker reads".into());
+            }
             let crate::ops::Op::Embed(embed) = &node.op else { continue };
             for lookup in &embed.lookups {
                 let feature = lookup.feature;
@@ -68,6 +71,20 @@ impl BatchInputs<'_> {
         Ok(())
     }
 
+    fn has_scenarios(&self, op: &crate::ops::Op) -> bool {
+        use crate::ops::{Op, select_experts::Active};
+        let level = match op {
+            Op::Scenario(scenario) => scenario.level,
+            Op::SelectExperts(select) => match select.active {
+                Active::Scenario(level) => level,
+                Active::Always(_) => return true,
+            },
+            _ => return true,
+        };
+        let (rows, all) = (self.batch.rows, self.batch.scenarios.len());
+        rows == 0 || (all.is_multiple_of(rows) && level < all / rows)
+    }
+
     /// Checks that the batch has the labels the losses compare with.
     #[cfg(feature = "train")]
     pub(crate) fn check_labels(&self, graph: &Graph) -> Result<()> {
@@ -77,7 +94,8 @@ impl BatchInputs<'_> {
             crate::ops::Op::Loss(loss) => Some(loss.task),
             _ => None,
         });
-        let needed = graph.losses().iter().map(|loss| loss.task).chain(compared).max().map_or(0, |task| task + 1);
+        let needed =
+            graph.losses().iter().filter_map(|loss| loss.task).chain(compared).max().map_or(0, |task| task + 1);
         if labels.len() != rows * tasks || (*rows > 0 && tasks < needed) {
             return Err(Error::internal(format!("the batch has no {needed} labels a sample")));
         }
@@ -111,6 +129,8 @@ pub(crate) struct Recording<'a> {
     pub transposed: &'a [f32],
     /// Decides what drops out; `None` drops nothing.
     pub dropout: Option<Seed>,
+    /// How many steps were done before this one.
+    pub step: u64,
 }
 
 impl<'a> Context<'a> {
@@ -136,6 +156,11 @@ impl<'a> Context<'a> {
 
     pub(crate) fn dropout_seed(&self) -> Option<Seed> {
         self.recording.and_then(|recording| recording.dropout)
+    }
+
+    /// How many steps were done before this one.
+    pub(crate) fn step(&self) -> u64 {
+        self.recording.map_or(0, |recording| recording.step)
     }
 
     pub(crate) fn lookup_positions(&self, feature: usize) -> &'a [u32] {
@@ -167,6 +192,18 @@ impl<'a> Context<'a> {
         let base = offsets[self.list(feature, self.rows.start)];
         let list = self.list(feature, self.rows.start + row);
         (offsets[list] - base) as usize..(offsets[list + 1] - base) as usize
+    }
+
+    /// The scenario of a level for one of the tile's samples: 0 where it was not seen in training.
+    pub fn scenario(&self, level: usize, row: usize) -> usize {
+        let batch = self.batch();
+        let levels = batch.scenarios.len() / batch.rows.max(1);
+        batch.scenarios[(self.rows.start + row) * levels + level] as usize
+    }
+
+    /// [`Self::scenario`] of all of them.
+    pub fn scenarios(&self, level: usize) -> impl Iterator<Item = usize> + '_ {
+        (0..self.rows.len()).map(move |row| self.scenario(level, row))
     }
 
     /// The labels of a task for the tile's samples; NaN where missing.

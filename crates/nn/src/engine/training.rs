@@ -29,6 +29,8 @@ pub struct Trainer {
     kept: Kept,
     /// The sample of the last step whose loss was not finite.
     not_finite: Option<usize>,
+    /// Steps done, for what changes with them.
+    steps: u64,
     workers: Vec<Mutex<Worker>>,
 }
 
@@ -88,6 +90,8 @@ struct Step<'a> {
     state: &'a [f32],
     inputs: &'a BatchInputs<'a>,
     dropout: Option<Seed>,
+    /// Steps done before this one.
+    number: u64,
     /// The factor of each loss: its weight over its labelled samples.
     scales: &'a [f32],
     tiles: &'a [Range<usize>],
@@ -126,8 +130,14 @@ impl Trainer {
             transposed: Vec::new(),
             kept,
             not_finite: None,
+            steps: 0,
             workers,
         }
+    }
+
+    /// Says how many steps were done before the next one: a noise that decays goes by it.
+    pub fn at_step(&mut self, steps: u64) {
+        self.steps = steps;
     }
 
     /// The graph.
@@ -167,7 +177,8 @@ impl Trainer {
         self.cut_into(inputs, &mut kept.tiles);
         kept.state.clear();
         kept.state.extend_from_slice(state);
-        let step = Step { weights, state, inputs, dropout, scales: &kept.scales, tiles: &kept.tiles };
+        let number = self.steps;
+        let step = Step { weights, state, inputs, dropout, number, scales: &kept.scales, tiles: &kept.tiles };
         self.reset(inputs, if self.barriers.is_empty() { 1 } else { step.tiles.len() });
 
         if self.barriers.is_empty() {
@@ -216,10 +227,13 @@ impl Trainer {
     fn labelled(&self, inputs: &BatchInputs<'_>) -> Vec<f64> {
         let batch = inputs.batch;
         let tasks = batch.labels.len() / batch.rows.max(1);
-        let of = |task: usize| {
-            let labels = batch.labels.iter().skip(task).step_by(tasks.max(1));
-            let weight = |row: usize| batch.weight.get(row).map_or(1.0, |weight| f64::from(*weight));
-            labels.enumerate().filter(|(_, label)| !label.is_nan()).map(|(row, _)| weight(row)).sum()
+        let weight = |row: usize| batch.weight.get(row).map_or(1.0, |weight| f64::from(*weight));
+        let of = |task: Option<usize>| match task {
+            Some(task) => {
+                let labels = batch.labels.iter().skip(task).step_by(tasks.max(1));
+                labels.enumerate().filter(|(_, label)| !label.is_nan()).map(|(row, _)| weight(row)).sum()
+            }
+            None => (0..batch.rows).map(weight).sum(),
         };
         self.graph.losses().iter().map(|loss| of(loss.task)).collect()
     }
@@ -264,7 +278,7 @@ impl Trainer {
             worker.partials.clear();
             for (index, tile) in (share(number)..share(number + 1)).enumerate() {
                 let (statistics, transposed) = (&self.statistics, &self.transposed);
-                let recording = Recording { statistics, transposed, dropout: step.dropout };
+                let recording = Recording { statistics, transposed, dropout: step.dropout, step: step.number };
                 let cx = Context {
                     weights: step.weights,
                     state: step.state,
@@ -478,7 +492,14 @@ fn gradient_targets(graph: &Graph, needed: &[bool]) -> Vec<Vec<Target>> {
         let leaf = matches!(node.op, Op::Embed(_));
         let weighted = matches!(
             node.op,
-            Op::Linear(_) | Op::BatchNorm(_) | Op::Prelu(_) | Op::Dice(_) | Op::AttentionPool(_) | Op::Cross(_)
+            Op::Linear(_)
+                | Op::BatchNorm(_)
+                | Op::Prelu(_)
+                | Op::Dice(_)
+                | Op::AttentionPool(_)
+                | Op::Cross(_)
+                | Op::Scenario(_)
+                | Op::Experts(_)
         );
         wanted[node.output.index()] = leaf || weighted || node.inputs.iter().any(|value| wanted[value.index()]);
     }

@@ -47,21 +47,20 @@ impl Graph {
     /// How many finished statistics a batch has in all.
     pub(crate) fn statistics_count(&self) -> usize {
         let of = |node: &crate::graph::Node| match &node.op {
-            super::Op::BatchNorm(norm) => 4 * norm.width,
+            super::Op::BatchNorm(norm) => norm.statistics + 4 * norm.width,
             _ => 0,
         };
-        self.nodes.iter().map(of).sum()
+        self.nodes.iter().map(of).max().unwrap_or(0)
     }
 }
 
 kernel! {
-    /// `f(x · scale + shift)`, column by column.
-    fn scale_and_shift['a, F: Fn(f32) -> f32](
-        out: &'a mut [f32], x: &'a [f32], scale: &'a [f32], shift: &'a [f32], f: F,
-    ) {
-        for (out, x) in out.chunks_exact_mut(scale.len()).zip(x.chunks_exact(scale.len())) {
-            for (((out, x), scale), shift) in out.iter_mut().zip(x).zip(scale).zip(shift) {
-                *out = f(x * scale + shift);
+    /// `f((x − mean) · scale + shift)`, column by column. The mean is taken off first: it may be large against the deviation.
+    fn scale_and_shift['a, F: Fn(f32) -> f32](out: &'a mut [f32], x: &'a [f32], columns: [&'a [f32]; 3], f: F) {
+        let [mean, scale, shift] = columns;
+        for (out, x) in out.chunks_exact_mut(mean.len()).zip(x.chunks_exact(mean.len())) {
+            for ((((out, x), mean), scale), shift) in out.iter_mut().zip(x).zip(mean).zip(scale).zip(shift) {
+                *out = f((x - mean) * scale + shift);
             }
         }
     }
@@ -69,13 +68,13 @@ kernel! {
 
 #[cfg(feature = "train")]
 kernel! {
-    /// `scale · g + slope · x + shift`, column by column.
-    fn input_grad['a](grad: &'a mut [f32], out_grad: &'a [f32], x: &'a [f32], columns: [&'a [f32]; 3], add: bool) {
-        let [scale, slope, shift] = columns;
-        let width = scale.len();
+    /// `scale · (g − mean g − (x − mean) · slope)`, column by column.
+    fn input_grad['a](grad: &'a mut [f32], out_grad: &'a [f32], x: &'a [f32], columns: [&'a [f32]; 4], add: bool) {
+        let [mean, scale, slope, mean_grad] = columns;
+        let width = mean.len();
         for ((grad, g), x) in grad.chunks_exact_mut(width).zip(out_grad.chunks_exact(width)).zip(x.chunks_exact(width)) {
-            for c in 0..width.min(slope.len()).min(shift.len()) {
-                let value = scale[c] * g[c] + (slope[c] * x[c] + shift[c]);
+            for c in 0..width.min(scale.len()).min(slope.len()).min(mean_grad.len()) {
+                let value = scale[c] * (g[c] - mean_grad[c] - (x[c] - mean[c]) * slope[c]);
                 grad[c] = if add { grad[c] + value } else { value };
             }
         }
@@ -144,32 +143,29 @@ impl Operation for BatchNorm {
         let width = self.width;
         saved.resize(2 * width, 0.0);
         let (scale, shift) = saved.split_at_mut(width);
-        if cx.records() {
+        let mean = if cx.records() {
             let finished = &cx.statistics()[self.statistics..self.statistics + 2 * width];
-            shift.copy_from_slice(&finished[..width]);
             scale.copy_from_slice(&finished[width..]);
+            &finished[..width]
         } else {
             let running = &cx.state[self.running..self.running + 2 * width];
-            shift.copy_from_slice(&running[..width]);
             let deviations = running[width..].iter().map(|variance| (variance + self.epsilon).sqrt());
             scale.iter_mut().zip(deviations).for_each(|(scale, deviation)| *scale = 1.0 / deviation);
-        }
+            &running[..width]
+        };
         match self.affine {
             Some((gamma, beta)) => {
-                let (gamma, beta) = (gamma.of(cx.weights), beta.of(cx.weights));
-                for c in 0..width {
-                    scale[c] *= gamma[c];
-                    shift[c] = beta[c] - shift[c] * scale[c];
-                }
+                scale.iter_mut().zip(gamma.of(cx.weights)).for_each(|(scale, gamma)| *scale *= gamma);
+                shift.copy_from_slice(beta.of(cx.weights));
             }
-            None => shift.iter_mut().zip(&*scale).for_each(|(shift, scale)| *shift *= -scale),
+            None => shift.fill(0.0),
         }
-        let x = inputs.get(0);
+        let (x, columns) = (inputs.get(0), [mean, scale, shift]);
         match self.activation {
-            Activation::None => scale_and_shift(out, x, scale, shift, |y| y),
-            Activation::Relu => scale_and_shift(out, x, scale, shift, relu),
-            Activation::Sigmoid => scale_and_shift(out, x, scale, shift, sigmoid),
-            Activation::Tanh => scale_and_shift(out, x, scale, shift, tanh),
+            Activation::None => scale_and_shift(out, x, columns, |y| y),
+            Activation::Relu => scale_and_shift(out, x, columns, relu),
+            Activation::Sigmoid => scale_and_shift(out, x, columns, sigmoid),
+            Activation::Tanh => scale_and_shift(out, x, columns, tanh),
         }
     }
 
@@ -184,20 +180,17 @@ impl Operation for BatchNorm {
         let x = pass.inputs.get(0);
         let (out_grad, mut scratch) = (std::mem::take(&mut pass.out_grad), std::mem::take(pass.scratch));
         scratch.clear();
-        scratch.resize(3 * width, 0.0);
-        let (scale, rest) = scratch.split_at_mut(width);
-        let (slope, shift) = rest.split_at_mut(width);
+        scratch.resize(2 * width, 0.0);
+        let (scale, slope) = scratch.split_at_mut(width);
         scale.copy_from_slice(inverse);
         if let Some((gamma, _)) = self.affine {
             scale.iter_mut().zip(gamma.of(cx.weights)).for_each(|(scale, gamma)| *scale *= gamma);
         }
-        // scale (g − mean g − x̂ mean(g x̂)), with x̂ = (x − mean) / deviation written out.
-        for c in 0..width {
-            slope[c] = -scale[c] * inverse[c] * mean_product[c];
-            shift[c] = -scale[c] * mean_grad[c] - slope[c] * mean[c];
+        for (slope, (inverse, mean_product)) in slope.iter_mut().zip(inverse.iter().zip(mean_product)) {
+            *slope = inverse * mean_product;
         }
         if let Some((grad, add)) = pass.input_grad(0) {
-            input_grad(grad, out_grad, x, [scale, slope, shift], add);
+            input_grad(grad, out_grad, x, [mean, scale, slope, mean_grad], add);
         }
         *pass.scratch = scratch;
     }

@@ -53,11 +53,32 @@ kernel! {
     }
 }
 
+kernel! {
+    fn drop_row['a](values: &'a mut [f32], draw: [u32; 2], scale: f32) {
+        for (column, value) in values.iter_mut().enumerate() {
+            let drawn = scramble(draw[0] ^ (column as u32).wrapping_mul(0x9e37_79b9));
+            *value = if drawn >= draw[1] { *value * scale } else { 0.0 };
+        }
+    }
+}
+
+/// Dropout in place, for operations that drop out values of their own. `row` gives the number of each row within the batch.
+pub(super) fn drop_rows(values: &mut [f32], width: usize, probability: f32, seed: Seed, row: impl Fn(usize) -> u64) {
+    let (threshold, scale) = scaled(probability);
+    for (at, values) in values.chunks_exact_mut(width).enumerate() {
+        drop_row(values, [seed.bits_at(row(at)) as u32, threshold], scale);
+    }
+}
+
+/// Draws from here on stay, times this.
+fn scaled(probability: f32) -> (u32, f32) {
+    ((f64::from(probability) * 4_294_967_296.0) as u32, 1.0 / (1.0 - probability))
+}
+
 impl Dropout {
     /// `into = (into +) x · mask / (1 − probability)`.
     fn mask(&self, seed: Seed, first_row: usize, x: &[f32], into: &mut [f32], add: bool) {
-        let threshold = (f64::from(self.probability) * 4_294_967_296.0) as u32;
-        let scale = 1.0 / (1.0 - self.probability);
+        let (threshold, scale) = scaled(self.probability);
         let seed = seed.at(self.number);
         let rows = into.chunks_exact_mut(self.width).zip(x.chunks_exact(self.width));
         for (row, (into, x)) in rows.enumerate() {

@@ -9,11 +9,15 @@ pub mod batch_norm;
 pub mod cross;
 pub mod dropout;
 pub mod embed;
+pub mod experts;
 pub mod factorization_machine;
+pub mod gate_dropout;
 pub mod linear;
 pub mod loss;
 pub mod parametric;
 pub mod pool;
+pub mod scenario;
+pub mod select_experts;
 pub mod shape;
 pub mod softmax;
 
@@ -44,9 +48,26 @@ pub enum Op {
     FactorizationMachine(factorization_machine::FactorizationMachine),
     Cross(cross::Cross),
     Loss(loss::LossOp),
+    Scenario(scenario::ScenarioEmbed),
+    Experts(experts::Experts),
+    GateDropout(gate_dropout::GateDropout),
+    SelectExperts(select_experts::SelectExperts),
 }
 
 impl Op {
+    /// Gives what must differ between two operations of one graph a number of its own: a graph's statistics, its draws.
+    pub(crate) fn renumber(&mut self, graph: &crate::graph::Graph) {
+        let next = graph.nodes().len() as u64;
+        match self {
+            Self::BatchNorm(op) => op.statistics = graph.statistics_count(),
+            Self::Dropout(op) => op.number = next,
+            Self::Experts(op) => op.number = next,
+            Self::GateDropout(op) => op.number = next,
+            Self::SelectExperts(op) => op.number = next,
+            _ => {}
+        }
+    }
+
     pub(crate) fn operation(&self) -> &dyn Operation {
         match self {
             Self::Embed(op) => op,
@@ -67,6 +88,10 @@ impl Op {
             Self::FactorizationMachine(op) => op,
             Self::Cross(op) => op,
             Self::Loss(op) => op,
+            Self::Scenario(op) => op,
+            Self::Experts(op) => op,
+            Self::GateDropout(op) => op,
+            Self::SelectExperts(op) => op,
         }
     }
 }

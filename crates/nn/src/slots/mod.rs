@@ -63,15 +63,31 @@ pub struct ModelInputs {
     pub tasks: Vec<(TaskKind, Option<usize>)>,
     /// The name of each task.
     pub task_names: Vec<String>,
+    /// The scenario levels, the outermost first.
+    pub scenarios: Vec<ScenarioLevel>,
+}
+
+/// A scenario level as the slots see it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ScenarioLevel {
+    /// Its name.
+    pub name: String,
+    /// How many scenarios it has, with the one that stands for all that were not seen in training: it is number 0.
+    pub count: usize,
 }
 
 impl ModelInputs {
-    /// The inputs a schema declares; `width` gives the width of a table's rows.
+    /// The inputs a schema declares; `width` gives the width of a table's rows, `scenarios` how many scenarios each level has, with
+    /// the unseen one.
     ///
     /// # Errors
-    /// If the schema is not sound.
-    pub fn new(schema: &Schema, width: impl Fn(&str) -> usize) -> Result<Self> {
+    /// If the schema is not sound, or has another number of levels.
+    pub fn new(schema: &Schema, width: impl Fn(&str) -> usize, scenarios: &[usize]) -> Result<Self> {
         schema.check()?;
+        if scenarios.len() != schema.scenarios.len() {
+            let (given, declared) = (scenarios.len(), schema.scenarios.len());
+            return Err(Error::internal(format!("{given} scenario levels given, {declared} declared")));
+        }
         let tables = schema.table_names();
         let table = |name: &str| tables.iter().position(|table| *table == name).unwrap_or_default();
         // Histories of the same events have the same length, so their rows can stand side by side.
@@ -110,6 +126,9 @@ impl ModelInputs {
                 .map(|task| (task.kind, task.after.as_deref().and_then(|after| schema.task(after))))
                 .collect(),
             task_names: schema.tasks.iter().map(|task| task.name.clone()).collect(),
+            scenarios: std::iter::zip(&schema.scenarios, scenarios)
+                .map(|(level, count)| ScenarioLevel { name: level.name.clone(), count: *count })
+                .collect(),
         })
     }
 

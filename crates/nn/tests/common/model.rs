@@ -2,13 +2,13 @@
 
 use super::{Samples, normal};
 use kitestring_core::batch::Ids;
-use kitestring_core::schema::{Feature, FeatureKind, History, Task, TaskKind};
+use kitestring_core::schema::{Feature, FeatureKind, History, Level, Task, TaskKind};
 use kitestring_core::{Schema, Seed};
 use kitestring_nn::graph::Graph;
 use kitestring_nn::network::Network;
 use kitestring_nn::ranker::{ModelConfig, Ranker};
 
-/// User, item, its category, both histories, tags, two numbers; three tasks of three kinds, one of them after another.
+/// User, item, its category, both histories, tags, two numbers; two scenario levels; four tasks of three kinds, one of them after another.
 pub fn schema() -> Schema {
     let mut features: Vec<Feature> =
         ["user", "item", "category"].iter().map(|name| Feature::new(*name, FeatureKind::Categorical)).collect();
@@ -26,10 +26,14 @@ pub fn schema() -> Schema {
     Schema {
         user: Some("user".into()),
         features,
+        scenarios: ["page", "tab"].map(|name| Level { name: name.into(), column: None }).into(),
         tasks: vec![Task::binary("click"), after, rating, plays],
         ..Schema::default()
     }
 }
+
+/// How many scenarios each level has, with the unseen one.
+pub const SCENARIOS: [usize; 2] = [4, 5];
 
 /// Unique rows of a table, few enough for ids to meet.
 const UNIQUE: u64 = 12;
@@ -75,13 +79,15 @@ pub fn samples(ranker: &Ranker, rows: usize, seed: Seed) -> Samples {
         ];
         samples.batch.labels[4 * row..4 * row + 4].copy_from_slice(&labels);
     }
+    let scenario = |at: usize| (seed.child("scenario").bits_at(at as u64) % SCENARIOS[at % 2] as u64) as u32;
+    samples.batch.scenarios = (0..2 * rows).map(scenario).collect();
     samples.batch.index = (0..rows as u64).map(|row| 1000 + row).collect();
     samples
 }
 
 /// The graph of a config over the schema above.
 pub fn ranker(config: &ModelConfig) -> Ranker {
-    Ranker::new(&schema(), config).unwrap()
+    Ranker::new(&schema(), config, &SCENARIOS).unwrap()
 }
 
 /// A network in general position: no weight is zero or one, as biases and scales are at first.

@@ -173,10 +173,7 @@ fn metrics(parts: &Parts<'_>) -> Vec<Metric> {
 }
 
 fn learning(history: &History, model: &Model) -> Learning {
-    let task = |loss: usize| {
-        let task = model.graph.losses().get(loss).and_then(|loss| model.schema.tasks.get(loss.task));
-        task.map_or_else(|| "loss".to_owned(), |task| task.name.clone())
-    };
+    let task = |loss: usize| model.graph.losses().get(loss).map_or_else(|| "loss".into(), |loss| loss.name.clone());
     let losses = history.steps.first().map_or(0, |step| step.losses.len());
     let loss = (0..losses).map(|number| Curve {
         name: task(number),

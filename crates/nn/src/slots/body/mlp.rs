@@ -1,7 +1,8 @@
 //! `h = f_L(… f_1(x))`, the same for every task.
 
+use super::BodyInput;
 use crate::graph::{Graph, Value};
-use crate::slots::{Layers, ModelInputs};
+use crate::slots::Layers;
 use kitestring_core::Result;
 use serde::{Deserialize, Serialize};
 
@@ -11,9 +12,9 @@ use serde::{Deserialize, Serialize};
 pub struct Mlp(pub Layers);
 
 impl Mlp {
-    pub(super) fn forward(&self, graph: &mut Graph, x: Value, inputs: &ModelInputs) -> Result<Vec<Value>> {
+    pub(super) fn forward(&self, graph: &mut Graph, input: &BodyInput<'_>) -> Result<Vec<Value>> {
         self.0.check("model.body")?;
-        let h = self.0.forward(graph, x);
-        Ok(vec![h; inputs.tasks.len()])
+        let h = self.0.forward(graph, input.x);
+        Ok(vec![h; input.inputs.tasks.len()])
     }
 }

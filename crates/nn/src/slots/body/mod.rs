@@ -1,16 +1,38 @@
 //! Body: what tasks and scenarios share, from one row a sample to one row a sample and task.
 
+pub mod aesm2;
 pub mod mlp;
+pub mod mmoe;
+pub mod omoe;
+pub mod ple;
+pub mod shared_bottom;
 
-use super::ModelInputs;
+use super::{Layers, ModelInputs};
 use crate::graph::{Graph, Value};
-use kitestring_core::Result;
+use crate::ops::experts::ExpertLayers;
+use kitestring_core::{Error, Result};
 
 super::slot! {
     /// What tasks and scenarios share.
     Body "body" default Mlp {
         Mlp(mlp::Mlp) = "mlp", "One stack of layers for all tasks", "Rumelhart, Hinton and Williams 1986";
+        SharedBottom(shared_bottom::SharedBottom) = "shared_bottom", "One bottom, a tower a task", "Caruana 1997";
+        Mmoe(mmoe::Mmoe) = "mmoe", "Shared experts, a gate and a tower a task", "Ma et al. 2018";
+        Omoe(omoe::Omoe) = "omoe", "Shared experts, one gate, a tower a task", "Ma et al. 2018";
+        Ple(ple::Ple) = "ple", "Experts of each task beside shared ones, several levels deep", "Tang et al. 2020";
+        Aesm2(aesm2::Aesm2) = "aesm2", "Selects specific and shared experts for each scenario, then each task", "Zou et al. 2022";
     }
+}
+
+/// What a body reads.
+#[derive(Debug, Clone, Copy)]
+pub struct BodyInput<'a> {
+    /// The encoder's result with the rows of the scenarios behind it, `samples × any width`.
+    pub x: Value,
+    /// The row of the sample's scenario at each level, the outermost first.
+    pub scenarios: &'a [Value],
+    /// The schema's tasks and scenarios.
+    pub inputs: &'a ModelInputs,
 }
 
 impl Body {
@@ -18,9 +40,41 @@ impl Body {
     ///
     /// # Errors
     /// If the config is not sound.
-    pub fn forward(&self, graph: &mut Graph, x: Value, inputs: &ModelInputs) -> Result<Vec<Value>> {
+    pub fn forward(&self, graph: &mut Graph, input: &BodyInput<'_>) -> Result<Vec<Value>> {
         graph.scope("body", |graph| match self {
-            Self::Mlp(variant) => variant.forward(graph, x, inputs),
+            Self::Mlp(variant) => variant.forward(graph, input),
+            Self::SharedBottom(variant) => variant.forward(graph, input),
+            Self::Mmoe(variant) => variant.forward(graph, input, false),
+            Self::Omoe(variant) => variant.forward(graph, input),
+            Self::Ple(variant) => variant.forward(graph, input),
+            Self::Aesm2(variant) => variant.forward(graph, input),
         })
     }
+}
+
+/// The towers of bodies that have one a task, where the config does not say.
+fn default_towers() -> Layers {
+    Layers { units: vec![64], ..Layers::default() }
+}
+
+/// A stack of layers for each task.
+fn towers(graph: &mut Graph, layers: &Layers, values: Vec<Value>, input: &BodyInput<'_>) -> Result<Vec<Value>> {
+    layers.check("model.body.towers")?;
+    let named = input.inputs.task_names.iter().zip(values);
+    Ok(named.map(|(name, h)| graph.scope(format!("tower.{name}"), |graph| layers.forward(graph, h))).collect())
+}
+
+/// Checks the sizes of experts.
+fn check_experts(count: usize, layers: &ExpertLayers, field: &str) -> Result<()> {
+    let wrong = |key: &str, what: &str| Err(Error::config(what).in_field(format!("{field}.{key}")));
+    if count == 0 {
+        return wrong("experts", "there must be at least one expert");
+    }
+    if layers.units.is_empty() || layers.units.contains(&0) {
+        return wrong("expert.units", "an expert needs at least one layer, and each layer at least one unit");
+    }
+    if !(0.0..1.0).contains(&layers.dropout) {
+        return wrong("expert.dropout", "`dropout` must be in [0, 1)");
+    }
+    Ok(())
 }

@@ -56,7 +56,7 @@ impl Esmm {
             predictions.push(probability);
             graph.output(name, probability);
             let value = graph.loss(LossKind::BinaryCrossEntropyOfLog, sum, task);
-            graph.minimize(value, task, loss.weight(name));
+            graph.minimize(name, value, Some(task), loss.weight(name));
         }
         Ok(())
     }

@@ -44,6 +44,7 @@ pub(super) fn predict(
     };
     graph.output(&inputs.task_names[task], prediction);
     let value = graph.loss(loss_kind, logit, task);
-    graph.minimize(value, task, loss.weight(&inputs.task_names[task]));
+    let name = &inputs.task_names[task];
+    graph.minimize(name, value, Some(task), loss.weight(name));
     prediction
 }
