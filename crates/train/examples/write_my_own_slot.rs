@@ -25,6 +25,7 @@ use kitestring_nn::kernels::activation::Activation;
 use kitestring_nn::network::Network;
 use kitestring_nn::ops::arithmetic::Binary;
 use kitestring_nn::slots::ModelInputs;
+use kitestring_nn::slots::body::BodyInput;
 use kitestring_table::{Config, Space, Table};
 use kitestring_train::inputs::Prepared;
 use kitestring_train::learner::Learner;
@@ -49,11 +50,12 @@ fn gated(graph: &mut Graph, inputs: &ModelInputs) -> Value {
 
 /// A model with our encoder: the rest of the slots come from the config.
 fn model(config: &RunConfig, schema: &Schema, dataset: &Dataset, seed: Seed) -> Result<Model> {
-    let inputs = ModelInputs::new(schema, |_| DIMENSION)?;
+    let scenarios = dataset.scenario_counts();
+    let inputs = ModelInputs::new(schema, |_| DIMENSION, &scenarios)?;
     let mut graph = Graph::new();
     let x = gated(&mut graph, &inputs);
     // The body gives one value a task, the head makes them probabilities and losses.
-    let shared = config.model.body.forward(&mut graph, x, &inputs)?;
+    let shared = config.model.body.forward(&mut graph, &BodyInput { x, scenarios: &[], inputs: &inputs })?;
     let logits: Vec<Value> = shared
         .into_iter()
         .zip(&inputs.task_names)
@@ -69,7 +71,8 @@ fn model(config: &RunConfig, schema: &Schema, dataset: &Dataset, seed: Seed) -> 
     });
     let tables = tables.collect::<Result<Vec<_>>>()?;
     let network = Network::new(&graph, seed);
-    Ok(Model { schema: schema.clone(), config: config.model.clone(), graph: Arc::new(graph), network, tables })
+    let (schema, config) = (schema.clone(), config.model.clone());
+    Ok(Model { schema, config, scenarios, graph: Arc::new(graph), network, tables })
 }
 
 /// Passes over the training split. `fit` does the same with validation, checkpoints and a reader that works ahead.
