@@ -54,6 +54,11 @@ impl Progress {
         self.show("simulating", done, Some(of));
     }
 
+    /// What the user should know, in a terminal or not.
+    pub fn note(&self, text: &str) {
+        self.bar.suspend(|| eprintln!("note: {text}"));
+    }
+
     /// How far a preparation is.
     pub fn preparing(&mut self, progress: prepare::Progress) {
         match progress {

@@ -63,6 +63,9 @@ pub fn prepare(config: &RunConfig, bad_rows: u64, raw: &Path, out: &Path, progre
     let opened = layout::open(&data, raw)?;
     let seed = Seed(config.seed).child("prepare");
     prepare_folder(&opened, &data, &config.schema, seed, out, &mut |step| progress.preparing(step))?;
+    for (side, rows) in opened.without_partner().into_iter().filter(|(_, rows)| *rows > 0) {
+        progress.note(&format!("{rows} rows have no partner in {side}: its columns are missing there"));
+    }
     Dataset::open(out)
 }
 
