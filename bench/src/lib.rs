@@ -1,8 +1,54 @@
-//! What several benchmarks need: the speed of this machine, to state a floor against.
+//! What several benchmarks need: a config's data set from their arguments, and the speed of this machine, to state a floor against.
 
+use kitestring_core::{Error, Result, Seed};
+use kitestring_data::dataset::Dataset;
+use kitestring_data::layout;
+use kitestring_data::prepare::prepare_folder;
 use kitestring_nn::engine::Workers;
 use kitestring_nn::kernels::matmul::{Matrix, Start, matmul};
+use kitestring_train::RunConfig;
+use std::path::Path;
 use std::time::Instant;
+use tempfile::TempDir;
+
+/// A config and its data set, prepared for the moment.
+pub struct Prepared {
+    /// The config, with overrides.
+    pub config: RunConfig,
+    /// The data set.
+    pub dataset: Dataset,
+    /// The split named in the arguments.
+    pub split: String,
+    /// Where the data set lies, and where more may.
+    pub place: TempDir,
+    /// Seconds that preparing took.
+    pub seconds: f64,
+}
+
+impl Prepared {
+    /// Reads the arguments `CONFIG DATA [SPLIT] [key=value …]` and prepares the data. Ends the process where they are too few.
+    ///
+    /// # Errors
+    /// What is wrong with the config or the data.
+    pub fn from_arguments(name: &str, split: &str) -> Result<Self> {
+        let mut arguments = std::env::args().skip(1);
+        let (Some(config), Some(data)) = (arguments.next(), arguments.next()) else {
+            eprintln!("usage: {name} CONFIG DATA [SPLIT] [key=value …]");
+            std::process::exit(2);
+        };
+        let split = arguments.next().unwrap_or_else(|| split.into());
+        let overrides: Vec<String> = arguments.collect();
+        let config = RunConfig::read(Path::new(&config), &overrides)?;
+        let place =
+            tempfile::tempdir().map_err(|error| Error::io(error, "could not make a folder", "the temporary folder"))?;
+        let out = place.path().join("dataset");
+        let start = Instant::now();
+        let opened = layout::open(&config.data, Path::new(&data))?;
+        prepare_folder(&opened, &config.data, &config.schema, Seed(config.seed), &out, &mut |_| {})?;
+        let seconds = start.elapsed().as_secs_f64();
+        Ok(Self { dataset: Dataset::open(&out)?, config, split, place, seconds })
+    }
+}
 
 /// Floating-point operations a second of a large product (512 × 512 matrices) on each worker at once.
 pub fn peak(workers: &dyn Workers) -> f64 {

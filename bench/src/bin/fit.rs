@@ -2,16 +2,11 @@
 //!
 //! Prints a table on stderr as it goes, and one JSON line with the samples a second of training, without preparation and validation.
 
+use kitestring_bench::Prepared;
 use kitestring_core::{Result, Seed};
-use kitestring_data::dataset::Dataset;
-use kitestring_data::layout;
-use kitestring_data::prepare::prepare_folder;
-use kitestring_train::config::RunConfig;
 use kitestring_train::evaluate::quick;
 use kitestring_train::fit::{Event, fit};
 use kitestring_train::workers::Threads;
-use std::path::Path;
-use std::time::Instant;
 
 fn main() {
     if let Err(error) = run() {
@@ -21,21 +16,7 @@ fn main() {
 }
 
 fn run() -> Result<()> {
-    let mut arguments = std::env::args().skip(1);
-    let (Some(config), Some(data)) = (arguments.next(), arguments.next()) else {
-        eprintln!("usage: fit CONFIG DATA [SPLIT] [key=value …]");
-        std::process::exit(2);
-    };
-    let split = arguments.next().unwrap_or_else(|| "valid".into());
-    let overrides: Vec<String> = arguments.collect();
-    let config = RunConfig::read(Path::new(&config), &overrides)?;
-    let place = tempfile::tempdir().unwrap_or_else(|error| panic!("{error}"));
-    let out = place.path().join("dataset");
-    let start = Instant::now();
-    let opened = layout::open(&config.data, Path::new(&data))?;
-    prepare_folder(&opened, &config.data, &config.schema, Seed(config.seed), &out, &mut |_| {})?;
-    let prepared = start.elapsed().as_secs_f64();
-    let dataset = Dataset::open(&out)?;
+    let Prepared { config, dataset, split, place, seconds: prepared } = Prepared::from_arguments("fit", "valid")?;
     let threads = Threads::new(config.train.workers)?;
     let fitted = fit(&config, &dataset, place.path(), false, &mut |event| {
         if let Event::Epoch { epoch, .. } = event {

@@ -5,16 +5,12 @@
 //! measured in the same run. The model is trained as the config says; `train.epochs=1` is enough to measure time. Beside it stand the seconds that
 //! building the candidates' batches takes alone, without any scoring.
 
-use kitestring_bench::peak;
-use kitestring_core::{Batch, Error, Result, Seed};
+use kitestring_bench::{Prepared, peak};
+use kitestring_core::{Batch, Result, Seed};
 use kitestring_data::dataset::Dataset;
-use kitestring_data::layout;
-use kitestring_data::prepare::prepare_folder;
-use kitestring_train::config::RunConfig;
 use kitestring_train::evaluate::rank_all;
 use kitestring_train::fit::fit;
 use kitestring_train::workers::Threads;
-use std::path::Path;
 use std::time::Instant;
 
 fn main() {
@@ -25,20 +21,7 @@ fn main() {
 }
 
 fn run() -> Result<()> {
-    let mut arguments = std::env::args().skip(1);
-    let (Some(config), Some(data)) = (arguments.next(), arguments.next()) else {
-        eprintln!("usage: rank CONFIG DATA [SPLIT] [key=value …]");
-        std::process::exit(2);
-    };
-    let split = arguments.next().unwrap_or_else(|| "test".into());
-    let overrides: Vec<String> = arguments.collect();
-    let config = RunConfig::read(Path::new(&config), &overrides)?;
-    let place =
-        tempfile::tempdir().map_err(|error| Error::io(error, "could not make a folder", "the temporary folder"))?;
-    let out = place.path().join("dataset");
-    let opened = layout::open(&config.data, Path::new(&data))?;
-    prepare_folder(&opened, &config.data, &config.schema, Seed(config.seed), &out, &mut |_| {})?;
-    let dataset = Dataset::open(&out)?;
+    let Prepared { config, dataset, split, place, .. } = Prepared::from_arguments("rank", "test")?;
     let threads = Threads::new(config.train.workers)?;
     let fitted = fit(&config, &dataset, place.path(), false, &mut |_| {})?;
     let mut contexts = Vec::new();

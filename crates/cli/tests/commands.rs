@@ -178,6 +178,24 @@ fn a_guessed_config_runs() {
 }
 
 #[test]
+fn rows_without_a_partner_are_counted() {
+    let clicks = Clicks::new();
+    let brands: String = (0..30).map(|item| format!("i{item},b{}\n", item % 4)).collect();
+    clicks.write("items.csv", format!("item,brand\n{brands}").as_bytes());
+    let joined = "samples = { path = \"clicks.csv\" }\njoins = [{ source = { path = \"items.csv\" }, on = \"item\" }]";
+    clicks.replace("clicks.toml", "samples = { path = \"clicks.csv\" }", joined);
+    let brand = "features = [\n    { name = \"brand\", kind = \"categorical\", of = \"item\" },";
+    clicks.replace("clicks.toml", "features = [", brand);
+    let (config, data, out) = (clicks.path("clicks.toml"), clicks.path(""), clicks.path("dataset"));
+    let outcome = kitestring(&["prepare", &config, "--data", &data, "--out", &out]);
+    assert_eq!(outcome.code, Some(0), "{}", outcome.stderr);
+    // Items are 0 to 30, and the last one is not in the side table.
+    let alone = (0..ROWS).filter(|row| row * 7 % 31 == 30).count();
+    assert!(outcome.stderr.contains(&format!("note: {alone} rows have no partner in ")), "{}", outcome.stderr);
+    assert!(outcome.stderr.contains("items.csv"), "{}", outcome.stderr);
+}
+
+#[test]
 fn rows_without_labels_are_predicted() {
     let clicks = Clicks::new();
     let (config, data, out) = (clicks.path("clicks.toml"), clicks.path("clicks.csv"), clicks.path("run"));

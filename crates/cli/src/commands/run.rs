@@ -1,15 +1,9 @@
 //! `kitestring run`: the whole loop.
 
-use crate::arguments::{BadRows, Settings, Telling};
-use crate::metrics::{Told, table};
-use crate::output::{say, say_line};
-use crate::progress::Progress;
-use crate::stages::{self, Judged, Known};
+use super::train::Learning;
 use clap::Args;
 use kitestring_core::Result;
-use kitestring_train::run;
 use std::path::PathBuf;
-use std::time::Instant;
 
 /// Do everything: simulate or read data, prepare, train, evaluate, write a report
 ///
@@ -22,43 +16,14 @@ Examples:
 pub struct Run {
     /// The config; the built-in simulated marketplace when absent
     config: Option<PathBuf>,
-    /// Raw data (a folder or a file), or a prepared data set
-    #[arg(long, value_name = "PATH")]
-    data: Option<PathBuf>,
-    /// The run directory to write; runs/TIME when absent
-    #[arg(long, value_name = "FOLDER")]
-    out: Option<PathBuf>,
-    /// Go on with the run in --out that was killed
-    #[arg(long, requires = "out")]
-    resume: bool,
     #[command(flatten)]
-    bad_rows: BadRows,
-    #[command(flatten)]
-    settings: Settings,
-    #[command(flatten)]
-    telling: Telling,
+    learning: Learning,
 }
 
 impl Run {
     /// # Errors
     /// What is wrong with the config, the data or the disk; a loss that is not finite.
     pub fn execute(self) -> Result<()> {
-        let start = Instant::now();
-        let config = self.settings.read(self.config.as_deref())?;
-        let run = run::Run::create(self.out.as_deref())?;
-        let mut progress = Progress::new()?;
-        let how = (self.bad_rows.allowed(&config), self.resume);
-        let dataset = stages::data(&run, &config, self.data.as_deref(), how, &mut progress)?;
-        let trained = stages::train(&run, &config, &dataset, self.resume, &mut progress)?;
-        let known = Known { config: &config, model: &trained.model, dataset: &dataset, how: &trained.how };
-        let mut judged = Judged::default();
-        judged.add(&known, &mut progress)?;
-        let told = Told::new(run.directory(), &judged, start, trained.how.samples_per_second);
-        stages::note(run.directory(), &told)?;
-        stages::report(run.directory(), &known, &judged)?;
-        drop(progress);
-        say(&table(&judged, true))?;
-        say_line(&format!("report: {}", run.directory().join(stages::REPORT).display()))?;
-        if self.telling.json { told.say() } else { Ok(()) }
+        self.learning.execute(self.config.as_deref(), true)
     }
 }

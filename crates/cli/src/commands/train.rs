@@ -1,4 +1,4 @@
-//! `kitestring train`: from data to a model.
+//! `kitestring train`: from data to a model; and what `run` does besides.
 
 use crate::arguments::{BadRows, Settings, Telling};
 use crate::metrics::{Told, table};
@@ -8,7 +8,7 @@ use crate::stages::{self, Judged, Known};
 use clap::Args;
 use kitestring_core::Result;
 use kitestring_train::run::Run;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 /// Train a ranker and measure it, without a report
@@ -20,6 +20,21 @@ Examples:
 pub struct Train {
     /// The config
     config: PathBuf,
+    #[command(flatten)]
+    learning: Learning,
+}
+
+impl Train {
+    /// # Errors
+    /// What is wrong with the config, the data or the disk; a loss that is not finite.
+    pub fn execute(self) -> Result<()> {
+        self.learning.execute(Some(&self.config), false)
+    }
+}
+
+/// What `train` and `run` have in common.
+#[derive(Debug, Args)]
+pub struct Learning {
     /// A prepared data set, or raw data (a folder or a file), which is prepared within the run
     #[arg(long, value_name = "PATH")]
     data: Option<PathBuf>,
@@ -37,12 +52,14 @@ pub struct Train {
     telling: Telling,
 }
 
-impl Train {
+impl Learning {
+    /// Makes a run: its data, its model, its metrics and, if asked for, its report.
+    ///
     /// # Errors
     /// What is wrong with the config, the data or the disk; a loss that is not finite.
-    pub fn execute(self) -> Result<()> {
+    pub fn execute(self, config: Option<&Path>, report: bool) -> Result<()> {
         let start = Instant::now();
-        let config = self.settings.read(Some(&self.config))?;
+        let config = self.settings.read(config)?;
         let run = Run::create(self.out.as_deref())?;
         let mut progress = Progress::new()?;
         let how = (self.bad_rows.allowed(&config), self.resume);
@@ -53,9 +70,16 @@ impl Train {
         judged.add(&known, &mut progress)?;
         let told = Told::new(run.directory(), &judged, start, trained.how.samples_per_second);
         stages::note(run.directory(), &told)?;
+        if report {
+            stages::report(run.directory(), &known, &judged)?;
+        }
         drop(progress);
         say(&table(&judged, true))?;
-        say_line(&format!("run: {}", run.directory().display()))?;
+        let (what, place) = match report {
+            true => ("report", run.directory().join(stages::REPORT)),
+            false => ("run", run.directory().to_owned()),
+        };
+        say_line(&format!("{what}: {}", place.display()))?;
         if self.telling.json { told.say() } else { Ok(()) }
     }
 }
