@@ -3,7 +3,7 @@
 use crate::inputs::{Prepared, Pulled, Readers};
 use crate::model::Model;
 use kitestring_core::Result;
-use kitestring_nn::engine::{Attention, OneWorker, Scorer, Workers};
+use kitestring_nn::engine::{OneWorker, Scorer, Shown, Workers};
 use std::sync::Arc;
 
 /// Scores batches with a model. A warm call allocates nothing.
@@ -41,7 +41,7 @@ impl<'a> Predictor<'a> {
     ///
     /// # Errors
     /// If the batch does not fit the model.
-    pub fn explain(&mut self, prepared: &mut Prepared, each: impl FnMut(Attention<'_>)) -> Result<Vec<f32>> {
+    pub fn explain(&mut self, prepared: &mut Prepared, each: impl FnMut(Shown<'_>)) -> Result<Vec<f32>> {
         prepared.index(&self.readers);
         self.pulled.pull(&self.model.tables, prepared, &OneWorker)?;
         let network = &self.model.network;

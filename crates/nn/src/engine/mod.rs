@@ -11,7 +11,7 @@ mod training;
 mod workers;
 
 pub use context::{BatchInputs, Context, Inputs};
-pub use scoring::{Attention, Scorer};
+pub use scoring::{Attention, Gates, Scorer, Shown};
 #[cfg(feature = "train")]
 pub use training::{StepReport, Trainer};
 pub use workers::{OneWorker, Workers};

@@ -39,6 +39,26 @@ pub struct Attention<'a> {
     pub weights: &'a [f32],
 }
 
+/// What one gate gave the experts of a layer, for a tile of samples.
+#[derive(Debug)]
+pub struct Gates<'a> {
+    /// The gate's name: the scope it was made in.
+    pub name: &'a str,
+    /// The samples.
+    pub rows: Range<usize>,
+    /// A weight for each sample and expert, row-major.
+    pub weights: &'a [f32],
+}
+
+/// A look into a forward pass.
+#[derive(Debug)]
+pub enum Shown<'a> {
+    /// What an attention attended to.
+    Attention(Attention<'a>),
+    /// Which experts a gate chose.
+    Gates(Gates<'a>),
+}
+
 impl Scorer {
     /// Plans the memory of a graph's forward pass for a number of workers.
     pub fn new(graph: Arc<Graph>, workers: usize) -> Self {
@@ -89,7 +109,7 @@ impl Scorer {
         Ok(())
     }
 
-    /// Scores on one thread and shows what each attention operation attended to.
+    /// Scores on one thread and shows what each attention attended to and which experts each gate chose.
     ///
     /// # Errors
     /// If the batch does not fit the graph.
@@ -98,7 +118,7 @@ impl Scorer {
         weights: &[f32],
         state: &[f32],
         inputs: &BatchInputs<'_>,
-        mut each: impl FnMut(Attention<'_>),
+        mut each: impl FnMut(Shown<'_>),
     ) -> Result<Vec<f32>> {
         inputs.check(&self.graph)?;
         let (rows, size) = (inputs.batch.rows, self.tile_rows(inputs));
@@ -121,7 +141,7 @@ impl Scorer {
         inputs: &BatchInputs<'_>,
         rows: Range<usize>,
         worker: &mut Worker,
-        each: &mut dyn FnMut(Attention<'_>),
+        each: &mut dyn FnMut(Shown<'_>),
     ) {
         let cx = Context { weights, state, rows, inputs, recording: None };
         for index in &self.nodes {
@@ -132,11 +152,14 @@ impl Scorer {
             let inputs = Inputs { buffers: &worker.buffers, buffer_of: Some(&self.buffer_of), values: &node.inputs };
             node.op.operation().forward(&cx, inputs, &mut out, &mut worker.saved);
             if let Op::AttentionPool(attention) = &node.op {
-                each(Attention {
+                each(Shown::Attention(Attention {
                     feature: attention.feature,
                     rows: cx.rows.clone(),
                     weights: attention.weights_of(&worker.saved, cx.rows.len(), attention.pairs(&cx)),
-                });
+                }));
+            }
+            for (name, _) in self.graph.gates().iter().filter(|(_, value)| *value == node.output) {
+                each(Shown::Gates(Gates { name, rows: cx.rows.clone(), weights: &out }));
             }
             worker.buffers[into] = out;
         }

@@ -8,6 +8,7 @@ use crate::report::{Attention, AttentionBin, AttentionEvent, AttentionExample};
 use kitestring_core::schema::{Feature, FeatureKind, Of};
 use kitestring_core::{Batch, Result, Schema, Seed};
 use kitestring_data::dataset::{Dataset, Vocabularies};
+use kitestring_nn::engine::Shown;
 use std::ops::Range;
 
 /// Samples looked at.
@@ -30,7 +31,8 @@ pub fn attention(model: &Model, dataset: &Dataset, split: &str, seed: Seed) -> R
     // Several attentions may share the samples; the first one is shown.
     let mut feature = None;
     let mut seen: Vec<(Range<usize>, Vec<f32>)> = Vec::new();
-    let scores = Predictor::new(model, 1).explain(&mut prepared, |attention| {
+    let scores = Predictor::new(model, 1).explain(&mut prepared, |shown| {
+        let Shown::Attention(attention) = shown else { return };
         if *feature.get_or_insert(attention.feature) == attention.feature {
             seen.push((attention.rows, attention.weights.to_vec()));
         }

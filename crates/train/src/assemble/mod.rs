@@ -3,6 +3,7 @@
 
 mod attention;
 mod environment;
+mod gates;
 mod importance;
 mod summary;
 #[cfg(test)]
@@ -10,6 +11,7 @@ mod tests;
 
 pub use attention::attention;
 pub use environment::{environment, peak_rss_mib};
+pub use gates::gates;
 pub use importance::importance;
 
 use crate::config::RunConfig;
@@ -51,9 +53,10 @@ pub fn report(parts: &Parts<'_>) -> Result<Report> {
     let Parts { config, dataset, model, evaluations, .. } = parts;
     let seed = Seed(config.seed).child("report");
     let last = evaluations.last();
-    let (mut attended, mut worth) = (None, Vec::new());
+    let (mut attended, mut chosen, mut worth) = (None, Vec::new(), Vec::new());
     if let Some(last) = last {
         attended = attention(model, dataset, &last.split, seed)?;
+        chosen = gates(model, dataset, &last.split, seed)?;
         worth = importance(model, dataset, &last.split, &config.evaluate, seed, parts.workers)?;
     }
     let mut speed = parts.speed.clone();
@@ -78,6 +81,7 @@ pub fn report(parts: &Parts<'_>) -> Result<Report> {
         groupings: last.map(|last| last.groupings.clone()).unwrap_or_default(),
         truth: truth::for_report(parts.truth),
         attention: attended,
+        gates: chosen,
         rankings: evaluations.iter().flat_map(|evaluation| evaluation.rankings.iter().cloned()).collect(),
         importance: worth,
         speed: Some(speed),

@@ -39,6 +39,8 @@ pub struct Report {
     pub truth: Vec<Truth>,
     /// Where the model looks in a history.
     pub attention: Option<Attention>,
+    /// Which experts the model chooses, one entry a gate.
+    pub gates: Vec<Gate>,
     /// Ranking metrics, one entry for each way of choosing candidates.
     pub rankings: Vec<Ranking>,
     /// What each feature is worth, one entry for each task and method.
@@ -337,6 +339,61 @@ pub struct AttentionEvent {
     /// Its weight; without a softmax it may be negative.
     #[serde(deserialize_with = "null::nan")]
     pub weight: f64,
+}
+
+/// How a gate weighs the experts of a layer.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Gate {
+    /// Its place in the model: "gate.click".
+    pub name: String,
+    /// One row a scenario.
+    pub rows: Vec<GateRow>,
+}
+
+/// What the samples of one scenario gave the experts.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct GateRow {
+    /// The scenario.
+    pub scenario: String,
+    /// Samples looked at.
+    pub samples: u64,
+    /// The mean weight of each expert.
+    #[serde(deserialize_with = "null::nan")]
+    pub weights: Vec<f64>,
+    /// The share of samples that gave it any weight.
+    #[serde(deserialize_with = "null::nan")]
+    pub chosen: Vec<f64>,
+}
+
+impl Gate {
+    /// The mean weight of each expert over all samples.
+    pub fn means(&self) -> Vec<f64> {
+        self.over_samples(|row| &row.weights)
+    }
+
+    /// The experts that hardly any sample uses: a mean weight below a tenth of an equal share.
+    pub fn dead(&self) -> Vec<bool> {
+        let means = self.means();
+        let equal = 1.0 / means.len().max(1) as f64;
+        means.iter().map(|mean| *mean < equal / 10.0).collect()
+    }
+
+    /// Whether one expert of several has nearly all weight, whatever the scenario.
+    pub fn has_collapsed(&self) -> bool {
+        self.rows.first().is_some_and(|row| row.weights.len() > 1) && self.means().iter().any(|mean| *mean > 0.9)
+    }
+
+    fn over_samples(&self, of: impl Fn(&GateRow) -> &Vec<f64>) -> Vec<f64> {
+        let mut sums = vec![0.0; self.rows.first().map_or(0, |row| of(row).len())];
+        let samples: u64 = self.rows.iter().map(|row| row.samples).sum();
+        for row in &self.rows {
+            sums.iter_mut().zip(of(row)).for_each(|(sum, value)| *sum += value * row.samples as f64);
+        }
+        sums.iter_mut().for_each(|sum| *sum /= samples.max(1) as f64);
+        sums
+    }
 }
 
 /// Ranking metrics under one way of choosing candidates.

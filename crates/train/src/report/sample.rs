@@ -36,6 +36,7 @@ pub(super) fn sample(shift: f64) -> Report {
         groupings: groupings(shift),
         truth: vec![truth(shift)],
         attention: Some(attention()),
+        gates: vec![gate()],
         rankings: vec![ranking(shift)],
         importance: vec![importance()],
         speed: Some(Speed {
@@ -231,6 +232,23 @@ fn attention() -> Attention {
         shares: "category".into(),
         recency: (1..=50).map(bin).collect(),
         examples: vec![example.clone(), example],
+    }
+}
+
+fn gate() -> Gate {
+    let row = |scenario: &str, samples: u64, weights: [f64; 6]| GateRow {
+        scenario: scenario.into(),
+        samples,
+        weights: weights.into(),
+        chosen: weights.map(|weight: f64| f64::from(u8::from(weight > 0.0))).into(),
+    };
+    Gate {
+        name: "channel.0".into(),
+        rows: vec![
+            row("home / feed", 9_000, [0.41, 0.0, 0.22, 0.37, 0.0, 0.0]),
+            row("search / results", 4_100, [0.0, 0.52, 0.18, 0.30, 0.0, 0.0]),
+            row("live / shelf", 230, [0.02, 0.49, 0.20, 0.29, 0.0, 0.0]),
+        ],
     }
 }
 

@@ -4,10 +4,12 @@
 //! readable; wider screens set figures side by side.
 
 mod axis;
+mod heat;
 mod rows;
 mod xy;
 
 pub(super) use axis::Axis;
+pub(super) use heat::Heat;
 pub(super) use rows::{Row, Rows};
 pub(super) use xy::Plot;
 

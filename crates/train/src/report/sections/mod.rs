@@ -3,6 +3,7 @@
 pub(super) mod attention;
 pub(super) mod curves;
 pub(super) mod data;
+pub(super) mod gates;
 pub(super) mod groups;
 pub(super) mod headline;
 pub(super) mod learning;
@@ -22,6 +23,7 @@ pub(super) fn all(report: &Report) -> Vec<Section> {
         groups::section(&report.groupings),
         truth::section(&report.truth),
         report.attention.as_ref().and_then(attention::section),
+        gates::section(&report.gates),
         tables::rankings(&report.rankings),
         tables::importance(&report.importance),
         report.speed.as_ref().and_then(tables::speed),
