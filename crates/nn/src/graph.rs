@@ -62,6 +62,8 @@ pub enum Initializer {
     HeNormal,
     /// Normal with this standard deviation.
     Normal(f32),
+    /// As many blocks of columns as rows: the first number in a row's own block, the second elsewhere.
+    Diagonal(f32, f32),
 }
 
 /// A trainable matrix: its name, its shape, and where it lies in the flat vector of all weights.
@@ -75,7 +77,7 @@ pub struct WeightInfo {
     pub offset: usize,
     /// How it starts.
     pub initializer: Initializer,
-    /// Whether L2 applies to it: to matrices, not to biases and scales.
+    /// Whether L2 applies to it: to matrices that are drawn, not to biases and scales, which start at what they mean.
     pub decays: bool,
 }
 
@@ -251,7 +253,8 @@ impl Graph {
     pub fn weight(&mut self, name: &str, shape: [usize; 2], initializer: Initializer) -> Weight {
         let offset = self.weight_count();
         let name = self.full_name(name);
-        self.weights.push(WeightInfo { name, shape, offset, initializer, decays: shape[0] > 1 });
+        let scale = matches!(initializer, Initializer::Constant(_) | Initializer::Diagonal(..));
+        self.weights.push(WeightInfo { name, shape, offset, initializer, decays: shape[0] > 1 && !scale });
         Weight { offset, rows: shape[0], columns: shape[1] }
     }
 
@@ -287,6 +290,12 @@ impl Graph {
             let deviation = match info.initializer {
                 Initializer::Constant(value) => {
                     all.resize(all.len() + rows * columns, value);
+                    continue;
+                }
+                Initializer::Diagonal(own, other) => {
+                    let block = (columns / rows.max(1)).max(1);
+                    let number = |at: usize| if at / columns == at % columns / block { own } else { other };
+                    all.extend((0..rows * columns).map(number));
                     continue;
                 }
                 Initializer::XavierNormal => (2.0 / (rows + columns) as f32).sqrt(),

@@ -117,6 +117,8 @@ fn unsound_configs_are_errors() {
         (json!({"body": {"type": "mlp", "units": [8, 0]}}), "model.body.units"),
         (json!({"body": {"type": "mlp", "dropout": 1.0}}), "model.body.dropout"),
         (json!({"body": {"type": "mlp", "dropout": -0.1}}), "model.body.dropout"),
+        (json!({"body": {"type": "cross_stitch", "own": 1.5}}), "model.body.own"),
+        (json!({"body": {"type": "cross_stitch", "towers": {"units": [0]}}}), "model.body.towers.units"),
         (json!({"encoder": {"type": "cross", "layers": 0}}), "model.encoder.layers"),
         (json!({"encoder": {"type": "din", "attention": []}}), "model.encoder.attention"),
         (json!({"encoder": {"type": "din", "attention": [4, 0]}}), "model.encoder.attention"),

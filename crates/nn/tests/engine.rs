@@ -52,6 +52,10 @@ fn rankers() -> Vec<(&'static str, Ranker)> {
                 "body": {"type": "mmoe", "experts": 3, "expert": {"units": [6], "dropout": 0.3}}}),
         ),
         (
+            "cross stitch",
+            json!({"dimension": 4, "body": {"type": "cross_stitch", "towers": {"units": [6, 5], "dropout": 0.3}}}),
+        ),
+        (
             "aesm2",
             json!({"dimension": 4, "body": {"type": "aesm2", "gate_batch_norm": false, "noise": 0.0,
                 "scenarios": {"experts": 5, "expert": {"units": [6]}, "specific": 1, "shared": 1}}}),

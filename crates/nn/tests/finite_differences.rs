@@ -159,7 +159,12 @@ fn bodies() -> Vec<Value> {
     let expert = json!({"units": [5, 4], "activation": "tanh"});
     let dropping = json!({"units": [5, 4], "activation": "sigmoid", "dropout": 0.3});
     let towers = json!({"units": [3]});
+    // Behind a layer of one unit stands a weight of one row.
+    all.push(json!({"type": "mlp", "units": [1, 3], "activation": "tanh"}));
     all.extend([
+        json!({"type": "cross_stitch", "towers": {"units": [5, 4], "activation": "tanh"}}),
+        json!({"type": "cross_stitch", "per_channel": false, "own": 0.5,
+            "towers": {"units": [4, 3], "activation": "prelu", "dropout": 0.3}}),
         json!({"type": "shared_bottom", "bottom": {"units": [6]}, "towers": towers}),
         json!({"type": "mmoe", "experts": 3, "expert": expert, "towers": towers}),
         json!({"type": "mmoe", "experts": 3, "expert": dropping, "gate_dropout": 0.4, "towers": {"units": []}}),

@@ -164,7 +164,7 @@ impl Trainer {
         inputs.check_labels(&self.graph)?;
         check_count(workers, self.workers.len())?;
         self.transposed.resize(weights.len(), 0.0);
-        for info in self.graph.weights().iter().filter(|info| info.shape[0] > 1) {
+        for info in self.graph.weights() {
             let ([rows, columns], at) = (info.shape, info.offset..info.offset + info.shape[0] * info.shape[1]);
             transpose(&mut self.transposed[at.clone()], &weights[at], rows, columns);
         }
@@ -500,6 +500,7 @@ fn gradient_targets(graph: &Graph, needed: &[bool]) -> Vec<Vec<Target>> {
                 | Op::Cross(_)
                 | Op::Scenario(_)
                 | Op::Experts(_)
+                | Op::Stitch(_)
         );
         wanted[node.output.index()] = leaf || weighted || node.inputs.iter().any(|value| wanted[value.index()]);
     }

@@ -20,6 +20,7 @@ pub mod scenario;
 pub mod select_experts;
 pub mod shape;
 pub mod softmax;
+pub mod stitch;
 
 use crate::engine::{Context, Inputs};
 use serde::{Deserialize, Serialize};
@@ -52,6 +53,7 @@ pub enum Op {
     Experts(experts::Experts),
     GateDropout(gate_dropout::GateDropout),
     SelectExperts(select_experts::SelectExperts),
+    Stitch(stitch::Stitch),
 }
 
 impl Op {
@@ -92,6 +94,7 @@ impl Op {
             Self::Experts(op) => op,
             Self::GateDropout(op) => op,
             Self::SelectExperts(op) => op,
+            Self::Stitch(op) => op,
         }
     }
 }

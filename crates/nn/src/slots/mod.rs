@@ -179,17 +179,31 @@ impl Layers {
     }
 
     /// The layers over a value: linear, batch norm, activation, dropout, in this order.
-    pub fn forward(&self, graph: &mut Graph, mut x: Value) -> Value {
-        for (number, units) in self.units.iter().enumerate() {
-            x = graph.scope(number.to_string(), |graph| {
-                let y = self.activated(graph, x, *units);
-                graph.dropout(y, self.dropout)
-            });
-        }
-        x
+    pub fn forward(&self, graph: &mut Graph, x: Value) -> Value {
+        (0..self.units.len()).fold(x, |x, number| self.layer(graph, x, number, Graph::linear))
     }
 
-    fn activated(&self, graph: &mut Graph, x: Value, units: usize) -> Value {
+    /// One layer over a value. `linear` records what may stand in place of [`Graph::linear`].
+    pub(crate) fn layer(
+        &self,
+        graph: &mut Graph,
+        x: Value,
+        number: usize,
+        linear: impl Fn(&mut Graph, Value, usize, Activation) -> Value,
+    ) -> Value {
+        graph.scope(number.to_string(), |graph| {
+            let y = self.activated(graph, x, self.units[number], linear);
+            graph.dropout(y, self.dropout)
+        })
+    }
+
+    fn activated(
+        &self,
+        graph: &mut Graph,
+        x: Value,
+        units: usize,
+        linear: impl Fn(&mut Graph, Value, usize, Activation) -> Value,
+    ) -> Value {
         let plain = match self.activation {
             HiddenActivation::Relu => Some(Activation::Relu),
             HiddenActivation::Sigmoid => Some(Activation::Sigmoid),
@@ -197,7 +211,7 @@ impl Layers {
             HiddenActivation::Prelu | HiddenActivation::Dice => None,
         };
         let after_linear = if self.batch_norm { Activation::None } else { plain.unwrap_or_default() };
-        let mut y = graph.linear(x, units, after_linear);
+        let mut y = linear(graph, x, units, after_linear);
         if self.batch_norm {
             y = graph.batch_norm(y, true, plain.unwrap_or_default(), 1e-5);
         }

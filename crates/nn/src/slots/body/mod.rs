@@ -1,6 +1,7 @@
 //! Body: what tasks and scenarios share, from one row a sample to one row a sample and task.
 
 pub mod aesm2;
+pub mod cross_stitch;
 pub mod mlp;
 pub mod mmoe;
 pub mod omoe;
@@ -18,6 +19,7 @@ super::slot! {
         Mlp(mlp::Mlp) = "mlp", "One stack of layers for all tasks", "Rumelhart, Hinton and Williams 1986";
         SharedBottom(shared_bottom::SharedBottom) = "shared_bottom", "One bottom, a tower a task", "Caruana 1997";
         Mmoe(mmoe::Mmoe) = "mmoe", "Shared experts, a gate and a tower a task", "Ma et al. 2018";
+        CrossStitch(cross_stitch::CrossStitch) = "cross_stitch", "A tower a task, mixed with the others behind every layer", "Misra et al. 2016";
         Omoe(omoe::Omoe) = "omoe", "Shared experts, one gate, a tower a task", "Ma et al. 2018";
         Ple(ple::Ple) = "ple", "Experts of each task beside shared ones, several levels deep", "Tang et al. 2020";
         Aesm2(aesm2::Aesm2) = "aesm2", "Selects specific and shared experts for each scenario, then each task", "Zou et al. 2022";
@@ -45,6 +47,7 @@ impl Body {
             Self::Mlp(variant) => variant.forward(graph, input),
             Self::SharedBottom(variant) => variant.forward(graph, input),
             Self::Mmoe(variant) => variant.forward(graph, input, false),
+            Self::CrossStitch(variant) => variant.forward(graph, input),
             Self::Omoe(variant) => variant.forward(graph, input),
             Self::Ple(variant) => variant.forward(graph, input),
             Self::Aesm2(variant) => variant.forward(graph, input),
