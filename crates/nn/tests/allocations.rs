@@ -75,6 +75,11 @@ fn rankers() -> Vec<(&'static str, Ranker)> {
         ("cross", json!({"encoder": stacked, "body": body})),
         ("noisy", json!({"encoder": {"type": "pool", "pooling": "max"}, "body": noisy})),
     ];
+    let star = json!({"type": "star", "layers": {"units": [64, 32]}});
+    let stitched = json!({"type": "cross_stitch", "towers": {"units": [32, 16]}});
+    let hmoe = json!({"type": "hmoe", "experts": 3, "towers": {"units": [16]}});
+    let bodies = [("star", star), ("cross stitch", stitched), ("hmoe", hmoe)];
+    let configs = configs.into_iter().chain(bodies.map(|(name, body)| (name, json!({ "body": body }))));
     configs.into_iter().map(|(name, json)| (name, ranker(&config(json)))).collect()
 }
 

@@ -56,6 +56,21 @@ fn rankers() -> Vec<(&'static str, Ranker)> {
             json!({"dimension": 4, "body": {"type": "cross_stitch", "towers": {"units": [6, 5], "dropout": 0.3}}}),
         ),
         (
+            "star",
+            json!({"dimension": 4, "body": {"type": "star", "layers": {"units": [6, 5], "dropout": 0.3},
+                "auxiliary": {"units": [4]}}}),
+        ),
+        (
+            "plain star",
+            json!({"dimension": 4, "encoder": {"type": "cross", "layers": 1}, "body": {"type": "star",
+                "partitioned_norm": false, "layers": {"units": [6, 5], "activation": "tanh"}}}),
+        ),
+        (
+            "hmoe",
+            json!({"dimension": 4, "encoder": {"type": "fm"}, "head": {"type": "esmm"},
+                "body": {"type": "hmoe", "experts": 3, "expert": {"units": [6]}, "towers": {"units": [4]}}}),
+        ),
+        (
             "aesm2",
             json!({"dimension": 4, "body": {"type": "aesm2", "gate_batch_norm": false, "noise": 0.0,
                 "scenarios": {"experts": 5, "expert": {"units": [6]}, "specific": 1, "shared": 1}}}),

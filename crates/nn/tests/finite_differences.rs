@@ -165,6 +165,12 @@ fn bodies() -> Vec<Value> {
         json!({"type": "cross_stitch", "towers": {"units": [5, 4], "activation": "tanh"}}),
         json!({"type": "cross_stitch", "per_channel": false, "own": 0.5,
             "towers": {"units": [4, 3], "activation": "prelu", "dropout": 0.3}}),
+        json!({"type": "star", "layers": {"units": [5, 4], "activation": "tanh"}, "auxiliary": {"units": [3]}}),
+        json!({"type": "star", "partitioned_norm": false, "auxiliary": {"units": []},
+            "layers": {"units": [4], "activation": "prelu", "dropout": 0.3}}),
+        json!({"type": "hmoe", "experts": 2, "expert": expert, "towers": towers, "gate_dropout": 0.0,
+            "weights": {"units": [4], "activation": "tanh"}}),
+        json!({"type": "hmoe", "experts": 3, "expert": dropping, "towers": {"units": []}, "gate_dropout": 0.4}),
         json!({"type": "shared_bottom", "bottom": {"units": [6]}, "towers": towers}),
         json!({"type": "mmoe", "experts": 3, "expert": expert, "towers": towers}),
         json!({"type": "mmoe", "experts": 3, "expert": dropping, "gate_dropout": 0.4, "towers": {"units": []}}),
@@ -217,7 +223,11 @@ fn gradients_are_differences() {
                 // A sample within a step of a kink, or a column that hardly varies, spoils the differences and not the gradient: among
                 // thousands of cases some have one, so a case may draw again. A wrong gradient is wrong for every draw.
                 let results = (0..3).map(|draw| {
-                    let samples = samples(&ranker, 24, Seed(100 + number as u64).at(draw));
+                    let mut samples = samples(&ranker, 24, Seed(100 + number as u64).at(draw));
+                    if matches!(config.body, Body::Hmoe(_)) {
+                        // Where a gradient is stopped it is not that of differences, and it is not for an unseen scenario.
+                        samples.batch.scenarios.iter_mut().skip(1).step_by(2).for_each(|scenario| *scenario = 0);
+                    }
                     let network = network(&ranker.graph, Seed(200).at(draw));
                     Check::new(&name, &ranker.graph, dropout).run(&network, &samples)
                 });

@@ -26,6 +26,7 @@ use kitestring_nn::network::Network;
 use kitestring_nn::ops::arithmetic::Binary;
 use kitestring_nn::slots::ModelInputs;
 use kitestring_nn::slots::body::BodyInput;
+use kitestring_nn::slots::encoder::Encoded;
 use kitestring_table::{Config, Space, Table};
 use kitestring_train::inputs::Prepared;
 use kitestring_train::learner::Learner;
@@ -56,11 +57,7 @@ fn model(config: &RunConfig, schema: &Schema, dataset: &Dataset, seed: Seed) -> 
     let x = gated(&mut graph, &inputs);
     // The body gives one value a task, the head makes them probabilities and losses.
     let shared = config.model.body.forward(&mut graph, &BodyInput { x, scenarios: &[], inputs: &inputs })?;
-    let logits: Vec<Value> = shared
-        .into_iter()
-        .zip(&inputs.task_names)
-        .map(|(h, task)| graph.scope(format!("head.{task}"), |graph| graph.linear(h, 1, Activation::None)))
-        .collect();
+    let logits = shared.logits(&mut graph, &inputs.task_names, &Encoded { x, beside: None, logit: None });
     config.model.head.forward(&mut graph, &logits, &inputs, &config.model.loss)?;
 
     // Rows are not part of the graph: they live in tables, and a step touches those of its batch only.

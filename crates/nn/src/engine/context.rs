@@ -75,6 +75,9 @@ impl BatchInputs<'_> {
         use crate::ops::{Op, select_experts::Active};
         let level = match op {
             Op::Scenario(scenario) => scenario.level,
+            Op::PartitionedNorm(norm) => norm.level,
+            Op::StarLinear(star) => star.level,
+            Op::ScenarioMix(mix) => mix.level,
             Op::SelectExperts(select) => match select.active {
                 Active::Scenario(level) => level,
                 Active::Always(_) => return true,
@@ -199,6 +202,11 @@ impl<'a> Context<'a> {
         let batch = self.batch();
         let levels = batch.scenarios.len() / batch.rows.max(1);
         batch.scenarios[(self.rows.start + row) * levels + level] as usize
+    }
+
+    /// The number of a sample's scenario among the `count` that were seen in training, from 0. None where it was not.
+    pub(crate) fn seen_scenario(&self, level: usize, row: usize, count: usize) -> Option<usize> {
+        self.scenario(level, row).checked_sub(1).filter(|scenario| *scenario < count)
     }
 
     /// [`Self::scenario`] of all of them.

@@ -501,6 +501,8 @@ fn gradient_targets(graph: &Graph, needed: &[bool]) -> Vec<Vec<Target>> {
                 | Op::Scenario(_)
                 | Op::Experts(_)
                 | Op::Stitch(_)
+                | Op::PartitionedNorm(_)
+                | Op::StarLinear(_)
         );
         wanted[node.output.index()] = leaf || weighted || node.inputs.iter().any(|value| wanted[value.index()]);
     }

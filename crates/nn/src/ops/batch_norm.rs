@@ -48,6 +48,7 @@ impl Graph {
     pub(crate) fn statistics_count(&self) -> usize {
         let of = |node: &crate::graph::Node| match &node.op {
             super::Op::BatchNorm(norm) => norm.statistics + 4 * norm.width,
+            super::Op::PartitionedNorm(norm) => norm.statistics + 4 * (norm.domains + 1) * norm.width,
             _ => 0,
         };
         self.nodes.iter().map(of).max().unwrap_or(0)
@@ -205,6 +206,19 @@ impl Operation for BatchNorm {
     }
 }
 
+/// The count, mean and sum of squared deviations of all parts, from those of each (Chan, Golub and LeVeque 1979).
+#[cfg(feature = "train")]
+pub(super) fn combine(parts: impl Iterator<Item = [f64; 3]>) -> [f64; 3] {
+    let (mut count, mut mean, mut squares) = (0.0, 0.0, 0.0);
+    for [n, m, s] in parts.filter(|[n, ..]| *n > 0.0) {
+        let (total, delta) = (count + n, m - mean);
+        mean += delta * n / total;
+        squares += s + delta * delta * count * n / total;
+        count = total;
+    }
+    [count, mean, squares]
+}
+
 #[cfg(feature = "train")]
 impl BatchStatistics for BatchNorm {
     fn partial_len(&self) -> usize {
@@ -233,21 +247,12 @@ impl BatchStatistics for BatchNorm {
         }
     }
 
-    /// Combines the tiles in order (Chan, Golub and LeVeque 1979).
     fn forward_finish(&self, partials: &[f64], finished: &mut [f32], state: &mut [f32]) {
         let width = self.width;
         let running = &mut state[self.running..self.running + 2 * width];
         for c in 0..width {
-            let (mut count, mut mean, mut squares) = (0.0, 0.0, 0.0);
-            for partial in partials.chunks_exact(self.partial_len()) {
-                let (n, m, s) = (partial[0], partial[1 + c], partial[1 + width + c]);
-                if n > 0.0 {
-                    let (total, delta) = (count + n, m - mean);
-                    mean += delta * n / total;
-                    squares += s + delta * delta * count * n / total;
-                    count = total;
-                }
-            }
+            let parts = partials.chunks_exact(self.partial_len());
+            let [count, mean, squares] = combine(parts.map(|part| [part[0], part[1 + c], part[1 + width + c]]));
             let biased = squares / count.max(1.0);
             let unbiased = squares / (count - 1.0).max(1.0);
             finished[c] = mean as f32;

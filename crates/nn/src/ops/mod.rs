@@ -15,11 +15,14 @@ pub mod gate_dropout;
 pub mod linear;
 pub mod loss;
 pub mod parametric;
+pub mod partitioned_norm;
 pub mod pool;
 pub mod scenario;
+pub mod scenario_mix;
 pub mod select_experts;
 pub mod shape;
 pub mod softmax;
+pub mod star_linear;
 pub mod stitch;
 
 use crate::engine::{Context, Inputs};
@@ -54,6 +57,9 @@ pub enum Op {
     GateDropout(gate_dropout::GateDropout),
     SelectExperts(select_experts::SelectExperts),
     Stitch(stitch::Stitch),
+    PartitionedNorm(partitioned_norm::PartitionedNorm),
+    StarLinear(star_linear::StarLinear),
+    ScenarioMix(scenario_mix::ScenarioMix),
 }
 
 impl Op {
@@ -62,6 +68,7 @@ impl Op {
         let next = graph.nodes().len() as u64;
         match self {
             Self::BatchNorm(op) => op.statistics = graph.statistics_count(),
+            Self::PartitionedNorm(op) => op.statistics = graph.statistics_count(),
             Self::Dropout(op) => op.number = next,
             Self::Experts(op) => op.number = next,
             Self::GateDropout(op) => op.number = next,
@@ -95,6 +102,9 @@ impl Op {
             Self::GateDropout(op) => op,
             Self::SelectExperts(op) => op,
             Self::Stitch(op) => op,
+            Self::PartitionedNorm(op) => op,
+            Self::StarLinear(op) => op,
+            Self::ScenarioMix(op) => op,
         }
     }
 }

@@ -90,7 +90,7 @@ impl SelectExperts {
     fn condition(&self, cx: &Context<'_>, row: usize) -> Option<usize> {
         match self.active {
             Active::Always(condition) => Some(condition),
-            Active::Scenario(level) => cx.scenario(level, row).checked_sub(1).filter(|at| *at < self.conditions),
+            Active::Scenario(level) => cx.seen_scenario(level, row, self.conditions),
         }
     }
 

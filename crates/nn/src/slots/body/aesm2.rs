@@ -126,7 +126,7 @@ impl Aesm2 {
         let mut of_tasks = vec![z; tasks];
         for layer in 0..self.tasks.layers {
             of_tasks = graph.scope(format!("task.{layer}"), |graph| {
-                let first = self.gates(graph, of_tasks[0], &input.scenarios, tasks * self.tasks.experts);
+                let first = self.gates(graph, of_tasks[0], input.scenarios, tasks * self.tasks.experts);
                 let mut weights = Vec::with_capacity(tasks);
                 for (task, z) in of_tasks.iter().enumerate() {
                     // The tasks share one gate; from the second layer on they have inputs of their own.

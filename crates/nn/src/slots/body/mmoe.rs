@@ -33,28 +33,40 @@ impl Default for Mmoe {
 impl Mmoe {
     /// `gates` is one a task, or one for all.
     pub(super) fn forward(&self, graph: &mut Graph, input: &BodyInput<'_>, one_gate: bool) -> Result<Vec<Value>> {
-        check_experts(self.experts, &self.expert, "model.body")?;
-        if !(0.0..1.0).contains(&self.gate_dropout) {
-            return Err(Error::config("`gate_dropout` must be in [0, 1)").in_field("model.body.gate_dropout"));
-        }
         let tasks = input.inputs.tasks.len();
         let names = input.inputs.task_names.iter().take(if one_gate { 1 } else { tasks });
-        let gates: Vec<Value> = names
-            .map(|name| {
-                let scope = if one_gate { "gate".to_owned() } else { format!("gate.{name}") };
-                graph.scope(scope, |graph| {
-                    let logits = graph.linear_without_bias(input.x, self.experts);
-                    let gates = graph.softmax(logits);
-                    graph.watch_gates(gates);
-                    graph.gate_dropout(gates, self.gate_dropout)
-                })
-            })
-            .collect();
-        let all = graph.concat(&gates);
-        let mixed = graph.experts(input.x, all, self.experts, &self.expert, self.experts);
-        let width = graph.width(mixed) / gates.len();
-        let of_task = |task: usize| if one_gate { 0 } else { task * width };
-        let of_tasks = (0..tasks).map(|task| graph.slice(mixed, of_task(task), width)).collect();
+        let gates = names.map(|name| if one_gate { "gate".to_owned() } else { format!("gate.{name}") });
+        let mixed = mixtures(graph, input.x, gates, self.experts, &self.expert, self.gate_dropout)?;
+        let of_tasks = (0..tasks).map(|task| mixed[if one_gate { 0 } else { task }]).collect();
         towers(graph, &self.towers, of_tasks, input)
     }
+}
+
+/// A mixture of the same experts for each gate. `gates` names them.
+pub(super) fn mixtures(
+    graph: &mut Graph,
+    x: Value,
+    gates: impl Iterator<Item = String>,
+    experts: usize,
+    expert: &ExpertLayers,
+    gate_dropout: f32,
+) -> Result<Vec<Value>> {
+    check_experts(experts, expert, "model.body")?;
+    if !(0.0..1.0).contains(&gate_dropout) {
+        return Err(Error::config("`gate_dropout` must be in [0, 1)").in_field("model.body.gate_dropout"));
+    }
+    let gates: Vec<Value> = gates
+        .map(|name| {
+            graph.scope(name, |graph| {
+                let logits = graph.linear_without_bias(x, experts);
+                let gates = graph.softmax(logits);
+                graph.watch_gates(gates);
+                graph.gate_dropout(gates, gate_dropout)
+            })
+        })
+        .collect();
+    let all = graph.concat(&gates);
+    let mixed = graph.experts(x, all, experts, expert, experts);
+    let width = graph.width(mixed) / gates.len();
+    Ok((0..gates.len()).map(|gate| graph.slice(mixed, gate * width, width)).collect())
 }

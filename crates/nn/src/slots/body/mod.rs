@@ -2,14 +2,18 @@
 
 pub mod aesm2;
 pub mod cross_stitch;
+pub mod hmoe;
 pub mod mlp;
 pub mod mmoe;
 pub mod omoe;
 pub mod ple;
 pub mod shared_bottom;
+pub mod star;
 
+use super::encoder::Encoded;
 use super::{Layers, ModelInputs};
 use crate::graph::{Graph, Value};
+use crate::kernels::activation::Activation;
 use crate::ops::experts::ExpertLayers;
 use kitestring_core::{Error, Result};
 
@@ -22,6 +26,8 @@ super::slot! {
         CrossStitch(cross_stitch::CrossStitch) = "cross_stitch", "A tower a task, mixed with the others behind every layer", "Misra et al. 2016";
         Omoe(omoe::Omoe) = "omoe", "Shared experts, one gate, a tower a task", "Ma et al. 2018";
         Ple(ple::Ple) = "ple", "Experts of each task beside shared ones, several levels deep", "Tang et al. 2020";
+        Star(star::Star) = "star", "Shared weights times those of the sample's scenario, layer by layer", "Sheng et al. 2021";
+        Hmoe(hmoe::Hmoe) = "hmoe", "Shared experts, a gate and towers a scenario, each listening to the others", "Li et al. 2020";
         Aesm2(aesm2::Aesm2) = "aesm2", "Selects specific and shared experts for each scenario, then each task", "Zou et al. 2022";
     }
 }
@@ -38,20 +44,71 @@ pub struct BodyInput<'a> {
 }
 
 impl Body {
-    /// Records the forward pass. The result has one value a task.
+    /// Records the forward pass.
     ///
     /// # Errors
     /// If the config is not sound.
-    pub fn forward(&self, graph: &mut Graph, input: &BodyInput<'_>) -> Result<Vec<Value>> {
-        graph.scope("body", |graph| match self {
+    pub fn forward(&self, graph: &mut Graph, input: &BodyInput<'_>) -> Result<Shared> {
+        let tasks = graph.scope("body", |graph| match self {
             Self::Mlp(variant) => variant.forward(graph, input),
             Self::SharedBottom(variant) => variant.forward(graph, input),
             Self::Mmoe(variant) => variant.forward(graph, input, false),
             Self::CrossStitch(variant) => variant.forward(graph, input),
             Self::Omoe(variant) => variant.forward(graph, input),
             Self::Ple(variant) => variant.forward(graph, input),
+            Self::Star(variant) => variant.forward(graph, input),
+            Self::Hmoe(variant) => variant.forward(graph, input),
             Self::Aesm2(variant) => variant.forward(graph, input),
-        })
+        })?;
+        Ok(Shared { tasks, logits: matches!(self, Self::Star(_) | Self::Hmoe(_)) })
+    }
+}
+
+/// What a body hands on.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Shared {
+    /// One value a task, `samples × any width`.
+    pub tasks: Vec<Value>,
+    /// Whether these are logits already, `samples × 1`: then no linear map stands before the head.
+    pub logits: bool,
+}
+
+impl Shared {
+    /// The logit of each task, with what the encoder leaves beside the body.
+    pub fn logits(self, graph: &mut Graph, task_names: &[String], encoded: &Encoded) -> Vec<Value> {
+        let named = self.tasks.into_iter().zip(task_names);
+        let logits = named.map(|(h, name)| {
+            let linear = |graph: &mut Graph, x: Value| {
+                graph.scope(format!("head.{name}"), |graph| graph.linear(x, 1, Activation::None))
+            };
+            let mut logit = match (self.logits, encoded.beside) {
+                (false, None) => linear(graph, h),
+                (false, Some(beside)) => {
+                    let both = graph.concat(&[h, beside]);
+                    linear(graph, both)
+                }
+                (true, None) => h,
+                (true, Some(beside)) => {
+                    let own = linear(graph, beside);
+                    graph.add(h, own)
+                }
+            };
+            if let Some(wide) = encoded.logit {
+                logit = graph.add(logit, wide);
+            }
+            logit
+        });
+        logits.collect()
+    }
+}
+
+/// The number of the innermost scenario level, and how many of its scenarios were seen in training.
+fn innermost_scenarios(input: &BodyInput<'_>, body: &str) -> Result<(usize, usize)> {
+    match input.inputs.scenarios.iter().enumerate().next_back() {
+        Some((number, level)) => Ok((number, level.count.saturating_sub(1).max(1))),
+        None => Err(Error::config(format!("`{body}` tells scenarios apart, and the schema has none"))
+            .in_field("model.body.type")
+            .mend("choose another body, or declare schema.scenarios")),
     }
 }
 
