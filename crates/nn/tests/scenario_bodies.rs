@@ -399,9 +399,9 @@ fn others_are_heard_and_not_taught() {
         for j in 0..scenarios {
             let of_weight: f32 = (0..tasks).map(|task| g[task] * z[(row * scenarios + j) * tasks + task]).sum();
             assert!((step.rows[0][row * scenarios + j] - of_weight).abs() < 1e-5);
-            for task in 0..tasks {
+            for (task, g) in g.iter().enumerate() {
                 let taught = active.is_none_or(|active| active == j);
-                let expected = if taught { a[row * scenarios + j] * g[task] } else { 0.0 };
+                let expected = if taught { a[row * scenarios + j] * g } else { 0.0 };
                 let found = step.rows[1][(row * scenarios + j) * tasks + task];
                 assert!((found - expected).abs() < 1e-6 && (taught || found == 0.0), "{row} {j} {task}");
             }
