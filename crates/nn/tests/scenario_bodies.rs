@@ -54,6 +54,28 @@ fn stitches_start_as_the_paper_says() {
     }
 }
 
+/// `x̃_i = Σ_j α_ij x_j`, where α is not symmetric, for one factor a pair and for one a column.
+#[test]
+fn a_stitch_is_its_formula() {
+    let (rows, width, count) = (7, 3, 2);
+    for per_channel in [false, true] {
+        let (mut graph, mut samples) = (Graph::new(), Samples::new(rows, 1));
+        let x = [1, 2].map(|seed| normal(Seed(seed), rows * width, 1.0));
+        let leaves: Vec<Node> = x.iter().map(|x| samples.leaf(&mut graph, x, width, None)).collect();
+        let y = graph.stitch(&leaves, per_channel, 0.9);
+        graph.output("y", y);
+        let network = network(&graph, Seed(3));
+        let block = if per_channel { width } else { 1 };
+        let found = scores(&graph, &network, &samples);
+        for (at, found) in found.iter().enumerate() {
+            let (row, i, c) = (at / (count * width), at / width % count, at % width);
+            let alpha = |j: usize| network.weights[(i * count + j) * block + c % block];
+            let expected: f32 = (0..count).map(|j| alpha(j) * x[j][row * width + c]).sum();
+            assert!((found - expected).abs() < 1e-6, "{row} {i} {c}: {found} {expected}");
+        }
+    }
+}
+
 /// With `α` the identity there are four towers that know nothing of each other, in score and in gradient.
 #[test]
 fn towers_that_are_not_mixed_are_separate() {
