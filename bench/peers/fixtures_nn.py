@@ -54,6 +54,9 @@ operations.json
       fm                   fields F, dimension d. x [B, F d] -> y [B, 1] = 1/2 sum_d ((sum_F v)^2 - sum_F v^2).
       cross_layer          x0, x, weight [D, D], bias -> y = x0 * (x W + b) + x.
       cross_network        layers 2. x, cross.0.weight, cross.0.bias, cross.1... -> y; each a cross_layer on x0 = x.
+      gru                  offsets. x [P, d], input.weight [d, 3u], input.bias, recurrent.weight [u, 3u], recurrent.bias, each
+                           with the columns r, z, n -> y [B, u], the last state of torch.nn.GRU; zeros for an empty segment.
+      gru_states           offsets. x, factors [P, u], the same weights -> y [B, u], the segment sum of every state * factors.
       binary_cross_entropy logits; labels (with nulls) -> loss [1, 1], the mean over the labelled rows.
       squared_error        predictions; labels (with nulls) -> loss: mean over the labelled rows of (p - y)^2.
       esmm                 logit_ctr a, logit_cvr b; click y, conversion z -> loss = mean BCE(y, sigmoid(a))
@@ -62,7 +65,7 @@ operations.json
 slots.json
     {"format": 1, "models": [MODEL, ...]}
     MODEL = {"name", "description",
-             "encoder": pool | din | deepfm | cross_stacked | cross_parallel,
+             "encoder": pool | din | deepfm | cross_stacked | cross_parallel | gru | gru_latent_cross,
              "attributes":  {"softmax": bool} with din; {"training": true, "momentum", "epsilon"} with normalisation,
              "activation":  relu | dice: of the body's hidden layers,
              "batch_norm":  bool: linear -> batch norm -> activation,
@@ -81,9 +84,13 @@ slots.json
               the batch's unique ids, ascending, the row of each, and dL/d(row) summed over the id's occurrences in all
               features that share the table.
     Weights: body.0.weight, body.0.bias [, body.0.alpha | body.0.gamma, body.0.beta], body.1..., head.weight
-    [h, tasks], head.bias; attention.N.* and cross.N.* as above. Every body layer has the activation, the head none.
+    [h, tasks], head.bias; attention.N.*, cross.N.* and gru.* as above. Every body layer has the activation, the head none.
       pool            x = all features side by side -> body -> head.
       din             the sequence's keys are pooled with the feature "item" as target; x = [features in order, pooled].
+      gru             the sequences' keys side by side -> GRU; x = [features in order, last state].
+      gru_latent_cross  the same, where the sequence "gap_history" is no key: its row g maps to the width of a key k by
+                      event_cross.gap_history.weight, k <- (1 + g W) * k; after the GRU h <- (1 + sum over the features
+                      "user" and "context" of row latent_cross.NAME.weight) * h.
       deepfm          logit = head(body(x)) + sum over features of first_order(id) + fm(x).
       cross_stacked   head(body(cross(x))).        cross_parallel   head([cross(x), body(x)]).
 

@@ -73,6 +73,12 @@ fn rankers() -> Vec<(&'static str, Ranker)> {
         ("softmax", json!({"encoder": softmax, "body": {"type": "mlp", "units": [64, 32], "activation": "prelu"}})),
         ("fm", json!({"encoder": {"type": "fm"}, "body": body})),
         ("cross", json!({"encoder": stacked, "body": body})),
+        ("gru", json!({"encoder": {"type": "gru"}, "body": body})),
+        (
+            "latent cross",
+            json!({"body": body, "encoder": {"type": "gru_latent_cross", "event_contexts": ["category_history"],
+                "contexts": ["user"]}}),
+        ),
         ("noisy", json!({"encoder": {"type": "pool", "pooling": "max"}, "body": noisy})),
     ];
     let star = json!({"type": "star", "layers": {"units": [64, 32]}});

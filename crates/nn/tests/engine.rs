@@ -75,6 +75,12 @@ fn rankers() -> Vec<(&'static str, Ranker)> {
             json!({"dimension": 4, "body": {"type": "aesm2", "gate_batch_norm": false, "noise": 0.0,
                 "scenarios": {"experts": 5, "expert": {"units": [6]}, "specific": 1, "shared": 1}}}),
         ),
+        ("gru", json!({"dimension": 4, "encoder": {"type": "gru", "units": 6}, "body": small})),
+        (
+            "latent cross",
+            json!({"dimension": 8, "body": small, "encoder": {"type": "gru_latent_cross", "units": 16,
+                "event_contexts": ["category_history"], "contexts": ["user", "category"]}}),
+        ),
     ];
     configs.into_iter().map(|(name, json)| (name, ranker(&config(json)))).collect()
 }

@@ -145,6 +145,9 @@ fn encoders() -> Vec<Value> {
     all.push(json!({"type": "cross", "layers": 1}));
     all.push(json!({"type": "cross", "layers": 2, "pooling": "sum"}));
     all.push(json!({"type": "cross", "layers": 3, "structure": "stacked"}));
+    all.push(json!({"type": "gru", "units": 5}));
+    all.push(json!({"type": "gru_latent_cross", "units": 8, "event_contexts": ["category_history"],
+        "contexts": ["user", "category"], "pooling": "sum"}));
     all
 }
 
@@ -259,7 +262,10 @@ fn every_operation_over_lists_and_over_samples() {
     }
     let pooled = [Pooling::Mean, Pooling::Sum, Pooling::Max].map(|pooling| graph.pool(lists[0], pooling));
     let attended = graph.attention_pool(lists[0], lists[1], &[4], Activation::Sigmoid, true);
-    let all = graph.concat(&[pooled[0], pooled[1], pooled[2], attended, lists[1]]);
+    let last = graph.scope("gru", |graph| graph.gru(lists[0], 5));
+    let states = graph.scope("states", |graph| graph.gru_states(lists[0], 5));
+    let states = graph.pool(states, Pooling::Mean);
+    let all = graph.concat(&[pooled[0], pooled[1], pooled[2], attended, lists[1], last, states]);
     let crossed = graph.factorization_machine(all, 5);
     let sum = graph.row_sum(all);
     let z = graph.add(crossed, sum);
@@ -286,7 +292,7 @@ fn every_operation_over_lists_and_over_samples() {
     names.sort();
     names.dedup();
     // All variants of `Op` but `numeric`, which has no gradient, and those of experts, which bodies use and have no lists.
-    let all = "attention_pool batch_norm binary concat cross dice dropout embed factorization_machine linear loss pool prelu row_sum \
+    let all = "attention_pool batch_norm binary concat cross dice dropout embed factorization_machine gru linear loss pool prelu row_sum \
         slice softmax unary";
     assert_eq!(names.join(" "), all);
 }

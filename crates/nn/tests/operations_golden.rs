@@ -142,9 +142,20 @@ impl Case {
             "cross_layer" => g.cross(of["x0"], of["x"]),
             "cross_network" => (0..attributes.layers.unwrap())
                 .fold(of["x"], |x, layer| g.scope(format!("cross.{layer}"), |g| g.cross(of["x"], x))),
+            "gru" => g.gru(of["x"], self.units()),
+            "gru_states" => {
+                let states = g.gru_states(of["x"], self.units());
+                let product = g.binary(Binary::Multiply, states, of["factors"]);
+                g.pool(product, Pooling::Sum)
+            }
             other => panic!("{}: no operation `{other}`", self.name),
         };
         Built { graph, samples, tables, result }
+    }
+
+    /// Of a recurrent network.
+    fn units(&self) -> usize {
+        self.weights["recurrent.weight"].shape[0]
     }
 
     fn linear(&self, g: &mut Graph, x: Value) -> Value {

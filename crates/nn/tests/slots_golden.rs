@@ -15,6 +15,8 @@ use kitestring_nn::ranker::{ModelConfig, Ranker};
 use kitestring_nn::slots::body::{Body, mlp::Mlp};
 use kitestring_nn::slots::encoder::cross::{Cross, Structure};
 use kitestring_nn::slots::encoder::din::Din;
+use kitestring_nn::slots::encoder::gru::Gru;
+use kitestring_nn::slots::encoder::gru_latent_cross::GruLatentCross;
 use kitestring_nn::slots::encoder::{Encoder, fm::Fm, pool::Pool};
 use kitestring_nn::slots::head::{Head, esmm::Esmm, logit::Logit};
 use kitestring_nn::slots::{HiddenActivation, Layers};
@@ -98,7 +100,9 @@ impl Model {
             };
             let mut feature = Feature::new(&column.name, kind);
             feature.table = column.table.clone();
-            feature.history = (kind == FeatureKind::Sequence).then(|| History { of: "item".into(), when: None });
+            // A sequence shares the table of what it is a history of.
+            feature.history = (kind == FeatureKind::Sequence)
+                .then(|| History { of: column.table.clone().unwrap_or_default(), when: None });
             feature
         });
         let mut tasks: Vec<Task> = self.tasks().into_iter().map(Task::binary).collect();
@@ -122,6 +126,14 @@ impl Model {
             "deepfm" => Encoder::Fm(Fm::default()),
             "cross_stacked" => Encoder::Cross(Cross { layers: 2, structure: Structure::Stacked, ..Cross::default() }),
             "cross_parallel" => Encoder::Cross(Cross { layers: 2, structure: Structure::Parallel, ..Cross::default() }),
+            "gru" => Encoder::Gru(Gru { units: self.weights["gru.recurrent.weight"].shape[0], ..Gru::default() }),
+            "gru_latent_cross" => Encoder::GruLatentCross(GruLatentCross {
+                units: self.weights["gru.recurrent.weight"].shape[0],
+                event_contexts: vec!["gap_history".into()],
+                // Not in the schema's order, which must not matter.
+                contexts: vec!["context".into(), "user".into()],
+                ..GruLatentCross::default()
+            }),
             other => panic!("no encoder `{other}`"),
         };
         let activation = match self.activation.as_str() {
@@ -179,7 +191,9 @@ impl Model {
                         each(name, format!("head.{task}.{kind}"), Some(column));
                     }
                 }
-                ("attention", _) => each(name, format!("encoder.history.0.{name}"), None),
+                ("attention" | "gru" | "event_cross" | "latent_cross", _) => {
+                    each(name, format!("encoder.history.0.{name}"), None)
+                }
                 ("cross", _) => each(name, format!("encoder.{name}"), None),
                 ("body", _) => each(name, name.replace("alpha", "slope"), None),
                 _ => panic!("no weight `{name}`"),
@@ -272,7 +286,7 @@ impl Table {
 #[test]
 fn rankers_are_pytorchs() {
     let fixtures: Fixtures = serde_json::from_str(include_str!("fixtures/slots.json")).unwrap();
-    assert_eq!((fixtures.format, fixtures.models.len()), (1, 8));
+    assert_eq!((fixtures.format, fixtures.models.len()), (1, 10));
     fixtures.models.iter().for_each(Model::check);
 }
 

@@ -154,6 +154,10 @@ impl<'a> Context<'a> {
     /// A weight's transpose, in a recording pass.
     #[cfg(feature = "train")]
     pub(crate) fn transposed(&self, weight: crate::graph::Weight) -> &'a [f32] {
+        // That of a row lies as the row does, and is not made.
+        if weight.rows == 1 {
+            return weight.of(self.weights);
+        }
         self.recording.map_or(&[], |recording| weight.of(recording.transposed))
     }
 
@@ -180,12 +184,25 @@ impl<'a> Context<'a> {
 
     /// The tile's elements of a ragged feature: those of the lists of its first to its last sample.
     pub fn positions(&self, feature: usize) -> Range<usize> {
-        if self.rows.is_empty() {
-            return 0..0;
+        match self.lists(feature) {
+            [first, .., last] => *first as usize..*last as usize,
+            _ => 0..0,
         }
-        let offsets = &self.batch().sparse[feature].offsets;
+    }
+
+    /// Where the tile's lists of a ragged feature start among the batch's elements, and where the last one ends: the lists of its first to
+    /// its last sample. Empty without samples.
+    pub fn lists(&self, feature: usize) -> &'a [u32] {
+        if self.rows.is_empty() {
+            return &[];
+        }
         let (first, last) = (self.list(feature, self.rows.start), self.list(feature, self.rows.end - 1));
-        offsets[first] as usize..offsets[last + 1] as usize
+        &self.inputs.batch.sparse[feature].offsets[first..last + 2]
+    }
+
+    /// Which of [`Self::lists`] is that of the tile's sample `row`.
+    pub fn list_of(&self, feature: usize, row: usize) -> usize {
+        self.list(feature, self.rows.start + row) - self.list(feature, self.rows.start)
     }
 
     /// The list of the tile's sample `row`, within the tile's elements.

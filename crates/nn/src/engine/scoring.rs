@@ -70,9 +70,7 @@ impl Scorer {
             let node = &graph.nodes()[*node];
             let ragged = matches!(graph.domain(node.output), crate::graph::Domain::Positions(_));
             floats[usize::from(ragged)] += graph.width(node.output);
-            if let Op::AttentionPool(attention) = &node.op {
-                floats[1] += attention.floats_of_pair();
-            }
+            floats[1] += node.op.operation().saved_of_position();
         }
         let worker = || Mutex::new(Worker { buffers: vec![Vec::new(); buffers], ..Worker::default() });
         Self { graph, nodes, buffer_of, floats, workers: (0..workers.max(1)).map(|_| worker()).collect() }

@@ -111,9 +111,7 @@ impl Trainer {
             if *needed {
                 let ragged = matches!(graph.domain(node.output), Domain::Positions(_));
                 floats[usize::from(ragged)] += 2 * graph.width(node.output);
-                if let Op::AttentionPool(attention) = &node.op {
-                    floats[1] += 2 * attention.floats_of_pair();
-                }
+                floats[1] += 2 * node.op.operation().saved_of_position();
             }
         }
         let statistics = vec![0.0; graph.statistics_count()];
@@ -503,6 +501,7 @@ fn gradient_targets(graph: &Graph, needed: &[bool]) -> Vec<Vec<Target>> {
                 | Op::Stitch(_)
                 | Op::PartitionedNorm(_)
                 | Op::StarLinear(_)
+                | Op::Gru(_)
         );
         wanted[node.output.index()] = leaf || weighted || node.inputs.iter().any(|value| wanted[value.index()]);
     }

@@ -111,11 +111,6 @@ impl AttentionPool {
         &saved[at.weights..at.end]
     }
 
-    /// How many floats a pair takes in what is saved.
-    pub(crate) fn floats_of_pair(&self) -> usize {
-        self.hidden_widths().sum::<usize>() + 1
-    }
-
     /// The number of pairs of a tile: of a sample and an element of its list.
     pub(crate) fn pairs(&self, cx: &Context<'_>) -> usize {
         (0..cx.rows.len()).map(|row| cx.segment(self.feature, row).len()).sum()
@@ -412,5 +407,9 @@ impl Operation for AttentionPool {
             size += weight.rows * weight.columns;
         }
         Cost { flops: flops as u64, bytes: 4 * size as u64 }
+    }
+
+    fn saved_of_position(&self) -> usize {
+        self.hidden_widths().sum::<usize>() + 1
     }
 }

@@ -27,23 +27,25 @@ pub struct Linear {
 impl Graph {
     /// `activation(x W + b)`: `rows × inputs` to `rows × outputs`.
     pub fn linear(&mut self, x: Value, outputs: usize, activation: Activation) -> Value {
-        let bias = self.weight_of_bias(outputs);
-        self.linear_with(x, outputs, activation, Some(bias))
+        let bias = self.weight("bias", [1, outputs], Initializer::Constant(0.0));
+        let weight = self.weight("weight", [self.width(x), outputs], Initializer::XavierNormal);
+        self.linear_with(x, Linear { weight, bias: Some(bias), activation })
     }
 
     /// `x W`, without bias.
     pub fn linear_without_bias(&mut self, x: Value, outputs: usize) -> Value {
-        self.linear_with(x, outputs, Activation::None, None)
+        self.linear_without_bias_from(x, outputs, Initializer::XavierNormal)
     }
 
-    fn weight_of_bias(&mut self, outputs: usize) -> Weight {
-        self.weight("bias", [1, outputs], Initializer::Constant(0.0))
+    /// The same, where `W` starts another way.
+    pub fn linear_without_bias_from(&mut self, x: Value, outputs: usize, initializer: Initializer) -> Value {
+        let weight = self.weight("weight", [self.width(x), outputs], initializer);
+        self.linear_with(x, Linear { weight, bias: None, activation: Activation::None })
     }
 
-    fn linear_with(&mut self, x: Value, outputs: usize, activation: Activation, bias: Option<Weight>) -> Value {
-        let weight = self.weight("weight", [self.width(x), outputs], Initializer::XavierNormal);
+    fn linear_with(&mut self, x: Value, linear: Linear) -> Value {
         let domain = self.domain(x);
-        self.record(super::Op::Linear(Linear { weight, bias, activation }), &[x], domain, outputs)
+        self.record(super::Op::Linear(linear), &[x], domain, linear.weight.columns)
     }
 }
 

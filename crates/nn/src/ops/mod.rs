@@ -12,6 +12,7 @@ pub mod embed;
 pub mod experts;
 pub mod factorization_machine;
 pub mod gate_dropout;
+pub mod gru;
 pub mod linear;
 pub mod loss;
 pub mod parametric;
@@ -60,6 +61,7 @@ pub enum Op {
     PartitionedNorm(partitioned_norm::PartitionedNorm),
     StarLinear(star_linear::StarLinear),
     ScenarioMix(scenario_mix::ScenarioMix),
+    Gru(gru::Gru),
 }
 
 impl Op {
@@ -105,6 +107,7 @@ impl Op {
             Self::PartitionedNorm(op) => op,
             Self::StarLinear(op) => op,
             Self::ScenarioMix(op) => op,
+            Self::Gru(op) => op,
         }
     }
 }
@@ -138,6 +141,11 @@ pub(crate) trait Operation {
     /// What it costs over `rows` samples and `positions` list elements, where its output has `out_rows` rows. The
     /// bytes are only those of its weights: the values' own are added by the caller.
     fn cost(&self, rows: usize, positions: usize, out_rows: usize) -> Cost;
+
+    /// How many floats it keeps for each list element, beside its result: for the size of tiles.
+    fn saved_of_position(&self) -> usize {
+        0
+    }
 
     /// The statistics over the whole batch that it needs before it can run.
     #[cfg(feature = "train")]
