@@ -58,6 +58,8 @@ fn every_key_travels() {
         json!({"type": "pool", "pooling": "sum"}),
         json!({"type": "fm", "pooling": "sum"}),
         json!({"type": "cross", "layers": 5, "structure": "stacked", "pooling": "sum"}),
+        json!({"type": "gru", "units": 9, "pooling": "sum"}),
+        json!({"type": "gru_latent_cross", "units": 9, "pooling": "sum", "event_contexts": ["a"], "contexts": ["b", "c"]}),
         model["encoder"].clone(),
     ];
     for encoder in encoders {
@@ -110,6 +112,7 @@ fn optimizer_rules_travel_and_refuse() {
 #[test]
 fn unsound_configs_are_errors() {
     let error = |model: Value| Ranker::new(&schema(), &config(model), &SCENARIOS).unwrap_err();
+    let latent = |key: &str, names: Value| json!({"encoder": {"type": "gru_latent_cross", key: names}});
     let cases = [
         (json!({"dimension": 0}), "model.dimension"),
         (json!({"dimensions": {"itm": 4}}), "item"),
@@ -129,6 +132,14 @@ fn unsound_configs_are_errors() {
         (json!({"encoder": {"type": "din", "attention": []}}), "model.encoder.attention"),
         (json!({"encoder": {"type": "din", "attention": [4, 0]}}), "model.encoder.attention"),
         (json!({"encoder": {"type": "fm"}, "dimensions": {"item": 4}}), "model.dimensions"),
+        (json!({"encoder": {"type": "gru", "units": 0}}), "model.encoder.units"),
+        (json!({"encoder": {"type": "gru_latent_cross", "units": 0}}), "model.encoder.units"),
+        (latent("contexts", json!(["catgory"])), "did you mean `category`?"),
+        (latent("contexts", json!(["price"])), "there is no categorical feature `price`"),
+        (latent("contexts", json!(["user", "user"])), "named twice"),
+        (latent("event_contexts", json!(["categry_history"])), "did you mean `category_history`?"),
+        (latent("event_contexts", json!(["tags"])), "model.encoder.event_contexts"),
+        (latent("event_contexts", json!(["item_history", "category_history"])), "beside its contexts"),
         (json!({"loss": {"type": "fixed", "weights": {"clicks": 1.0}}}), "model.loss.weights"),
     ];
     for (model, part) in cases {
@@ -139,7 +150,9 @@ fn unsound_configs_are_errors() {
     plain.features.retain(|feature| feature.history.is_none());
     plain.tasks.iter_mut().for_each(|task| task.after = None);
     let error = |model: Value| Ranker::new(&plain, &config(model), &SCENARIOS).unwrap_err().to_string();
-    assert!(error(json!({"encoder": {"type": "din"}})).contains("model.encoder.type"));
+    for encoder in ["din", "gru", "gru_latent_cross"] {
+        assert!(error(json!({"encoder": {"type": encoder}})).contains("model.encoder.type"), "{encoder}");
+    }
     assert!(error(json!({"head": {"type": "esmm"}})).contains("model.head.type"));
     let mut numbers = plain.clone();
     numbers.features.retain(|feature| !feature.is_sparse());
@@ -199,6 +212,16 @@ fn attention_costs_what_its_formula_says() {
     let others = positions * 2 * (16 * 4 + 4);
     let pooling = positions * 2 * 8;
     assert_eq!(graph.cost(rows, positions).flops, (first + others + pooling) as u64);
+}
+
+/// A product with `W` and one with `U` for each element, both of three parts.
+#[test]
+fn a_gru_costs_what_its_formula_says() {
+    let (mut graph, mut samples) = (Graph::new(), Samples::new(2, 1));
+    let x = samples.leaf(&mut graph, &[0.0; 6 * 8], 8, Some(&[0, 2, 6]));
+    let y = graph.gru(x, 5);
+    graph.output("y", y);
+    assert_eq!(graph.cost(100, 5000).flops, 5000 * 2 * 3 * 5 * (8 + 5));
 }
 
 #[test]

@@ -208,11 +208,12 @@ kernel! {
         let given = product.chunks_exact(3 * units).zip(previous.chunks_exact(units));
         for ((next, gates), (product, previous)) in rows.zip(given) {
             let (both, n) = gates.split_at_mut(2 * units);
-            both.iter_mut().zip(product).for_each(|(gate, product)| *gate = sigmoid(*gate + product));
+            let (of_gates, of_candidate) = product.split_at(2 * units);
+            both.iter_mut().zip(of_gates).for_each(|(gate, product)| *gate = sigmoid(*gate + product));
             let (r, z) = both.split_at(units);
-            for (n, (r, product)) in n.iter_mut().zip(r.iter().zip(&product[2 * units..])) {
-                *n = tanh(*n + r * product);
-            }
+            n.iter_mut().zip(r.iter().zip(of_candidate)).for_each(|(n, (r, product))| *n += r * product);
+            // By itself: in one loop with `r`, which lies in the same row, the exponential is not vectorized.
+            n.iter_mut().for_each(|n| *n = tanh(*n));
             for ((next, previous), (n, z)) in next.iter_mut().zip(previous).zip(n.iter().zip(z)) {
                 *next = n + z * (previous - n);
             }
