@@ -7,7 +7,7 @@ use common::model::{config, network, ranker, samples};
 use common::{Samples, Stepped, Threads, assert_close, assert_same, normal, scores};
 use kitestring_core::Seed;
 use kitestring_core::error::Kind;
-use kitestring_nn::engine::{OneWorker, Scorer, Trainer};
+use kitestring_nn::engine::{OneWorker, Scorer, Shown, Trainer};
 use kitestring_nn::graph::Graph;
 use kitestring_nn::kernels::activation::Activation;
 use kitestring_nn::network::Network;
@@ -555,7 +555,8 @@ fn attention_is_shown_for_every_element() {
     let mut scorer = Scorer::new(Arc::new(ranker.graph.clone()), 1);
     let (mut next, mut weights) = (0, Vec::new());
     let found = scorer
-        .explain(&network.weights, &network.state, &samples.inputs(), |attention| {
+        .explain(&network.weights, &network.state, &samples.inputs(), |shown| {
+            let Shown::Attention(attention) = shown else { return };
             assert_eq!((attention.feature, attention.rows.start), (3, next));
             next = attention.rows.end;
             weights.extend_from_slice(attention.weights);
