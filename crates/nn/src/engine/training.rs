@@ -162,7 +162,7 @@ impl Trainer {
         inputs.check_labels(&self.graph)?;
         check_count(workers, self.workers.len())?;
         self.transposed.resize(weights.len(), 0.0);
-        for info in self.graph.weights() {
+        for info in self.graph.weights().iter().filter(|info| info.shape[0] > 1) {
             let ([rows, columns], at) = (info.shape, info.offset..info.offset + info.shape[0] * info.shape[1]);
             transpose(&mut self.transposed[at.clone()], &weights[at], rows, columns);
         }
