@@ -60,5 +60,5 @@ fn unit(value: f64) -> String {
 
 /// About how wide a text is at the figures' size, in units.
 fn text_width(text: &str) -> f64 {
-    text.chars().map(|letter| if letter.is_ascii() { 6.2 } else { 8.0 }).sum()
+    text.chars().map(|letter| if letter.is_ascii() { 6.8 } else { 8.0 }).sum()
 }
