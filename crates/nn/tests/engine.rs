@@ -30,7 +30,10 @@ fn rankers() -> Vec<(&'static str, Ranker)> {
         ("softmax", json!({"dimension": 8, "encoder": softmax, "body": small})),
         ("max", json!({"dimension": 4, "encoder": {"type": "pool", "pooling": "max"}, "body": small})),
         ("fm", json!({"dimension": 4, "encoder": {"type": "fm"}, "body": small})),
-        ("cross", json!({"dimension": 4, "encoder": {"type": "cross", "layers": 2}, "body": small})),
+        (
+            "cross",
+            json!({"dimension": 4, "encoder": {"type": "cross", "layers": 2}, "body": small, "loss": {"type": "uncertainty"}}),
+        ),
         (
             "batch norm",
             json!({"dimension": 4, "encoder": din, "head": {"type": "esmm"},

@@ -196,13 +196,18 @@ fn heads() -> [Value; 2] {
     [json!({"type": "logit"}), json!({"type": "esmm"})]
 }
 
+fn losses() -> [Value; 2] {
+    [json!({"type": "fixed", "weights": {"rating": 0.5, "click": 2.0}}), json!({"type": "uncertainty"})]
+}
+
 /// What is listed above covers every variant there is: a new one must be added to this test.
 #[test]
 fn every_variant_is_here() {
-    let here: Vec<(&str, Vec<Value>)> = vec![("encoder", encoders()), ("body", bodies()), ("head", heads().to_vec())];
+    let here: Vec<(&str, Vec<Value>)> =
+        vec![("encoder", encoders()), ("body", bodies()), ("head", heads().to_vec()), ("loss", losses().to_vec())];
     for variant in catalogue() {
         let Some((_, configs)) = here.iter().find(|(slot, _)| *slot == variant.slot) else {
-            assert!(["bias", "loss"].contains(&variant.slot), "{variant:?}");
+            assert_eq!(variant.slot, "bias", "{variant:?}");
             continue;
         };
         assert!(configs.iter().any(|config| config["type"] == variant.name), "{variant:?}");
@@ -213,9 +218,10 @@ fn every_variant_is_here() {
 fn gradients_are_differences() {
     for (number, encoder) in encoders().into_iter().enumerate() {
         for body in bodies() {
-            for head in heads() {
+            // Each head meets each loss, with one encoder or another.
+            for (head, loss) in heads().into_iter().zip(losses().into_iter().cycle().skip(number)) {
                 let json = json!({"dimension": if number % 2 == 0 { 4 } else { 8 }, "encoder": encoder, "body": body,
-                    "head": head, "loss": {"type": "fixed", "weights": {"rating": 0.5, "click": 2.0}}});
+                    "head": head, "loss": loss});
                 let name = json.to_string();
                 let config = config(json);
                 let dropout = match &config.body {
@@ -291,7 +297,7 @@ fn every_operation_over_lists_and_over_samples() {
     let mut names: Vec<String> = graph.nodes().iter().map(|node| name_of(&node.op)).collect();
     names.sort();
     names.dedup();
-    // All variants of `Op` but `numeric`, which has no gradient, and those of experts, which bodies use and have no lists.
+    // All variants of `Op` but `numeric`, which has no gradient, and those that slots use and that have no lists.
     let all = "attention_pool batch_norm binary concat cross dice dropout embed factorization_machine gru linear loss pool prelu row_sum \
         slice softmax unary";
     assert_eq!(names.join(" "), all);

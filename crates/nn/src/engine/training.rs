@@ -502,6 +502,7 @@ fn gradient_targets(graph: &Graph, needed: &[bool]) -> Vec<Vec<Target>> {
                 | Op::PartitionedNorm(_)
                 | Op::StarLinear(_)
                 | Op::Gru(_)
+                | Op::TaskWeight(_)
         );
         wanted[node.output.index()] = leaf || weighted || node.inputs.iter().any(|value| wanted[value.index()]);
     }

@@ -79,6 +79,14 @@ impl Graph {
     }
 }
 
+/// The gradient of a value that counts as no less and no more than some bounds. Outside it is zero only where a step against it would lead
+/// further out: a value that once overshot can come back.
+#[cfg(feature = "train")]
+#[inline(always)]
+pub(super) fn inward(x: f32, [low, high]: [f32; 2], grad: f32) -> f32 {
+    if (x > high && grad < 0.0) || (x < low && grad > 0.0) { 0.0 } else { grad }
+}
+
 kernel! {
     fn map['a, F: Fn(f32) -> f32](out: &'a mut [f32], x: &'a [f32], f: F) {
         out.iter_mut().zip(x).for_each(|(out, x)| *out = f(*x));

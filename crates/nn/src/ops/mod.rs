@@ -25,6 +25,7 @@ pub mod shape;
 pub mod softmax;
 pub mod star_linear;
 pub mod stitch;
+pub mod task_weight;
 
 use crate::engine::{Context, Inputs};
 use serde::{Deserialize, Serialize};
@@ -62,6 +63,7 @@ pub enum Op {
     StarLinear(star_linear::StarLinear),
     ScenarioMix(scenario_mix::ScenarioMix),
     Gru(gru::Gru),
+    TaskWeight(task_weight::TaskWeight),
 }
 
 impl Op {
@@ -108,6 +110,7 @@ impl Op {
             Self::StarLinear(op) => op,
             Self::ScenarioMix(op) => op,
             Self::Gru(op) => op,
+            Self::TaskWeight(op) => op,
         }
     }
 }

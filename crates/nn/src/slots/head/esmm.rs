@@ -8,7 +8,8 @@ use super::logit::predict;
 use crate::graph::{Graph, Value};
 use crate::ops::arithmetic::{Binary, Unary};
 use crate::ops::loss::LossKind;
-use crate::slots::{ModelInputs, loss::TaskLoss};
+use crate::slots::ModelInputs;
+use crate::slots::loss::{LossOf, TaskLoss};
 use kitestring_core::schema::TaskKind;
 use kitestring_core::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -56,7 +57,7 @@ impl Esmm {
             predictions.push(probability);
             graph.output(name, probability);
             let value = graph.loss(LossKind::BinaryCrossEntropyOfLog, sum, task);
-            graph.minimize(name, value, Some(task), loss.weight(name));
+            loss.minimize(graph, (name, task), value, LossOf::Error);
         }
         Ok(())
     }

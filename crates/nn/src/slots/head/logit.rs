@@ -3,7 +3,8 @@
 use crate::graph::{Graph, Value};
 use crate::ops::arithmetic::Unary;
 use crate::ops::loss::LossKind;
-use crate::slots::{ModelInputs, loss::TaskLoss};
+use crate::slots::ModelInputs;
+use crate::slots::loss::{LossOf, TaskLoss};
 use kitestring_core::Result;
 use kitestring_core::schema::TaskKind;
 use serde::{Deserialize, Serialize};
@@ -37,14 +38,14 @@ pub(super) fn predict(
     inputs: &ModelInputs,
     loss: &TaskLoss,
 ) -> Value {
-    let (prediction, loss_kind) = match kind {
-        TaskKind::Binary => (graph.unary(Unary::Sigmoid, logit), LossKind::BinaryCrossEntropy),
-        TaskKind::Regression => (logit, LossKind::Squared),
-        TaskKind::Count => (graph.unary(Unary::Exp, logit), LossKind::Poisson),
+    let (prediction, loss_kind, of) = match kind {
+        TaskKind::Binary => (graph.unary(Unary::Sigmoid, logit), LossKind::BinaryCrossEntropy, LossOf::Error),
+        TaskKind::Regression => (logit, LossKind::Squared, LossOf::Error),
+        TaskKind::Count => (graph.unary(Unary::Exp, logit), LossKind::Poisson, LossOf::Poisson),
     };
-    graph.output(&inputs.task_names[task], prediction);
-    let value = graph.loss(loss_kind, logit, task);
     let name = &inputs.task_names[task];
-    graph.minimize(name, value, Some(task), loss.weight(name));
+    graph.output(name, prediction);
+    let value = graph.loss(loss_kind, logit, task);
+    loss.minimize(graph, (name, task), value, of);
     prediction
 }
