@@ -7,6 +7,7 @@
 //! - [`slots`]: the five slots of a ranker, each with its variants;
 //! - [`ranker`]: a schema and the slots' configs made into a graph;
 //! - [`network`]: a graph's weights and running statistics, and their file;
+//! - [`uncertainty`]: what a prediction does not know, from several drawn passes;
 //! - [`optimizer`]: dense optimizers for the network.
 //!
 //! Without the `train` feature only inference is left: the phone's runtime.
@@ -20,3 +21,4 @@ pub mod ops;
 pub mod optimizer;
 pub mod ranker;
 pub mod slots;
+pub mod uncertainty;

@@ -114,6 +114,20 @@ impl Ranker {
         let shared = config.body.forward(&mut graph, &BodyInput { x, scenarios: &scenarios, inputs: &inputs })?;
         let Bias::None(_) = &config.bias;
         let logits = shared.logits(&mut graph, &inputs.task_names, &encoded);
+        let biases = config.bias.forward(&mut graph, &inputs)?;
+        let mut logits = Vec::with_capacity(shared.len());
+        for (task, mut h) in shared.into_iter().enumerate() {
+            if let Some(beside) = encoded.beside {
+                h = graph.concat(&[h, beside]);
+            }
+            let mut logit = graph.scope(format!("head.{}", inputs.task_names[task]), |graph| {
+                graph.linear(h, 1, crate::kernels::activation::Activation::None)
+            });
+            for part in [encoded.logit, biases[task]].into_iter().flatten() {
+                logit = graph.add(logit, part);
+            }
+            logits.push(logit);
+        }
         config.head.forward(&mut graph, &logits, &inputs, &config.loss)?;
         let tables = names.iter().map(|name| RankerTable { name: (*name).into(), width: dimension(name) + extra });
         Ok(Self { graph, tables: tables.collect() })

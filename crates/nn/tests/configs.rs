@@ -141,6 +141,11 @@ fn unsound_configs_are_errors() {
         (latent("event_contexts", json!(["tags"])), "model.encoder.event_contexts"),
         (latent("event_contexts", json!(["item_history", "category_history"])), "beside its contexts"),
         (json!({"loss": {"type": "fixed", "weights": {"clicks": 1.0}}}), "model.loss.weights"),
+        (json!({"bias": {"type": "position", "positions": 0}}), "model.bias.positions"),
+        (json!({"bias": {"type": "position", "dropout": 1.0}}), "model.bias.dropout"),
+        (json!({"bias": {"type": "position", "tasks": ["clik"]}}), "did you mean `click`?"),
+        (json!({"bias": {"type": "position", "tasks": ["plays"]}}), "model.bias.tasks"),
+        (json!({"bias": {"type": "position", "crossed": ["tags"]}}), "model.bias.crossed"),
     ];
     for (model, part) in cases {
         let text = error(model.clone()).to_string();
@@ -154,6 +159,9 @@ fn unsound_configs_are_errors() {
         assert!(error(json!({"encoder": {"type": encoder}})).contains("model.encoder.type"), "{encoder}");
     }
     assert!(error(json!({"head": {"type": "esmm"}})).contains("model.head.type"));
+    plain.position = None;
+    let error = |model: Value| Ranker::new(&plain, &config(model), &SCENARIOS).unwrap_err().to_string();
+    assert!(error(json!({"bias": {"type": "position"}})).contains("schema.position"));
     let mut numbers = plain.clone();
     numbers.features.retain(|feature| !feature.is_sparse());
     let error = Ranker::new(&numbers, &config(json!({"encoder": {"type": "fm"}})), &SCENARIOS).unwrap_err().to_string();

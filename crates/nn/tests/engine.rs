@@ -29,7 +29,11 @@ fn rankers() -> Vec<(&'static str, Ranker)> {
         ("wide", json!({"dimension": 8, "encoder": wide, "body": small})),
         ("softmax", json!({"dimension": 8, "encoder": softmax, "body": small})),
         ("max", json!({"dimension": 4, "encoder": {"type": "pool", "pooling": "max"}, "body": small})),
-        ("fm", json!({"dimension": 4, "encoder": {"type": "fm"}, "body": small})),
+        (
+            "fm",
+            json!({"dimension": 4, "encoder": {"type": "fm"}, "body": small,
+                "bias": {"type": "position", "positions": 6, "dropout": 0.2, "crossed": ["user"]}}),
+        ),
         (
             "cross",
             json!({"dimension": 4, "encoder": {"type": "cross", "layers": 2}, "body": small, "loss": {"type": "uncertainty"}}),
@@ -141,6 +145,7 @@ fn only(samples: &Samples, row: usize) -> Samples {
     let mut one = samples.clone();
     one.batch.rows = 1;
     one.batch.labels = samples.batch.labels[4 * row..4 * row + 4].to_vec();
+    one.batch.position = vec![samples.batch.position[row]];
     one.batch.scenarios = samples.batch.scenarios[2 * row..2 * row + 2].to_vec();
     one.batch.numeric = samples.batch.numeric[2 * row..2 * row + 2].to_vec();
     one.batch.index = vec![samples.batch.index[row]];
@@ -361,6 +366,8 @@ fn scoring_is_the_recording_pass_without_dropout() {
         let own = graph.losses().len();
         outputs.iter().for_each(|value| graph.minimize("loss", *value, Some(1), 0.0));
         let mut samples = samples(&ranker, 40, Seed(40));
+        // A position counts in training only.
+        samples.batch.position.fill(0);
         let network = network(&graph, Seed(41));
         let mut trainer = Trainer::new(Arc::new(graph.clone()), 1);
         let mut recorded = Vec::new();
@@ -470,7 +477,8 @@ fn a_loss_that_is_no_number_names_its_sample_and_changes_nothing() {
 
 #[test]
 fn a_conversion_is_never_likelier_than_its_click() {
-    let config = json!({"dimension": 4, "body": {"type": "mlp", "units": []}, "head": {"type": "esmm"}});
+    let bias = json!({"type": "position"});
+    let config = json!({"dimension": 4, "body": {"type": "mlp", "units": []}, "head": {"type": "esmm"}, "bias": bias});
     let ranker = ranker(&config_of(config));
     let samples = samples(&ranker, MANY, Seed(80));
     for scale in [1.0, 10.0, 100.0] {
@@ -504,7 +512,8 @@ fn a_loss_may_be_read_again() {
 /// What does not fit the graph is an error, not a panic and not a silent part of the work.
 #[test]
 fn what_does_not_fit_is_refused() {
-    let (_, ranker) = rankers().swap_remove(0);
+    let bias = json!({"type": "position"});
+    let ranker = ranker(&config(json!({"dimension": 4, "encoder": {"type": "din"}, "bias": bias})));
     let network = network(&ranker.graph, Seed(90));
     let good = samples(&ranker, 20, Seed(91));
     let refused = |change: &dyn Fn(&mut Samples)| {
@@ -530,6 +539,7 @@ fn what_does_not_fit_is_refused() {
     assert_eq!(refused(&|samples| samples.batch.labels.truncate(79)), (false, true));
     assert_eq!(refused(&|samples| samples.batch.labels.clear()), (false, true));
     assert_eq!(refused(&|samples| samples.batch.weight = vec![1.0; 3]), (false, true));
+    assert_eq!(refused(&|samples| samples.batch.position.truncate(19)), (false, true));
     assert_eq!(refused(&|samples| samples.batch.sparse[3].list_of_row = vec![25; 20]), (true, true));
     assert_eq!(refused(&|samples| samples.batch.sparse[3].list_of_row = (0..20).rev().collect()), (true, true));
     assert_eq!(refused(&|samples| *samples.batch.sparse[5].offsets.last_mut().unwrap() += 1), (true, true));
@@ -614,5 +624,47 @@ fn outputs_stand_side_by_side() {
     let wide = scores(&ranker.graph, &network, &samples);
     for (narrow, wide) in narrow.chunks_exact(4).zip(wide.chunks_exact(6)) {
         assert_eq!((narrow, &narrow[..2]), (&wide[..4], &wide[4..]));
+    }
+}
+
+/// A drawn network: dropout as in training and nothing else of training, repeatable, the same for any number of workers.
+#[test]
+fn scores_can_be_drawn() {
+    let expert = json!({"units": [6], "dropout": 0.3});
+    let drawn = [
+        (true, json!({"type": "mlp", "units": [6, 5], "dropout": 0.3, "batch_norm": true})),
+        (true, json!({"type": "mmoe", "experts": 3, "expert": expert, "gate_dropout": 0.4})),
+        // The noise of gates explores in training; it is no part of what a network does not know.
+        (false, json!({"type": "mmoe", "experts": 3, "expert": {"units": [6]}, "gate_dropout": 0.4})),
+        (false, json!({"type": "aesm2", "noise": 3.0})),
+    ];
+    for (drops, body) in drawn {
+        let bias = json!({"type": "position", "dropout": 0.5});
+        let ranker = ranker(&config(json!({"dimension": 4, "body": body, "bias": bias})));
+        let samples = samples(&ranker, MANY, Seed(5));
+        let network = network(&ranker.graph, Seed(6));
+        let of = |seed: u64, workers: usize| {
+            let mut found = Vec::new();
+            Scorer::new(Arc::new(ranker.graph.clone()), workers)
+                .score_with_dropout(
+                    &network.weights,
+                    &network.state,
+                    &samples.inputs(),
+                    Seed(seed),
+                    &Threads(workers),
+                    &mut found,
+                )
+                .unwrap();
+            found
+        };
+        let plain = scores(&ranker.graph, &network, &samples);
+        assert_eq!(of(1, 1), of(1, 3), "{body}");
+        assert_eq!(of(1, 1) != of(2, 1), drops, "{body}");
+        assert_eq!(of(1, 1) != plain, drops, "{body}");
+        // Inverted dropout keeps the mean before a nonlinearity: passes scatter around the plain score.
+        let passes: Vec<Vec<f32>> = (0..60).map(|seed| of(seed, 1)).collect();
+        let mean = |at: usize| passes.iter().map(|pass| f64::from(pass[at])).sum::<f64>() / 60.0;
+        let off = (0..plain.len()).step_by(4).map(|at| (mean(at) - f64::from(plain[at])).abs());
+        assert!(off.sum::<f64>() / (MANY as f64) < 0.03, "{body}");
     }
 }

@@ -196,6 +196,14 @@ fn heads() -> [Value; 2] {
     [json!({"type": "logit"}), json!({"type": "esmm"})]
 }
 
+fn biases() -> [Value; 3] {
+    [
+        json!({"type": "none"}),
+        json!({"type": "position", "positions": 7, "dropout": 0.2}),
+        json!({"type": "position", "positions": 8, "crossed": ["user", "category"], "tasks": ["click", "conversion"]}),
+    ]
+}
+
 fn losses() -> [Value; 2] {
     [json!({"type": "fixed", "weights": {"rating": 0.5, "click": 2.0}}), json!({"type": "uncertainty"})]
 }
@@ -203,13 +211,15 @@ fn losses() -> [Value; 2] {
 /// What is listed above covers every variant there is: a new one must be added to this test.
 #[test]
 fn every_variant_is_here() {
-    let here: Vec<(&str, Vec<Value>)> =
-        vec![("encoder", encoders()), ("body", bodies()), ("head", heads().to_vec()), ("loss", losses().to_vec())];
+    let here: Vec<(&str, Vec<Value>)> = vec![
+        ("encoder", encoders()),
+        ("body", bodies()),
+        ("head", heads().to_vec()),
+        ("loss", losses().to_vec()),
+        ("bias", biases().to_vec()),
+    ];
     for variant in catalogue() {
-        let Some((_, configs)) = here.iter().find(|(slot, _)| *slot == variant.slot) else {
-            assert_eq!(variant.slot, "bias", "{variant:?}");
-            continue;
-        };
+        let (_, configs) = here.iter().find(|(slot, _)| *slot == variant.slot).unwrap();
         assert!(configs.iter().any(|config| config["type"] == variant.name), "{variant:?}");
     }
 }
@@ -218,10 +228,11 @@ fn every_variant_is_here() {
 fn gradients_are_differences() {
     for (number, encoder) in encoders().into_iter().enumerate() {
         for body in bodies() {
-            // Each head meets each loss, with one encoder or another.
-            for (head, loss) in heads().into_iter().zip(losses().into_iter().cycle().skip(number)) {
+            // Each head meets each loss and bias, with one encoder or another.
+            let others = losses().into_iter().cycle().skip(number).zip(biases().into_iter().cycle().skip(number / 2));
+            for (head, (loss, bias)) in heads().into_iter().zip(others) {
                 let json = json!({"dimension": if number % 2 == 0 { 4 } else { 8 }, "encoder": encoder, "body": body,
-                    "head": head, "loss": loss});
+                    "head": head, "loss": loss, "bias": bias});
                 let name = json.to_string();
                 let config = config(json);
                 let dropout = match &config.body {

@@ -88,10 +88,10 @@ impl BatchInputs<'_> {
         rows == 0 || (all.is_multiple_of(rows) && level < all / rows)
     }
 
-    /// Checks that the batch has the labels the losses compare with.
+    /// Checks that the batch has what only training reads: the labels that losses compare with, weights, positions.
     #[cfg(feature = "train")]
-    pub(crate) fn check_labels(&self, graph: &Graph) -> Result<()> {
-        let Batch { rows, labels, weight, .. } = self.batch;
+    pub(crate) fn check_training(&self, graph: &Graph) -> Result<()> {
+        let Batch { rows, labels, weight, position, .. } = self.batch;
         let tasks = labels.len() / (*rows).max(1);
         let compared = graph.nodes().iter().filter_map(|node| match &node.op {
             crate::ops::Op::Loss(loss) => Some(loss.task),
@@ -104,6 +104,10 @@ impl BatchInputs<'_> {
         }
         if !weight.is_empty() && weight.len() != *rows {
             return Err(Error::internal("the batch does not have one weight a sample"));
+        }
+        let reads_position = graph.nodes().iter().any(|node| matches!(node.op, crate::ops::Op::PositionBias(_)));
+        if reads_position && position.len() != *rows {
+            return Err(Error::internal("the batch does not have one display position a sample"));
         }
         Ok(())
     }
@@ -119,6 +123,8 @@ pub struct Context<'a> {
     /// The tile's samples.
     pub rows: Range<usize>,
     pub(crate) inputs: &'a BatchInputs<'a>,
+    /// Decides what drops out; `None` drops nothing.
+    pub(crate) dropout: Option<Seed>,
     pub(crate) recording: Option<Recording<'a>>,
 }
 
@@ -130,8 +136,6 @@ pub(crate) struct Recording<'a> {
     /// All weights, each matrix transposed, where its weight is.
     #[cfg(feature = "train")]
     pub transposed: &'a [f32],
-    /// Decides what drops out; `None` drops nothing.
-    pub dropout: Option<Seed>,
     /// How many steps were done before this one.
     pub step: u64,
 }
@@ -161,8 +165,14 @@ impl<'a> Context<'a> {
         self.recording.map_or(&[], |recording| weight.of(recording.transposed))
     }
 
+    /// Decides what drops out: in training, and where a score is drawn.
     pub(crate) fn dropout_seed(&self) -> Option<Seed> {
-        self.recording.and_then(|recording| recording.dropout)
+        self.dropout
+    }
+
+    /// Decides what else training draws: noise that explores, inputs that go missing. A score has none of it.
+    pub(crate) fn noise_seed(&self) -> Option<Seed> {
+        self.recording.and(self.dropout)
     }
 
     /// How many steps were done before this one.
@@ -262,6 +272,11 @@ impl<'a> Inputs<'a> {
     pub fn get(&self, input: usize) -> &'a [f32] {
         let index = self.values[input].index();
         &self.buffers[self.buffer_of.map_or(index, |of| of[index] as usize)]
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.values.len()
     }
 
     #[cfg(feature = "train")]

@@ -4,7 +4,7 @@ use super::context::{BatchInputs, Context, Inputs};
 use super::workers::{Workers, check_count};
 use crate::graph::{Graph, Value};
 use crate::ops::Op;
-use kitestring_core::Result;
+use kitestring_core::{Result, Seed};
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -88,6 +88,36 @@ impl Scorer {
         workers: &dyn Workers,
         scores: &mut Vec<f32>,
     ) -> Result<()> {
+        self.score_drawn(weights, state, inputs, None, workers, scores)
+    }
+
+    /// [`Self::score`] of a network that `seed` draws: what drops out in training does here, and nothing else of training happens.
+    /// Several passes with different seeds show what the network does not know ([`crate::uncertainty`]). A pass repeats to the bit,
+    /// whatever the number of workers.
+    ///
+    /// # Errors
+    /// If the batch does not fit the graph.
+    pub fn score_with_dropout(
+        &mut self,
+        weights: &[f32],
+        state: &[f32],
+        inputs: &BatchInputs<'_>,
+        seed: Seed,
+        workers: &dyn Workers,
+        scores: &mut Vec<f32>,
+    ) -> Result<()> {
+        self.score_drawn(weights, state, inputs, Some(seed), workers, scores)
+    }
+
+    fn score_drawn(
+        &mut self,
+        weights: &[f32],
+        state: &[f32],
+        inputs: &BatchInputs<'_>,
+        dropout: Option<Seed>,
+        workers: &dyn Workers,
+        scores: &mut Vec<f32>,
+    ) -> Result<()> {
         inputs.check(&self.graph)?;
         check_count(workers, self.workers.len())?;
         let (rows, size) = (inputs.batch.rows, self.tile_rows(inputs));
@@ -97,7 +127,9 @@ impl Scorer {
             let mut worker = worker.lock().unwrap_or_else(PoisonError::into_inner);
             worker.results.clear();
             for start in (share(number)..share(number + 1)).map(|tile| tile * size) {
-                self.run_tile(weights, state, inputs, start..(start + size).min(rows), &mut worker, &mut |_| {});
+                let rows = start..(start + size).min(rows);
+                let cx = Context { weights, state, rows, inputs, dropout, recording: None };
+                self.run_tile(&cx, &mut worker, &mut |_| {});
             }
         });
         scores.clear();
@@ -123,7 +155,9 @@ impl Scorer {
         let mut worker = self.workers[0].lock().unwrap_or_else(PoisonError::into_inner);
         worker.results.clear();
         for start in (0..rows).step_by(size) {
-            self.run_tile(weights, state, inputs, start..(start + size).min(rows), &mut worker, &mut each);
+            let rows = start..(start + size).min(rows);
+            let cx = Context { weights, state, rows, inputs, dropout: None, recording: None };
+            self.run_tile(&cx, &mut worker, &mut each);
         }
         Ok(worker.results.clone())
     }
@@ -142,13 +176,14 @@ impl Scorer {
         each: &mut dyn FnMut(Shown<'_>),
     ) {
         let cx = Context { weights, state, rows, inputs, recording: None };
+    fn run_tile(&self, cx: &Context<'_>, worker: &mut Worker, each: &mut dyn FnMut(Attention<'_>)) {
         for index in &self.nodes {
             let node = &self.graph.nodes()[*index];
             let into = self.buffer_of[node.output.index()] as usize;
             let mut out = std::mem::take(&mut worker.buffers[into]);
             out.resize(cx.len(self.graph.domain(node.output)) * self.graph.width(node.output), 0.0);
             let inputs = Inputs { buffers: &worker.buffers, buffer_of: Some(&self.buffer_of), values: &node.inputs };
-            node.op.operation().forward(&cx, inputs, &mut out, &mut worker.saved);
+            node.op.operation().forward(cx, inputs, &mut out, &mut worker.saved);
             if let Op::AttentionPool(attention) = &node.op {
                 each(Shown::Attention(Attention {
                     feature: attention.feature,
@@ -158,6 +193,8 @@ impl Scorer {
             }
             for (name, _) in self.graph.gates().iter().filter(|(_, value)| *value == node.output) {
                 each(Shown::Gates(Gates { name, rows: cx.rows.clone(), weights: &out }));
+                    weights: attention.weights_of(&worker.saved, cx.rows.len(), attention.pairs(cx)),
+                });
             }
             worker.buffers[into] = out;
         }

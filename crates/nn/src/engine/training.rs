@@ -159,7 +159,7 @@ impl Trainer {
         workers: &dyn Workers,
     ) -> Result<StepReport> {
         inputs.check(&self.graph)?;
-        inputs.check_labels(&self.graph)?;
+        inputs.check_training(&self.graph)?;
         check_count(workers, self.workers.len())?;
         self.transposed.resize(weights.len(), 0.0);
         for info in self.graph.weights().iter().filter(|info| info.shape[0] > 1) {
@@ -276,12 +276,13 @@ impl Trainer {
             worker.partials.clear();
             for (index, tile) in (share(number)..share(number + 1)).enumerate() {
                 let (statistics, transposed) = (&self.statistics, &self.transposed);
-                let recording = Recording { statistics, transposed, dropout: step.dropout, step: step.number };
+                let recording = Recording { statistics, transposed, step: step.number };
                 let cx = Context {
                     weights: step.weights,
                     state: step.state,
                     rows: step.tiles[tile].clone(),
                     inputs: step.inputs,
+                    dropout: step.dropout,
                     recording: Some(recording),
                 };
                 let slab = &mut slabs[if self.barriers.is_empty() { 0 } else { index }];
@@ -503,6 +504,7 @@ fn gradient_targets(graph: &Graph, needed: &[bool]) -> Vec<Vec<Target>> {
                 | Op::StarLinear(_)
                 | Op::Gru(_)
                 | Op::TaskWeight(_)
+                | Op::PositionBias(_)
         );
         wanted[node.output.index()] = leaf || weighted || node.inputs.iter().any(|value| wanted[value.index()]);
     }

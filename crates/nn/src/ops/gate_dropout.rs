@@ -47,7 +47,7 @@ impl Operation for GateDropout {
     fn forward(&self, cx: &Context<'_>, inputs: Inputs<'_>, out: &mut [f32], _: &mut Vec<f32>) {
         let gates = inputs.get(0);
         out.copy_from_slice(gates);
-        let Some(seed) = cx.dropout_seed() else { return };
+        let Some(seed) = cx.noise_seed() else { return };
         for (row, out) in out.chunks_exact_mut(self.width).enumerate() {
             let stays = self.stays(seed, cx.rows.start + row);
             if let Some(sum) = kept(out, &stays) {
@@ -60,7 +60,7 @@ impl Operation for GateDropout {
     #[cfg(feature = "train")]
     fn backward(&self, cx: &Context<'_>, mut pass: Backward<'_>) {
         let gates = pass.inputs.get(0);
-        if let Some(seed) = cx.dropout_seed() {
+        if let Some(seed) = cx.noise_seed() {
             let rows = pass.out_grad.chunks_exact_mut(self.width).zip(gates.chunks_exact(self.width));
             for (row, ((grad, gates), out)) in rows.zip(pass.out.chunks_exact(self.width)).enumerate() {
                 let stays = self.stays(seed, cx.rows.start + row);

@@ -18,6 +18,7 @@ pub mod loss;
 pub mod parametric;
 pub mod partitioned_norm;
 pub mod pool;
+pub mod position_bias;
 pub mod scenario;
 pub mod scenario_mix;
 pub mod select_experts;
@@ -64,6 +65,7 @@ pub enum Op {
     ScenarioMix(scenario_mix::ScenarioMix),
     Gru(gru::Gru),
     TaskWeight(task_weight::TaskWeight),
+    PositionBias(position_bias::PositionBias),
 }
 
 impl Op {
@@ -77,6 +79,7 @@ impl Op {
             Self::Experts(op) => op.number = next,
             Self::GateDropout(op) => op.number = next,
             Self::SelectExperts(op) => op.number = next,
+            Self::PositionBias(op) => op.number = next,
             _ => {}
         }
     }
@@ -111,6 +114,7 @@ impl Op {
             Self::ScenarioMix(op) => op,
             Self::Gru(op) => op,
             Self::TaskWeight(op) => op,
+            Self::PositionBias(op) => op,
         }
     }
 }

@@ -82,7 +82,7 @@ pub(crate) struct Selection<'a> {
 
 impl SelectExperts {
     fn noise_at(&self, cx: &Context<'_>) -> Option<(f32, kitestring_core::Seed)> {
-        let seed = cx.dropout_seed().filter(|_| self.noise > 0.0)?;
+        let seed = cx.noise_seed().filter(|_| self.noise > 0.0)?;
         let halvings = if self.noise_half_life > 0.0 { cx.step() as f32 / self.noise_half_life } else { 0.0 };
         Some((self.noise * self.experts as f32 * (-halvings).exp2(), seed.at(self.number)))
     }

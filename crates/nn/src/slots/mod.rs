@@ -65,6 +65,8 @@ pub struct ModelInputs {
     pub task_names: Vec<String>,
     /// The scenario levels, the outermost first.
     pub scenarios: Vec<ScenarioLevel>,
+    /// Whether a sample has a display position.
+    pub position: bool,
 }
 
 /// A scenario level as the slots see it.
@@ -129,6 +131,7 @@ impl ModelInputs {
             scenarios: std::iter::zip(&schema.scenarios, scenarios)
                 .map(|(level, count)| ScenarioLevel { name: level.name.clone(), count: *count })
                 .collect(),
+            position: schema.position.is_some(),
         })
     }
 

@@ -8,7 +8,7 @@ use kitestring_nn::graph::Graph;
 use kitestring_nn::network::Network;
 use kitestring_nn::ranker::{ModelConfig, Ranker};
 
-/// User, item, its category, both histories, tags, two numbers; two scenario levels; four tasks of three kinds, one of them after another.
+/// User, item, its category, both histories, tags, two numbers; a position from 0 to 8; two scenario levels; four tasks of three kinds, one of them after another.
 pub fn schema() -> Schema {
     let mut features: Vec<Feature> =
         ["user", "item", "category"].iter().map(|name| Feature::new(*name, FeatureKind::Categorical)).collect();
@@ -26,6 +26,7 @@ pub fn schema() -> Schema {
     Schema {
         user: Some("user".into()),
         features,
+        position: Some("position".into()),
         scenarios: ["page", "tab"].map(|name| Level { name: name.into(), column: None }).into(),
         tasks: vec![Task::binary("click"), after, rating, plays],
         ..Schema::default()
@@ -81,6 +82,7 @@ pub fn samples(ranker: &Ranker, rows: usize, seed: Seed) -> Samples {
     }
     let scenario = |at: usize| (seed.child("scenario").bits_at(at as u64) % SCENARIOS[at % 2] as u64) as u32;
     samples.batch.scenarios = (0..2 * rows).map(scenario).collect();
+    samples.batch.position = (0..rows as u64).map(|row| (seed.child("position").bits_at(row) % 9) as u32).collect();
     samples.batch.index = (0..rows as u64).map(|row| 1000 + row).collect();
     samples
 }
