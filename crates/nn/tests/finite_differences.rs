@@ -180,6 +180,9 @@ fn bodies() -> Vec<Value> {
         json!({"type": "omoe", "experts": 3, "expert": expert, "towers": towers}),
         json!({"type": "ple", "levels": 2, "shared_experts": 2, "task_experts": 1, "expert": expert, "towers": towers}),
         json!({"type": "ple", "levels": 1, "shared_experts": 2, "task_experts": 2, "expert": dropping}),
+        // Which experts are chosen is not differentiable. Among all, and in few samples among few, no small step changes it.
+        json!({"type": "sparse_moe", "experts": 3, "chosen": 3, "expert": dropping, "importance_weight": 0.7}),
+        json!({"type": "sparse_moe", "experts": 3, "chosen": 1, "expert": expert, "towers": towers, "load_weight": 0.5}),
         // All experts are selected, as shared ones: which are selected is not differentiable. The choice of specific ones still matters to
         // their loss, a sum of the smallest divergences, which is.
         json!({"type": "aesm2", "scenarios": {"layers": 2, "experts": 3, "expert": expert, "specific": 1, "shared": 3},

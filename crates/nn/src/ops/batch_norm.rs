@@ -49,6 +49,7 @@ impl Graph {
         let of = |node: &crate::graph::Node| match &node.op {
             super::Op::BatchNorm(norm) => norm.statistics + 4 * norm.width,
             super::Op::PartitionedNorm(norm) => norm.statistics + 4 * (norm.domains + 1) * norm.width,
+            super::Op::Balance(balance) => balance.statistics_end(),
             _ => 0,
         };
         self.nodes.iter().map(of).max().unwrap_or(0)

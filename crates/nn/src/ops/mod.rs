@@ -5,6 +5,7 @@
 
 pub mod arithmetic;
 pub mod attention_pool;
+pub mod balance;
 pub mod batch_norm;
 pub mod cross;
 pub mod dropout;
@@ -15,6 +16,7 @@ pub mod gate_dropout;
 pub mod gru;
 pub mod linear;
 pub mod loss;
+pub mod noisy_top_k;
 pub mod parametric;
 pub mod partitioned_norm;
 pub mod pool;
@@ -66,6 +68,8 @@ pub enum Op {
     Gru(gru::Gru),
     TaskWeight(task_weight::TaskWeight),
     PositionBias(position_bias::PositionBias),
+    NoisyTopK(noisy_top_k::NoisyTopK),
+    Balance(balance::Balance),
 }
 
 impl Op {
@@ -80,6 +84,8 @@ impl Op {
             Self::GateDropout(op) => op.number = next,
             Self::SelectExperts(op) => op.number = next,
             Self::PositionBias(op) => op.number = next,
+            Self::NoisyTopK(op) => op.number = next,
+            Self::Balance(op) => op.statistics = graph.statistics_count(),
             _ => {}
         }
     }
@@ -115,6 +121,8 @@ impl Op {
             Self::Gru(op) => op,
             Self::TaskWeight(op) => op,
             Self::PositionBias(op) => op,
+            Self::NoisyTopK(op) => op,
+            Self::Balance(op) => op,
         }
     }
 }

@@ -9,6 +9,7 @@ pub mod omoe;
 pub mod ple;
 pub mod shared_bottom;
 pub mod star;
+pub mod sparse_moe;
 
 use super::encoder::Encoded;
 use super::{Layers, ModelInputs};
@@ -22,6 +23,7 @@ super::slot! {
     Body "body" default Mlp {
         Mlp(mlp::Mlp) = "mlp", "One stack of layers for all tasks", "Rumelhart, Hinton and Williams 1986";
         SharedBottom(shared_bottom::SharedBottom) = "shared_bottom", "One bottom, a tower a task", "Caruana 1997";
+        SparseMoe(sparse_moe::SparseMoe) = "sparse_moe", "Each sample chooses few of many experts, a tower a task", "Shazeer et al. 2017";
         Mmoe(mmoe::Mmoe) = "mmoe", "Shared experts, a gate and a tower a task", "Ma et al. 2018";
         CrossStitch(cross_stitch::CrossStitch) = "cross_stitch", "A tower a task, mixed with the others behind every layer", "Misra et al. 2016";
         Omoe(omoe::Omoe) = "omoe", "Shared experts, one gate, a tower a task", "Ma et al. 2018";
@@ -52,6 +54,7 @@ impl Body {
         let tasks = graph.scope("body", |graph| match self {
             Self::Mlp(variant) => variant.forward(graph, input),
             Self::SharedBottom(variant) => variant.forward(graph, input),
+            Self::SparseMoe(variant) => variant.forward(graph, input),
             Self::Mmoe(variant) => variant.forward(graph, input, false),
             Self::CrossStitch(variant) => variant.forward(graph, input),
             Self::Omoe(variant) => variant.forward(graph, input),
