@@ -1,6 +1,7 @@
 //! A ranker: a schema and the configs of the five slots, made into a graph.
 
 use crate::graph::{Graph, Value};
+use crate::kernels::activation::Activation;
 use crate::slots::ModelInputs;
 use crate::slots::bias::Bias;
 use crate::slots::body::{Body, BodyInput};
@@ -120,11 +121,14 @@ impl Ranker {
             if let Some(beside) = encoded.beside {
                 h = graph.concat(&[h, beside]);
             }
-            let mut logit = graph.scope(format!("head.{}", inputs.task_names[task]), |graph| {
-                graph.linear(h, 1, crate::kernels::activation::Activation::None)
-            });
+            let head = format!("head.{}", inputs.task_names[task]);
+            let mut logit = graph.scope(&head, |graph| graph.linear(h, 1, Activation::None));
             for part in [encoded.logit, biases[task]].into_iter().flatten() {
                 logit = graph.add(logit, part);
+            }
+            if config.head.spreads(inputs.tasks[task].0) {
+                let spread = graph.scope(head + ".spread", |graph| graph.linear(h, 1, Activation::None));
+                logit = graph.concat(&[logit, spread]);
             }
             logits.push(logit);
         }

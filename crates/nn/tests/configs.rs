@@ -131,6 +131,7 @@ fn unsound_configs_are_errors() {
         (json!({"body": {"type": "sparse_moe", "experts": 3, "chosen": 4}}), "model.body.chosen"),
         (json!({"body": {"type": "sparse_moe", "chosen": 0}}), "model.body.chosen"),
         (json!({"body": {"type": "sparse_moe", "load_weight": -1.0}}), "model.body"),
+        (json!({"head": {"type": "heteroscedastic", "draws": 0}}), "model.head.draws"),
         (json!({"encoder": {"type": "cross", "layers": 0}}), "model.encoder.layers"),
         (json!({"encoder": {"type": "din", "attention": []}}), "model.encoder.attention"),
         (json!({"encoder": {"type": "din", "attention": [4, 0]}}), "model.encoder.attention"),

@@ -29,7 +29,11 @@ fn rankers() -> Vec<(&'static str, Ranker)> {
         // Keys as wide as a vector register: small products take another path.
         ("wide", json!({"dimension": 8, "encoder": wide, "body": small})),
         ("softmax", json!({"dimension": 8, "encoder": softmax, "body": small})),
-        ("max", json!({"dimension": 4, "encoder": {"type": "pool", "pooling": "max"}, "body": small})),
+        (
+            "max",
+            json!({"dimension": 4, "encoder": {"type": "pool", "pooling": "max"}, "body": small,
+                "head": {"type": "heteroscedastic"}}),
+        ),
         (
             "fm",
             json!({"dimension": 4, "encoder": {"type": "fm"}, "body": small,
@@ -139,7 +143,7 @@ fn workers_do_not_change_scores() {
         let samples = samples(&ranker, MANY, Seed(5));
         let network = network(&ranker.graph, Seed(6));
         let one = scores(&ranker.graph, &network, &samples);
-        assert_eq!(one.len(), MANY * 4);
+        assert_eq!(one.len(), MANY * ranker.graph.outputs().len());
         for workers in [2, 3] {
             let mut some = Vec::new();
             Scorer::new(Arc::new(ranker.graph.clone()), workers)
@@ -403,7 +407,10 @@ fn empty_histories_and_one_sample() {
             }
             samples.batch.labels.iter_mut().for_each(|label| *label = if label.is_nan() { 0.0 } else { *label });
             let found = scores(&ranker.graph, &network, &samples);
-            assert!(found.len() == rows * 4 && found.iter().all(|score| score.is_finite()), "{name}: {found:?}");
+            assert!(
+                found.len() == rows * ranker.graph.outputs().len() && found.iter().all(|score| score.is_finite()),
+                "{name}: {found:?}"
+            );
             let step = Stepped::of(&ranker.graph, &network, &samples, Some(Seed(1)), 2);
             assert!(step.network.iter().chain(step.rows.iter().flatten()).all(|g| g.is_finite()), "{name}");
             // Tags are nobody's: their rows have no gradient.

@@ -195,8 +195,8 @@ fn bodies() -> Vec<Value> {
     all
 }
 
-fn heads() -> [Value; 2] {
-    [json!({"type": "logit"}), json!({"type": "esmm"})]
+fn heads() -> [Value; 3] {
+    [json!({"type": "logit"}), json!({"type": "esmm"}), json!({"type": "heteroscedastic", "draws": 4})]
 }
 
 fn biases() -> [Value; 3] {
@@ -325,7 +325,16 @@ fn name_of(op: &Op) -> String {
 }
 
 fn everything(graph: &mut Graph, x: Node, other: Node) -> Node {
-    let functions = [Unary::Sigmoid, Unary::Tanh, Unary::Relu, Unary::Softplus, Unary::LogSigmoid, Unary::Scale(-0.7)];
+    let functions = [
+        Unary::Sigmoid,
+        Unary::Tanh,
+        Unary::Relu,
+        Unary::Softplus,
+        Unary::LogSigmoid,
+        Unary::Scale(-0.7),
+        Unary::Shift(0.3),
+        Unary::Clamp([-2.0, 2.0]),
+    ];
     let mut y = graph.scope("linear", |graph| graph.linear(x, 5, Activation::Tanh));
     y = graph.scope("norm", |graph| graph.batch_norm(y, true, Activation::Sigmoid, 1e-5));
     y = graph.scope("plain norm", |graph| graph.batch_norm(y, false, Activation::None, 1e-5));

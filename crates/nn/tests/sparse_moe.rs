@@ -125,6 +125,6 @@ fn the_losses_even_out_a_crowded_gate() {
     assert!(even.iter().all(|loss| *loss < 0.02), "{even:?}");
     assert!(first.iter().all(|loss| *loss > 0.3), "{first:?}");
     assert!(last.iter().all(|loss| *loss < 0.05), "{last:?}");
-    let graph = ranker(&config(body(0.0))).graph;
+    let graph = common::model::ranker(&config(body(0.0))).graph;
     assert!(graph.losses().iter().all(|loss| loss.task.is_some()));
 }

@@ -4,14 +4,17 @@
 mod common;
 
 use common::model::{config, network, ranker, samples};
-use common::{Samples, Stepped, assert_close, normal, set_weight, weight_of};
-use kitestring_core::Seed;
-use kitestring_nn::engine::{OneWorker, Trainer};
+use common::{Samples, Stepped, assert_close, normal, scores, set_weight, weight_of};
+use kitestring_core::schema::{Feature, FeatureKind, Task, TaskKind};
+use kitestring_core::{Schema, Seed};
+use kitestring_nn::engine::{OneWorker, Scorer, Trainer};
 use kitestring_nn::graph::{Graph, Value};
 use kitestring_nn::kernels::activation::Activation;
 use kitestring_nn::network::Network;
 use kitestring_nn::ops::loss::LossKind;
 use kitestring_nn::optimizer::{Optimizer, Rule};
+use kitestring_nn::ranker::Ranker;
+use kitestring_nn::uncertainty;
 use serde_json::json;
 use std::sync::Arc;
 
@@ -155,4 +158,119 @@ fn the_reported_curve_is_the_tasks_own_loss() {
         }
         assert_eq!(weight, 1.0);
     }
+}
+
+/// One number and one task of a kind.
+fn one_number(kind: TaskKind, model: serde_json::Value, rows: usize) -> (Ranker, Samples) {
+    let schema = Schema {
+        features: vec![Feature::new("x", FeatureKind::Numeric)],
+        tasks: vec![Task { kind, ..Task::binary("y") }],
+        ..Schema::default()
+    };
+    let ranker = Ranker::new(&schema, &config(model), &[]).unwrap();
+    let mut samples = Samples::new(rows, 1);
+    samples.batch.numeric = normal(Seed(1), rows, 1.0);
+    (ranker, samples)
+}
+
+/// Labels scatter by `e^{(0.8 x − 1) / 2}` around `2 x`: both are learned, from the values alone.
+#[test]
+fn noise_that_depends_on_the_sample_is_recovered() {
+    const ROWS: usize = 8000;
+    let model = json!({"head": {"type": "heteroscedastic"}, "body": {"type": "mlp", "units": []}});
+    let (ranker, mut samples) = one_number(TaskKind::Regression, model, ROWS);
+    for (row, y) in samples.batch.labels.iter_mut().enumerate() {
+        let x = samples.batch.numeric[row];
+        *y = 2.0 * x + (0.5 * (0.8 * x - 1.0)).exp() * Seed(2).normal_at(row as u64);
+    }
+    let mut network = Network::new(&ranker.graph, Seed(3));
+    train(&ranker.graph, &mut network, &samples, 800, [0.05, 0.0]);
+    let of = |name: &str| weight_of(&ranker.graph, &network.weights, name)[0];
+    let found = [of("head.y.weight"), of("head.y.bias"), of("head.y.spread.weight"), of("head.y.spread.bias")];
+    found.iter().zip([2.0, 0.0, 0.8, -1.0]).for_each(|(f, e)| assert!((f - e).abs() < 0.07, "{found:?}"));
+    let names: Vec<&str> = ranker.graph.outputs().iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names, ["y", "y.variance"]);
+    // What is predicted is the value and e^s.
+    for (row, found) in scores(&ranker.graph, &network, &samples).chunks_exact(2).enumerate() {
+        let x = samples.batch.numeric[row];
+        let expected = [
+            of("head.y.weight") * x + of("head.y.bias"),
+            (of("head.y.spread.weight") * x + of("head.y.spread.bias")).exp(),
+        ];
+        found.iter().zip(expected).for_each(|(f, e)| assert!((f - e).abs() < 1e-4 * e.abs().max(1.0), "{found:?}"));
+    }
+}
+
+/// What is predicted without draws is the mean that training takes over draws.
+#[test]
+fn the_predicted_probability_is_the_mean_over_draws() {
+    const ROWS: usize = 40;
+    let model = json!({"head": {"type": "heteroscedastic", "draws": 4000}, "body": {"type": "mlp", "units": []}});
+    let (ranker, mut samples) = one_number(TaskKind::Binary, model, ROWS);
+    samples.batch.labels.fill(1.0);
+    let mut network = Network::new(&ranker.graph, Seed(3));
+    for (name, value) in [("weight", 2.0), ("bias", 0.5), ("spread.weight", 1.0), ("spread.bias", 0.3)] {
+        set_weight(&ranker.graph, &mut network.weights, &format!("head.y.{name}"), &[value]);
+    }
+    let predicted = scores(&ranker.graph, &network, &samples);
+    let mut trainer = Trainer::new(Arc::new(ranker.graph.clone()), 1);
+    for (row, predicted) in predicted.chunks_exact(2).enumerate() {
+        samples.batch.weight = (0..ROWS).map(|other| f32::from(other == row)).collect();
+        // The loss of a sample whose label is 1 is −ln of its mean probability.
+        let step = Stepped::again(&mut trainer, &network, &samples, Some(Seed(4)), 1);
+        let mean = (-step.report.losses[0]).exp();
+        // The approximation is good to .02, and 4000 draws to .02 (three deviations of at most ½ / √4000).
+        assert!((f64::from(predicted[0]) - mean).abs() < 0.04, "{predicted:?} {mean}");
+        let x = samples.batch.numeric[row];
+        assert!((predicted[1] / (0.5 * (x + 0.3)).exp() - 1.0).abs() < 1e-4);
+    }
+    assert_eq!(ranker.graph.outputs()[1].0, "y.deviation");
+}
+
+/// Beside the head that learns a spread of each regression, the loss slot learns none of the task: it would be the same thing twice.
+#[test]
+fn a_loss_with_its_own_scale_has_no_second_one() {
+    let model = json!({"dimension": 4, "head": {"type": "heteroscedastic"}, "loss": {"type": "uncertainty"}});
+    let graph = ranker(&config(model)).graph;
+    let losses: Vec<(&str, f32)> = graph.losses().iter().map(|loss| (loss.name.as_str(), loss.weight)).collect();
+    let expected = [
+        ("click", 0.0),
+        ("click.weighted", 1.0),
+        ("conversion", 0.0),
+        ("conversion.weighted", 1.0),
+        ("rating", 1.0),
+        ("plays", 0.0),
+        ("plays.weighted", 1.0),
+    ];
+    assert_eq!(losses, expected);
+    let outputs: Vec<&str> = graph.outputs().iter().map(|(name, _)| name.as_str()).collect();
+    let expected =
+        ["click", "conversion", "rating", "plays", "click.deviation", "conversion.deviation", "rating.variance"];
+    assert_eq!(outputs, expected);
+}
+
+/// Passes with dropout differ little where there were data and much where there were none; the noise of the data stays what it is.
+#[test]
+fn ignorance_grows_away_from_the_data() {
+    let body = json!({"type": "mlp", "units": [32], "dropout": 0.2});
+    let model = json!({"head": {"type": "heteroscedastic"}, "body": body});
+    let (ranker, mut samples) = one_number(TaskKind::Regression, model, 1000);
+    for (row, y) in samples.batch.labels.iter_mut().enumerate() {
+        *y = samples.batch.numeric[row].sin() + 0.3 * Seed(2).normal_at(row as u64);
+    }
+    let mut network = Network::new(&ranker.graph, Seed(3));
+    train(&ranker.graph, &mut network, &samples, 600, [0.02, 0.0]);
+    samples.batch = kitestring_core::Batch { rows: 2, numeric: vec![0.5, 8.0], ..Default::default() };
+    let mut scorer = Scorer::new(Arc::new(ranker.graph.clone()), 1);
+    let (mut passes, mut found) = (Vec::new(), Vec::new());
+    for pass in 0..50 {
+        let (weights, state, seed) = (&network.weights, &network.state, Seed(9).at(pass));
+        scorer.score_with_dropout(weights, state, &samples.inputs(), seed, &OneWorker, &mut found).unwrap();
+        passes.push(found.clone());
+    }
+    let of = |row: usize| uncertainty::regression(passes.iter().map(|pass| (pass[2 * row], pass[2 * row + 1])));
+    let (within, without) = (of(0), of(1));
+    assert!((within.prediction - 0.5_f64.sin()).abs() < 0.15, "{within:?}");
+    assert!((within.aleatoric.sqrt() - 0.3).abs() < 0.1, "{within:?}");
+    assert!(without.epistemic > 10.0 * within.epistemic, "{within:?} {without:?}");
 }

@@ -95,6 +95,8 @@ impl BatchInputs<'_> {
         let tasks = labels.len() / (*rows).max(1);
         let compared = graph.nodes().iter().filter_map(|node| match &node.op {
             crate::ops::Op::Loss(loss) => Some(loss.task),
+            crate::ops::Op::SpreadLoss(loss) => Some(loss.task),
+            crate::ops::Op::TaskWeight(weight) => Some(weight.task),
             _ => None,
         });
         let needed =

@@ -29,6 +29,11 @@ pub enum Unary {
     LogSigmoid,
     /// `factor · x`.
     Scale(f32),
+    /// `x + term`.
+    Shift(f32),
+    /// `x`, no less and no more than the bounds. Outside them the gradient is zero only where a step against it would lead further out:
+    /// what once overshot can come back.
+    Clamp([f32; 2]),
 }
 
 /// An elementwise function of two values of one shape.
@@ -108,6 +113,8 @@ impl Operation for Unary {
             Self::Softplus => map(out, x, softplus),
             Self::LogSigmoid => map(out, x, |x| -softplus(-x)),
             Self::Scale(factor) => map(out, x, |x| factor * x),
+            Self::Shift(term) => map(out, x, |x| x + term),
+            Self::Clamp([low, high]) => map(out, x, |x| x.clamp(low, high)),
         }
     }
 
@@ -122,6 +129,8 @@ impl Operation for Unary {
             Self::Softplus => pass.pass(0, |g, i| g * sigmoid(x[i])),
             Self::LogSigmoid => pass.pass(0, |g, i| g * sigmoid(-x[i])),
             Self::Scale(factor) => pass.pass(0, |g, _| g * factor),
+            Self::Shift(_) => pass.pass(0, |g, _| g),
+            Self::Clamp(bounds) => pass.pass(0, |g, i| inward(x[i], bounds, g)),
         }
     }
 

@@ -28,6 +28,7 @@ pub mod shape;
 pub mod softmax;
 pub mod star_linear;
 pub mod stitch;
+pub mod spread_loss;
 pub mod task_weight;
 
 use crate::engine::{Context, Inputs};
@@ -70,6 +71,7 @@ pub enum Op {
     PositionBias(position_bias::PositionBias),
     NoisyTopK(noisy_top_k::NoisyTopK),
     Balance(balance::Balance),
+    SpreadLoss(spread_loss::SpreadLoss),
 }
 
 impl Op {
@@ -85,6 +87,7 @@ impl Op {
             Self::SelectExperts(op) => op.number = next,
             Self::PositionBias(op) => op.number = next,
             Self::NoisyTopK(op) => op.number = next,
+            Self::SpreadLoss(op) => op.number = next,
             Self::Balance(op) => op.statistics = graph.statistics_count(),
             _ => {}
         }
@@ -123,6 +126,7 @@ impl Op {
             Self::PositionBias(op) => op,
             Self::NoisyTopK(op) => op,
             Self::Balance(op) => op,
+            Self::SpreadLoss(op) => op,
         }
     }
 }
