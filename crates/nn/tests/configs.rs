@@ -129,6 +129,12 @@ fn unsound_configs_are_errors() {
         (json!({"body": {"type": "cross_stitch", "own": 1.5}}), "model.body.own"),
         (json!({"body": {"type": "cross_stitch", "towers": {"units": [0]}}}), "model.body.towers.units"),
         (json!({"body": {"type": "sparse_moe", "experts": 3, "chosen": 4}}), "model.body.chosen"),
+        (json!({"body": {"type": "sparse_moe", "experts": 6, "groups": 4}}), "model.body.groups"),
+        (json!({"body": {"type": "sparse_moe", "experts": 6, "groups": 3, "chosen": 3}}), "model.body.chosen"),
+        (
+            json!({"body": {"type": "sparse_moe", "experts": 6, "groups": 3, "chosen_groups": 4}}),
+            "model.body.chosen_groups",
+        ),
         (json!({"body": {"type": "sparse_moe", "chosen": 0}}), "model.body.chosen"),
         (json!({"body": {"type": "sparse_moe", "load_weight": -1.0}}), "model.body"),
         (json!({"head": {"type": "heteroscedastic", "draws": 0}}), "model.head.draws"),

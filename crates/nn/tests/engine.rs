@@ -63,6 +63,10 @@ fn rankers() -> Vec<(&'static str, Ranker)> {
             json!({"dimension": 4, "body": {"type": "sparse_moe", "experts": 5, "expert": {"units": [6]}, "towers": {"units": [3]}}}),
         ),
         (
+            "two levels",
+            json!({"dimension": 4, "body": {"type": "sparse_moe", "experts": 6, "groups": 3, "expert": {"units": [6]}}}),
+        ),
+        (
             "mmoe",
             json!({"dimension": 4, "head": {"type": "esmm"},
                 "body": {"type": "mmoe", "experts": 3, "expert": {"units": [6], "dropout": 0.3}}}),

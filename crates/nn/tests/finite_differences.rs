@@ -183,6 +183,7 @@ fn bodies() -> Vec<Value> {
         // Which experts are chosen is not differentiable. Among all, and in few samples among few, no small step changes it.
         json!({"type": "sparse_moe", "experts": 3, "chosen": 3, "expert": dropping, "importance_weight": 0.7}),
         json!({"type": "sparse_moe", "experts": 3, "chosen": 1, "expert": expert, "towers": towers, "load_weight": 0.5}),
+        json!({"type": "sparse_moe", "experts": 4, "groups": 2, "chosen": 2, "expert": expert, "load_weight": 0.5}),
         // All experts are selected, as shared ones: which are selected is not differentiable. The choice of specific ones still matters to
         // their loss, a sum of the smallest divergences, which is.
         json!({"type": "aesm2", "scenarios": {"layers": 2, "experts": 3, "expert": expert, "specific": 1, "shared": 3},

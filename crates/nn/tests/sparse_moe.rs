@@ -128,3 +128,40 @@ fn the_losses_even_out_a_crowded_gate() {
     let graph = common::model::ranker(&config(body(0.0))).graph;
     assert!(graph.losses().iter().all(|loss| loss.task.is_some()));
 }
+
+/// Two levels: of a batch all weights sum to one, over the chosen experts of the chosen groups, and a group nobody chose is not computed.
+#[test]
+fn two_levels_choose_groups_and_then_experts() {
+    let body = json!({"type": "sparse_moe", "experts": 12, "groups": 4, "chosen": 2, "chosen_groups": 2, "expert": {"units": [5]}});
+    let mut model = ranker(&config(json!({"dimension": 4, "body": body})));
+    let samples = samples(&model, 80, Seed(3));
+    let network = network(&model.graph, Seed(4));
+    let cost = model.graph.cost(1, 0).flops;
+    let (_, weights) = model.graph.gates()[0].clone();
+    let before: usize = model.graph.outputs().iter().map(|(_, value)| model.graph.width(*value)).sum();
+    model.graph.output("weights", weights);
+    let scored = scores(&model.graph, &network, &samples);
+    let mut groups_seen = [false; 4];
+    for row in scored.chunks_exact(before + 12) {
+        let weights = &row[before..];
+        assert!((weights.iter().sum::<f32>() - 1.0).abs() < 1e-5);
+        let used: Vec<usize> =
+            weights.chunks_exact(3).map(|group| group.iter().filter(|weight| **weight > 0.0).count()).collect();
+        assert!(used.iter().all(|used| [0, 2].contains(used)) && used.iter().sum::<usize>() == 4, "{used:?}");
+        groups_seen.iter_mut().zip(used).for_each(|(seen, used)| *seen |= used > 0);
+    }
+    assert_eq!(groups_seen, [true; 4]);
+    // Four experts of twelve are paid for, beside twelve logits where a single gate would have them as well.
+    let flat = json!({"type": "sparse_moe", "experts": 12, "chosen": 4, "expert": {"units": [5]}});
+    let flat = common::model::ranker(&config(json!({"dimension": 4, "body": flat}))).graph.cost(1, 0).flops;
+    assert!((cost as f64 / flat as f64 - 1.0).abs() < 0.3, "{cost} {flat}");
+    // In general position neither is even.
+    let step = Stepped::of(&model.graph, &network, &samples, Some(Seed(5)), 2);
+    let losses: Vec<f64> = step.report.losses[..2].to_vec();
+    assert!(losses.iter().all(|loss| loss.is_finite() && *loss > 0.0), "{losses:?}");
+    // At the start both gates are even.
+    let start = Network::new(&model.graph, Seed(6));
+    let many = common::model::samples(&model, 4000, Seed(7));
+    let even = Stepped::of(&model.graph, &start, &many, Some(Seed(8)), 2).report.losses[..2].to_vec();
+    assert!(even.iter().all(|loss| *loss < 0.01), "{even:?}");
+}
