@@ -1,7 +1,6 @@
 //! A ranker: a schema and the configs of the five slots, made into a graph.
 
 use crate::graph::{Graph, Value};
-use crate::kernels::activation::Activation;
 use crate::slots::ModelInputs;
 use crate::slots::bias::Bias;
 use crate::slots::body::{Body, BodyInput};
@@ -113,25 +112,8 @@ impl Ranker {
         let parts: Vec<Value> = std::iter::once(encoded.x).chain(scenarios.iter().copied()).collect();
         let x = graph.concat(&parts);
         let shared = config.body.forward(&mut graph, &BodyInput { x, scenarios: &scenarios, inputs: &inputs })?;
-        let Bias::None(_) = &config.bias;
-        let logits = shared.logits(&mut graph, &inputs.task_names, &encoded);
         let biases = config.bias.forward(&mut graph, &inputs)?;
-        let mut logits = Vec::with_capacity(shared.len());
-        for (task, mut h) in shared.into_iter().enumerate() {
-            if let Some(beside) = encoded.beside {
-                h = graph.concat(&[h, beside]);
-            }
-            let head = format!("head.{}", inputs.task_names[task]);
-            let mut logit = graph.scope(&head, |graph| graph.linear(h, 1, Activation::None));
-            for part in [encoded.logit, biases[task]].into_iter().flatten() {
-                logit = graph.add(logit, part);
-            }
-            if config.head.spreads(inputs.tasks[task].0) {
-                let spread = graph.scope(head + ".spread", |graph| graph.linear(h, 1, Activation::None));
-                logit = graph.concat(&[logit, spread]);
-            }
-            logits.push(logit);
-        }
+        let logits = shared.logits(&mut graph, &inputs, &encoded, &biases, &config.head);
         config.head.forward(&mut graph, &logits, &inputs, &config.loss)?;
         let tables = names.iter().map(|name| RankerTable { name: (*name).into(), width: dimension(name) + extra });
         Ok(Self { graph, tables: tables.collect() })

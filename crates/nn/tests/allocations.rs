@@ -78,6 +78,7 @@ fn rankers() -> Vec<(&'static str, Ranker)> {
             "latent cross",
             json!({"body": body, "encoder": {"type": "gru_latent_cross", "event_contexts": ["category_history"],
                 "contexts": ["user"]}}),
+        ),
         (
             "sparse",
             json!({"body": {"type": "sparse_moe"}, "bias": {"type": "position"}, "loss": {"type": "uncertainty"}}),

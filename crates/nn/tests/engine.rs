@@ -109,7 +109,11 @@ const MANY: usize = 1300;
 
 /// Whether a sample's result depends on the others of its batch.
 fn has_batch_statistics(ranker: &Ranker) -> bool {
-    ranker.graph.nodes().iter().any(|node| matches!(node.op, Op::BatchNorm(_) | Op::Balance(_)))
+    ranker
+        .graph
+        .nodes()
+        .iter()
+        .any(|node| matches!(node.op, Op::BatchNorm(_) | Op::PartitionedNorm(_) | Op::Balance(_)))
 }
 
 fn assert_same_step(what: &str, found: &Stepped, expected: &Stepped, relative: f64) {

@@ -57,7 +57,8 @@ fn model(config: &RunConfig, schema: &Schema, dataset: &Dataset, seed: Seed) -> 
     let x = gated(&mut graph, &inputs);
     // The body gives one value a task, the head makes them probabilities and losses.
     let shared = config.model.body.forward(&mut graph, &BodyInput { x, scenarios: &[], inputs: &inputs })?;
-    let logits = shared.logits(&mut graph, &inputs.task_names, &Encoded { x, beside: None, logit: None });
+    let encoded = Encoded { x, beside: None, logit: None };
+    let logits = shared.logits(&mut graph, &inputs, &encoded, &[], &config.model.head);
     config.model.head.forward(&mut graph, &logits, &inputs, &config.model.loss)?;
 
     // Rows are not part of the graph: they live in tables, and a step touches those of its batch only.

@@ -166,17 +166,7 @@ impl Scorer {
         super::context::cut(&self.graph, inputs.batch, self.floats[0], self.floats[1])
     }
 
-    fn run_tile(
-        &self,
-        weights: &[f32],
-        state: &[f32],
-        inputs: &BatchInputs<'_>,
-        rows: Range<usize>,
-        worker: &mut Worker,
-        each: &mut dyn FnMut(Shown<'_>),
-    ) {
-        let cx = Context { weights, state, rows, inputs, recording: None };
-    fn run_tile(&self, cx: &Context<'_>, worker: &mut Worker, each: &mut dyn FnMut(Attention<'_>)) {
+    fn run_tile(&self, cx: &Context<'_>, worker: &mut Worker, each: &mut dyn FnMut(Shown<'_>)) {
         for index in &self.nodes {
             let node = &self.graph.nodes()[*index];
             let into = self.buffer_of[node.output.index()] as usize;
@@ -188,13 +178,11 @@ impl Scorer {
                 each(Shown::Attention(Attention {
                     feature: attention.feature,
                     rows: cx.rows.clone(),
-                    weights: attention.weights_of(&worker.saved, cx.rows.len(), attention.pairs(&cx)),
+                    weights: attention.weights_of(&worker.saved, cx.rows.len(), attention.pairs(cx)),
                 }));
             }
             for (name, _) in self.graph.gates().iter().filter(|(_, value)| *value == node.output) {
                 each(Shown::Gates(Gates { name, rows: cx.rows.clone(), weights: &out }));
-                    weights: attention.weights_of(&worker.saved, cx.rows.len(), attention.pairs(cx)),
-                });
             }
             worker.buffers[into] = out;
         }

@@ -30,8 +30,6 @@ impl Graph {
         let bias = self.weight("bias", [1, outputs], Initializer::Constant(0.0));
         let weight = self.weight("weight", [self.width(x), outputs], Initializer::XavierNormal);
         self.linear_with(x, Linear { weight, bias: Some(bias), activation })
-        let domain = self.domain(x);
-        self.record(super::Op::Linear(Linear { weight, bias: Some(bias), activation }), &[x], domain, outputs)
     }
 
     /// `x W`, without bias.
@@ -48,15 +46,6 @@ impl Graph {
     fn linear_with(&mut self, x: Value, linear: Linear) -> Value {
         let domain = self.domain(x);
         self.record(super::Op::Linear(linear), &[x], domain, linear.weight.columns)
-        self.linear_from(x, outputs, Initializer::XavierNormal)
-    }
-
-    /// `x W`, without bias, from a `W` that does not start at random.
-    pub(crate) fn linear_from(&mut self, x: Value, outputs: usize, initializer: Initializer) -> Value {
-        let weight = self.weight("weight", [self.width(x), outputs], initializer);
-        let op = Linear { weight, bias: None, activation: Activation::None };
-        let domain = self.domain(x);
-        self.record(super::Op::Linear(op), &[x], domain, outputs)
     }
 }
 

@@ -26,9 +26,9 @@ pub mod scenario_mix;
 pub mod select_experts;
 pub mod shape;
 pub mod softmax;
+pub mod spread_loss;
 pub mod star_linear;
 pub mod stitch;
-pub mod spread_loss;
 pub mod task_weight;
 
 use crate::engine::{Context, Inputs};

@@ -64,9 +64,9 @@ pub fn attention(model: &Model, dataset: &Dataset, split: &str, seed: Seed) -> R
         }
     }
     let vocabularies = dataset.vocabularies()?;
-    let tasks = dataset.schema().tasks.len();
+    let (tasks, columns) = (dataset.schema().tasks.len(), model.graph.outputs().len());
     let example = |(row, weights): &(usize, Vec<f32>)| {
-        let (score, label) = (scores[row * tasks], batch.labels[row * tasks]);
+        let (score, label) = (scores[row * columns], batch.labels[row * tasks]);
         let outcome = if label > 0.5 { "positive" } else { "negative" };
         let task = &dataset.schema().tasks[0].name;
         category.example(batch, *row, weights, format!("{task} predicted {score:.3}, {outcome}"), &vocabularies)

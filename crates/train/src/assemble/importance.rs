@@ -48,7 +48,7 @@ pub fn importance(
     let mut measure = |prepared: &mut Prepared| -> Result<Vec<Option<Bootstrap>>> {
         let mut scores = Vec::new();
         predictor.score(prepared, workers, &mut scores)?;
-        Ok(aucs(schema, &prepared.batch, &scores, plan))
+        Ok(aucs(schema, model.graph.outputs().len(), &prepared.batch, &scores, plan))
     };
     let base = measure(&mut prepared)?;
     let mut found: Vec<Importance> = schema
@@ -79,7 +79,7 @@ pub fn importance(
 }
 
 /// AUC of each task with its replicates; none for tasks that have no AUC.
-fn aucs(schema: &Schema, batch: &Batch, scores: &[f32], plan: BootstrapPlan) -> Vec<Option<Bootstrap>> {
+fn aucs(schema: &Schema, columns: usize, batch: &Batch, scores: &[f32], plan: BootstrapPlan) -> Vec<Option<Bootstrap>> {
     let tasks = schema.tasks.len();
     let judge = |(number, task): (usize, &kitestring_core::schema::Task)| {
         if task.kind != TaskKind::Binary {
@@ -87,7 +87,7 @@ fn aucs(schema: &Schema, batch: &Batch, scores: &[f32], plan: BootstrapPlan) -> 
         }
         let label = |row: &usize| batch.labels[row * tasks + number];
         let rows: Vec<usize> = (0..batch.rows).filter(|row| !label(row).is_nan()).collect();
-        let of_task: Vec<f32> = rows.iter().map(|row| scores[row * tasks + number]).collect();
+        let of_task: Vec<f32> = rows.iter().map(|row| scores[row * columns + number]).collect();
         let labels: Vec<f32> = rows.iter().map(label).collect();
         let users: Vec<u64> = rows.iter().filter_map(|row| batch.user.get(*row).copied()).collect();
         auc_replicates(&of_task, &labels, &users, plan)

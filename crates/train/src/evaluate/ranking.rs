@@ -293,7 +293,8 @@ impl Job<'_> {
         };
         let mut tally = Tally::new(&self.config.cutoffs);
         let mut predictor = Predictor::new(self.model, self.workers.count());
-        let tasks = self.model.schema.tasks.len();
+        // A head may say more of a sample than a score a task; the tasks come first.
+        let columns = self.model.graph.outputs().len();
         let (mut scores, mut list_scores, mut list_items) = (Vec::new(), Vec::new(), Vec::new());
         let k = self.config.cutoffs.iter().copied().max().unwrap_or(0);
         let (mut candidates, mut busy) = (0, 0.0);
@@ -304,7 +305,7 @@ impl Job<'_> {
             for (part, (number, ends)) in lists.parts.iter().enumerate() {
                 let rows = lists.offsets[part] as usize..lists.offsets[part + 1] as usize;
                 list_items.extend_from_slice(&lists.items[rows.clone()]);
-                list_scores.extend(rows.map(|row| scores[row * tasks + self.task]));
+                list_scores.extend(rows.map(|row| scores[row * columns + self.task]));
                 if !ends {
                     continue;
                 }

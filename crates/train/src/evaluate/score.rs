@@ -99,13 +99,13 @@ pub fn score(
         lookups: vec![(0, 0); schema.table_names().len()],
         ..Scored::default()
     };
-    let columns = Columns::new(dataset);
+    let columns = Columns::new(model, dataset);
     let mut predictor = Predictor::new(model, workers.count());
     let mut scores = Vec::new();
     read_ahead(next, |(), prepared| {
         predictor.score(prepared, workers, &mut scores)?;
         if let Some(wrong) = scores.iter().position(|score| !score.is_finite()) {
-            let sample = prepared.batch.index.get(wrong / schema.tasks.len()).copied().unwrap_or(0);
+            let sample = prepared.batch.index.get(wrong / columns.scores).copied().unwrap_or(0);
             let error = Error::numeric(format!("the prediction of sample {sample} is not a finite number"))
                 .mend("train again with a lower learning rate");
             return Err(blame(error, split, sample));
@@ -135,10 +135,12 @@ struct Columns {
     tables: Vec<usize>,
     /// Whether items in training are known.
     trained: bool,
+    /// The scores of a sample: one a task, then what else the head says.
+    scores: usize,
 }
 
 impl Columns {
-    fn new(dataset: &Dataset) -> Self {
+    fn new(model: &Model, dataset: &Dataset) -> Self {
         let schema = dataset.schema();
         let names = schema.table_names();
         let sparse = || schema.sparse().enumerate();
@@ -151,13 +153,14 @@ impl Columns {
                 .map(|(_, feature)| names.iter().position(|name| *name == feature.table()).unwrap_or(0))
                 .collect(),
             trained: dataset.splits().iter().any(|split| split.name() == "train"),
+            scores: model.graph.outputs().len(),
         }
     }
 
     fn append(&self, batch: &Batch, scores: &[f32], dataset: &Dataset, scored: &mut Scored) -> Result<()> {
         let tasks = scored.tasks.len();
         for (number, task) in scored.tasks.iter_mut().enumerate() {
-            task.scores.extend(scores.iter().skip(number).step_by(tasks));
+            task.scores.extend(scores.iter().skip(number).step_by(self.scores));
             task.labels.extend(batch.labels.iter().skip(number).step_by(tasks));
         }
         let levels = scored.scenarios.len();

@@ -8,10 +8,11 @@ pub mod mmoe;
 pub mod omoe;
 pub mod ple;
 pub mod shared_bottom;
-pub mod star;
 pub mod sparse_moe;
+pub mod star;
 
 use super::encoder::Encoded;
+use super::head::Head;
 use super::{Layers, ModelInputs};
 use crate::graph::{Graph, Value};
 use crate::kernels::activation::Activation;
@@ -77,27 +78,37 @@ pub struct Shared {
 }
 
 impl Shared {
-    /// The logit of each task, with what the encoder leaves beside the body.
-    pub fn logits(self, graph: &mut Graph, task_names: &[String], encoded: &Encoded) -> Vec<Value> {
-        let named = self.tasks.into_iter().zip(task_names);
-        let logits = named.map(|(h, name)| {
-            let linear = |graph: &mut Graph, x: Value| {
-                graph.scope(format!("head.{name}"), |graph| graph.linear(x, 1, Activation::None))
+    /// What the head reads of each task: its logit, with what the encoder leaves beside the body and what the bias adds; and behind it,
+    /// for a head that asks for one, the second column it spreads by.
+    pub fn logits(
+        self,
+        graph: &mut Graph,
+        inputs: &ModelInputs,
+        encoded: &Encoded,
+        biases: &[Option<Value>],
+        head: &Head,
+    ) -> Vec<Value> {
+        let named = self.tasks.into_iter().zip(&inputs.task_names).zip(&inputs.tasks).enumerate();
+        let logits = named.map(|(task, ((value, name), (kind, _)))| {
+            let linear = |graph: &mut Graph, x: Value, scope: String| {
+                graph.scope(scope, |graph| graph.linear(x, 1, Activation::None))
             };
+            let scope = format!("head.{name}");
+            let both = encoded.beside.map_or(value, |beside| graph.concat(&[value, beside]));
             let mut logit = match (self.logits, encoded.beside) {
-                (false, None) => linear(graph, h),
-                (false, Some(beside)) => {
-                    let both = graph.concat(&[h, beside]);
-                    linear(graph, both)
-                }
-                (true, None) => h,
+                (false, _) => linear(graph, both, scope.clone()),
+                (true, None) => value,
                 (true, Some(beside)) => {
-                    let own = linear(graph, beside);
-                    graph.add(h, own)
+                    let own = linear(graph, beside, scope.clone());
+                    graph.add(value, own)
                 }
             };
-            if let Some(wide) = encoded.logit {
-                logit = graph.add(logit, wide);
+            for part in [encoded.logit, biases.get(task).copied().flatten()].into_iter().flatten() {
+                logit = graph.add(logit, part);
+            }
+            if head.spreads(*kind) {
+                let spread = linear(graph, both, scope + ".spread");
+                logit = graph.concat(&[logit, spread]);
             }
             logit
         });

@@ -117,7 +117,7 @@ impl SparseMoe {
 /// A noisy gate: weights, and the probabilities of being chosen.
 fn gate(graph: &mut Graph, x: Value, experts: usize, chosen: usize) -> [Value; 2] {
     let zero = Initializer::Constant(0.0);
-    let clean = graph.linear_from(x, experts, zero);
-    let noise = graph.scope("noise", |graph| graph.linear_from(x, experts, zero));
+    let clean = graph.linear_without_bias_from(x, experts, zero);
+    let noise = graph.scope("noise", |graph| graph.linear_without_bias_from(x, experts, zero));
     graph.noisy_top_k(clean, noise, chosen)
 }
