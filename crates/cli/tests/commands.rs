@@ -178,6 +178,47 @@ fn a_guessed_config_runs() {
 }
 
 #[test]
+fn predictions_say_what_they_do_not_know() {
+    let clicks = Clicks::new();
+    let (config, data, out) = (clicks.path("clicks.toml"), clicks.path("clicks.csv"), clicks.path("run"));
+    let dropout = ["--set", "model.body.dropout=0.3", "--set", "evaluate.score={click=0.5}"];
+    done(&[&["train", &config, "--data", &data, "--out", &out][..], &dropout].concat());
+    let outcome = done(&["predict", &out, "--data", &data, "--draws", "8"]);
+    let mut lines = outcome.stdout.lines();
+    assert_eq!(lines.next(), Some("file,line,click,click.aleatoric,click.epistemic,score"));
+    let rows: Vec<Vec<f32>> =
+        lines.map(|line| line.split(',').skip(2).map(|number| number.parse().unwrap()).collect()).collect();
+    assert_eq!(rows.len(), ROWS);
+    for row in &rows {
+        let [click, aleatoric, epistemic, score] = row[..] else { panic!("{row:?}") };
+        assert!((score * score - click).abs() < 1e-5, "{row:?}");
+        assert!(aleatoric > 0.0 && epistemic >= 0.0 && aleatoric + epistemic <= 0.6932, "{row:?}");
+    }
+    assert!(rows.iter().any(|row| row[2] > 1e-5));
+    // The same again, and nothing to draw where nothing drops out.
+    assert_eq!(done(&["predict", &out, "--data", &data, "--draws", "8"]).stdout, outcome.stdout);
+    let plain = clicks.path("plain");
+    done(&["train", &config, "--data", &data, "--out", &plain]);
+    let refused = kitestring(&["predict", &plain, "--data", &data, "--draws", "8"]);
+    assert_eq!(refused.code, Some(2));
+    assert!(refused.stderr.contains("evaluate.draws") && refused.stderr.contains("dropout"), "{}", refused.stderr);
+    let refused =
+        kitestring(&["train", &config, "--data", &data, "--out", &plain, "--set", "evaluate.score={clik=1.0}"]);
+    assert_eq!(refused.code, Some(2));
+    assert!(refused.stderr.contains("did you mean `click`?"), "{}", refused.stderr);
+}
+
+#[test]
+fn a_head_that_predicts_more_adds_a_column() {
+    let clicks = Clicks::new();
+    let (config, data, out) = (clicks.path("clicks.toml"), clicks.path("clicks.csv"), clicks.path("run"));
+    done(&["train", &config, "--data", &data, "--out", &out, "--set", "model.head.type=heteroscedastic"]);
+    let outcome = done(&["predict", &out, "--data", &data]);
+    assert!(outcome.stdout.starts_with("file,line,click,click.deviation\n"), "{}", &outcome.stdout[..60]);
+    assert_eq!(outcome.stdout.lines().count(), ROWS + 1);
+}
+
+#[test]
 fn rows_without_a_partner_are_counted() {
     let clicks = Clicks::new();
     let brands: String = (0..30).map(|item| format!("i{item},b{}\n", item % 4)).collect();

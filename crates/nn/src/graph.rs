@@ -195,6 +195,15 @@ impl Graph {
         &self.outputs
     }
 
+    /// Whether anything drops out in training.
+    pub fn drops_out(&self) -> bool {
+        self.nodes.iter().any(|node| match &node.op {
+            Op::Dropout(_) => true,
+            Op::Experts(experts) => experts.dropout > 0.0,
+            _ => false,
+        })
+    }
+
     /// The losses.
     pub fn losses(&self) -> &[Loss] {
         &self.losses

@@ -7,6 +7,7 @@ use kitestring_nn::optimizer::Rule;
 use kitestring_nn::ranker::ModelConfig;
 use kitestring_table::Init;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::path::Path;
 
 /// Everything that decides a run.
@@ -157,6 +158,11 @@ pub struct EvaluateConfig {
     pub history_groups: usize,
     /// Samples a batch when scoring.
     pub batch_size: usize,
+    /// What candidates are ranked by: the product of the tasks' predictions, each to the power that stands here (Zhao et al. 2019). The
+    /// first binary task's prediction alone when empty.
+    pub score: BTreeMap<String, f32>,
+    /// Passes with dropout on, by which `predict` tells the noise of the data from what the network does not know; 0 for none.
+    pub draws: u32,
 }
 
 impl Default for EvaluateConfig {
@@ -169,6 +175,8 @@ impl Default for EvaluateConfig {
             bootstrap: 100,
             history_groups: 5,
             batch_size: 8192,
+            score: BTreeMap::new(),
+            draws: 0,
         }
     }
 }
@@ -219,7 +227,9 @@ impl RunConfig {
         let parsed: Result<Self, _> = toml::from_str(text);
         let mut config = parsed.map_err(|error| explain(&error, text).in_file(file))?;
         if !overrides.is_empty() {
-            let mut table: toml::Table = toml::from_str(text).map_err(|error| explain(&error, text).in_file(file))?;
+            // With every default written out, so that a key of a variant that the file does not name can be overridden.
+            let mut table = toml::Table::try_from(&config)
+                .map_err(|error| Error::internal("the config as TOML").caused_by(error))?;
             for assignment in overrides {
                 set(&mut table, assignment)?;
             }
@@ -266,6 +276,19 @@ impl RunConfig {
         }
         if self.evaluate.batch_size == 0 {
             return wrong("evaluate.batch_size", "a batch needs at least one sample");
+        }
+        for (task, power) in &self.evaluate.score {
+            if self.schema.task(task).is_none() {
+                let error = Error::config(format!("there is no task `{task}`")).in_field("evaluate.score");
+                let names = self.schema.tasks.iter().map(|task| task.name.as_str());
+                return Err(match did_you_mean(task, names) {
+                    Some(near) => error.mend(format!("did you mean `{near}`?")),
+                    None => error,
+                });
+            }
+            if !power.is_finite() {
+                return wrong("evaluate.score", "a power must be a finite number");
+            }
         }
         if self.evaluate.cutoffs.contains(&0) {
             return wrong("evaluate.cutoffs", "a cutoff is at least 1");
@@ -377,6 +400,10 @@ tasks = [{ name = "click" }]
             set("model.encoder.type=cross").unwrap().model.encoder,
             kitestring_nn::slots::encoder::Encoder::Cross(_)
         ));
+        let kitestring_nn::slots::body::Body::Mlp(mlp) = set("model.body.dropout=0.5").unwrap().model.body else {
+            panic!()
+        };
+        assert_eq!(mlp.0.dropout, 0.5);
         assert!(set("train.epochs").is_err());
         assert!(set("train.batch_size=0").unwrap_err().to_string().contains("batch_size"));
         assert!(set("trian.epochs=1").unwrap_err().to_string().contains("did you mean `train`?"));

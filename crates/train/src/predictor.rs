@@ -2,7 +2,7 @@
 
 use crate::inputs::{Prepared, Pulled, Readers};
 use crate::model::Model;
-use kitestring_core::Result;
+use kitestring_core::{Result, Seed};
 use kitestring_nn::engine::{OneWorker, Scorer, Shown, Workers};
 use std::sync::Arc;
 
@@ -35,6 +35,21 @@ impl<'a> Predictor<'a> {
         self.pulled.pull(&self.model.tables, prepared, workers)?;
         let network = &self.model.network;
         self.scorer.score(&network.weights, &network.state, &self.pulled.inputs(prepared), workers, scores)
+    }
+
+    /// One pass of [`Self::score`] over the batch it scored last, with what drops out in training dropping out as `seed` says.
+    ///
+    /// # Errors
+    /// If the batch does not fit the model.
+    pub fn score_again_with_dropout(
+        &mut self,
+        prepared: &Prepared,
+        seed: Seed,
+        workers: &dyn Workers,
+        scores: &mut Vec<f32>,
+    ) -> Result<()> {
+        let (network, inputs) = (&self.model.network, self.pulled.inputs(prepared));
+        self.scorer.score_with_dropout(&network.weights, &network.state, &inputs, seed, workers, scores)
     }
 
     /// Scores on one thread and shows what each attention operation attended to.

@@ -8,7 +8,7 @@ use crate::stages;
 use arrow_array::{ArrayRef, Float32Array, RecordBatch, StringArray, UInt64Array};
 use clap::Args;
 use kitestring_core::{Error, Result, Seed};
-use kitestring_train::evaluate::score;
+use kitestring_train::evaluate::{Combine, score};
 use kitestring_train::run::Run;
 use kitestring_train::workers::Threads;
 use parquet::arrow::ArrowWriter;
@@ -24,12 +24,14 @@ const BLOCK: usize = 65_536;
 /// Predict every task for every row of a file, in the order of the file
 ///
 /// Rows need the columns of the features, not those of labels. The result has the file and line of each row (the number of the row in
-/// Parquet and Arrow files) and a column a task: a probability where the task is binary.
+/// Parquet and Arrow files) and a column a task: a probability where the task is binary. A head that predicts more adds TASK.variance
+/// (regression) or TASK.deviation (of a binary task's logit); --draws adds TASK.aleatoric and TASK.epistemic, variances or nats; a config
+/// with evaluate.score adds what candidates are ranked by, as score.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   kitestring predict runs/din --data candidates.csv > scores.csv
-  kitestring predict runs/din --data candidates.parquet --out scores.parquet")]
+  kitestring predict runs/din --data candidates.parquet --out scores.parquet --draws 50")]
 pub struct Predict {
     /// The run directory
     run: PathBuf,
@@ -39,6 +41,10 @@ pub struct Predict {
     /// The file to write, .parquet or .csv; CSV on standard output when absent
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
+    /// Passes with dropout on, to tell the noise of the data (aleatoric) from what the model does not know (epistemic); the config's
+    /// evaluate.draws when absent
+    #[arg(long, value_name = "N")]
+    draws: Option<u32>,
     /// Begin histories with the rows of --data, not with what the run knows of the users
     #[arg(long)]
     without_past: bool,
@@ -50,12 +56,12 @@ pub struct Predict {
 
 /// Predictions in the order of the files.
 struct Predictions {
-    tasks: Vec<String>,
+    /// What each column is.
+    names: Vec<String>,
     files: Vec<String>,
-    /// The file by its number, the line, and the place in `scores`.
+    /// The file by its number, the line, and the place in `columns`.
     rows: Vec<(u32, u64, usize)>,
-    /// A column a task.
-    scores: Vec<Vec<f32>>,
+    columns: Vec<Vec<f32>>,
 }
 
 impl Predict {
@@ -69,18 +75,15 @@ impl Predict {
             return Err(Error::config("predictions are written as .csv or .parquet").in_file(out.display().to_string()));
         }
         let run = Run::open(&self.run)?;
-        let config = run.config()?;
+        let mut config = run.config()?;
+        config.evaluate.draws = self.draws.unwrap_or(config.evaluate.draws);
         let model = run.model()?;
         let mut progress = Progress::new()?;
         let bad_rows = self.bad_rows.allowed(&config);
         let encoded = stages::encode(&run, &config, &self.data, (bad_rows, !self.without_past), &mut progress)?;
         let threads = Threads::new(config.train.workers)?;
-        let mut found = Predictions {
-            tasks: model.schema.tasks.iter().map(|task| task.name.clone()).collect(),
-            files: Vec::new(),
-            rows: Vec::new(),
-            scores: vec![Vec::new(); model.schema.tasks.len()],
-        };
+        let mut found = Predictions { names: Vec::new(), files: Vec::new(), rows: Vec::new(), columns: Vec::new() };
+        let combine = Combine::new(&model.schema, &config.evaluate, 0);
         for dataset in &encoded.datasets {
             for split in dataset.splits() {
                 let told = &mut |done, all| progress.judging(kitestring_train::evaluate::Progress::Scoring(done, all));
@@ -90,9 +93,12 @@ impl Predict {
                     let (file, line) = split.source(sample)?;
                     found.note(file, line);
                 }
-                for (column, task) in found.scores.iter_mut().zip(&scored.tasks) {
-                    column.extend_from_slice(&task.scores);
-                }
+                let score = |row: usize| combine.score(|task| scored.tasks[task].scores[row]);
+                let combined = (!config.evaluate.score.is_empty()).then(|| (0..scored.samples()).map(score).collect());
+                let tasks = scored.tasks.iter().map(|task| (task.name.clone(), task.scores.clone()));
+                let others =
+                    scored.others.iter().cloned().chain(combined.map(|combined| ("score".to_owned(), combined)));
+                found.add(tasks.chain(others));
             }
         }
         drop(progress);
@@ -129,6 +135,17 @@ fn extension(path: &Path) -> &str {
 }
 
 impl Predictions {
+    /// Adds the columns of a split, which are the same for all.
+    fn add(&mut self, columns: impl Iterator<Item = (String, Vec<f32>)>) {
+        for (number, (name, column)) in columns.enumerate() {
+            if number == self.columns.len() {
+                self.names.push(name);
+                self.columns.push(Vec::new());
+            }
+            self.columns[number].extend(column);
+        }
+    }
+
     fn note(&mut self, file: &str, line: u64) {
         let number = match self.files.iter().rposition(|known| known == file) {
             Some(number) => number,
@@ -156,12 +173,12 @@ impl Predictions {
 
     fn csv(&self, write: &mut dyn FnMut(&str) -> Result<()>) -> Result<()> {
         let quoted: Vec<String> = self.files.iter().map(|file| quote(file)).collect();
-        let tasks: Vec<String> = self.tasks.iter().map(|task| quote(task)).collect();
-        let mut text = format!("file,line,{}\n", tasks.join(","));
+        let names: Vec<String> = self.names.iter().map(|name| quote(name)).collect();
+        let mut text = format!("file,line,{}\n", names.join(","));
         for rows in self.rows.chunks(BLOCK) {
             for (file, line, place) in rows {
                 text += &format!("{},{line}", quoted.get(*file as usize).map_or("", String::as_str));
-                for column in &self.scores {
+                for column in &self.columns {
                     text += &format!(",{}", column.get(*place).copied().unwrap_or(f32::NAN));
                 }
                 text.push('\n');
@@ -179,7 +196,7 @@ impl Predictions {
                 ("file", Arc::new(rows.iter().map(file).collect::<StringArray>())),
                 ("line", Arc::new(rows.iter().map(|row| row.1).collect::<UInt64Array>())),
             ];
-            for (task, column) in self.tasks.iter().zip(&self.scores) {
+            for (task, column) in self.names.iter().zip(&self.columns) {
                 let values = rows.iter().map(|row| column.get(row.2).copied());
                 columns.push((task, Arc::new(values.collect::<Float32Array>())));
             }
@@ -207,10 +224,10 @@ mod tests {
     #[test]
     fn csv_is_quoted_and_in_order() {
         let mut found = Predictions {
-            tasks: vec!["click".into()],
+            names: vec!["click".into()],
             files: Vec::new(),
             rows: Vec::new(),
-            scores: vec![vec![0.25, 0.5, 0.75]],
+            columns: vec![vec![0.25, 0.5, 0.75]],
         };
         for (file, line) in [("a,b.csv", 3), ("a,b.csv", 2), ("c.csv", 1)] {
             found.note(file, line);

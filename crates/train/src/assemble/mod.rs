@@ -87,7 +87,7 @@ pub fn report(parts: &Parts<'_>) -> Result<Report> {
         speed: Some(speed),
         config: config.to_toml()?,
         environment: environment(parts.workers.count()),
-        caveats: caveats(evaluations),
+        caveats: caveats(model, evaluations),
     })
 }
 
@@ -202,13 +202,24 @@ fn learning(history: &History, model: &Model) -> Learning {
     }
 }
 
-fn caveats(evaluations: &[Evaluation]) -> Vec<String> {
+fn caveats(model: &Model, evaluations: &[Evaluation]) -> Vec<String> {
     let mut caveats = vec![
         "One seed: another may move the metrics by more than the intervals say.".to_owned(),
         "Metrics on logged samples do not measure what a user would have done had something else been shown."
             .to_owned(),
     ];
     for evaluation in evaluations {
+        for (level, scenarios) in model.schema.scenarios.iter().zip(&evaluation.scored.scenarios) {
+            let unseen = scenarios.iter().filter(|scenario| **scenario == 0).count();
+            if unseen > 0 {
+                caveats.push(format!(
+                    "{unseen} of {} samples of {} have a scenario of level {} that training did not have; they take what all share.",
+                    scenarios.len(),
+                    evaluation.split,
+                    level.name
+                ));
+            }
+        }
         for (metric, why) in &evaluation.absent {
             let (task, name) = metric.rsplit_once('.').unwrap_or(("", metric));
             let name = format!("{task} {}", shown(name));

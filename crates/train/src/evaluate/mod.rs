@@ -10,6 +10,7 @@
 //! binary task, and `recall@K` where a list has several relevant items.
 
 mod ahead;
+mod combine;
 mod groupings;
 mod judge;
 mod ranking;
@@ -17,6 +18,7 @@ mod score;
 #[cfg(test)]
 mod tests;
 
+pub use combine::Combine;
 pub(crate) use judge::{CONFIDENCE, Labelled, auc_replicates, estimate, plan};
 pub use ranking::{Ranked, TopList, rank_all, rank_candidates};
 pub use score::{Scored, ScoredTask, score};

@@ -2,6 +2,7 @@
 
 use super::Evaluation;
 use super::ahead::read_ahead;
+use super::combine::Combine;
 use super::judge::{CONFIDENCE, estimate, plan};
 use super::score::check_schema;
 use crate::config::EvaluateConfig;
@@ -295,6 +296,7 @@ impl Job<'_> {
         let mut predictor = Predictor::new(self.model, self.workers.count());
         // A head may say more of a sample than a score a task; the tasks come first.
         let columns = self.model.graph.outputs().len();
+        let combine = Combine::new(&self.model.schema, self.config, self.task);
         let (mut scores, mut list_scores, mut list_items) = (Vec::new(), Vec::new(), Vec::new());
         let k = self.config.cutoffs.iter().copied().max().unwrap_or(0);
         let (mut candidates, mut busy) = (0, 0.0);
@@ -305,7 +307,7 @@ impl Job<'_> {
             for (part, (number, ends)) in lists.parts.iter().enumerate() {
                 let rows = lists.offsets[part] as usize..lists.offsets[part + 1] as usize;
                 list_items.extend_from_slice(&lists.items[rows.clone()]);
-                list_scores.extend(rows.map(|row| scores[row * columns + self.task]));
+                list_scores.extend(rows.map(|row| combine.score(|task| scores[row * columns + task])));
                 if !ends {
                     continue;
                 }

@@ -2,6 +2,7 @@
 
 use super::ahead::read_ahead;
 use crate::config::EvaluateConfig;
+use crate::inputs::Prepared;
 use crate::loader::blame;
 use crate::model::Model;
 use crate::predictor::Predictor;
@@ -9,6 +10,7 @@ use kitestring_core::schema::{FeatureKind, TaskKind};
 use kitestring_core::{Batch, Error, Result, Seed};
 use kitestring_data::dataset::Dataset;
 use kitestring_nn::engine::Workers;
+use kitestring_nn::uncertainty;
 use std::time::Instant;
 
 /// A split as the model sees it: a few numbers a sample, no features. Entry `i` of every column is of sample `i` of the split.
@@ -18,6 +20,9 @@ pub struct Scored {
     pub split: String,
     /// Predictions and labels of each task.
     pub tasks: Vec<ScoredTask>,
+    /// What else is said of each sample, by name: what the head says besides, and the parts of each task's uncertainty where passes with
+    /// dropout were asked for (`TASK.aleatoric`, `TASK.epistemic`: variances, or nats of a binary task).
+    pub others: Vec<(String, Vec<f32>)>,
     /// The user's number; empty where the schema has no user.
     pub users: Vec<u64>,
     /// For each scenario level, the scenario's index.
@@ -74,7 +79,7 @@ pub fn score(
     let size = config.batch_size.max(1);
     let draws = seed.child("evaluate");
     let mut first = 0;
-    let next = |prepared: &mut crate::inputs::Prepared| {
+    let next = |prepared: &mut Prepared| {
         let last = (first + size as u64).min(split.rows());
         if first == last {
             return Ok(None);
@@ -100,6 +105,9 @@ pub fn score(
         ..Scored::default()
     };
     let columns = Columns::new(model, dataset);
+    let besides = model.graph.outputs().iter().skip(scored.tasks.len()).map(|(name, _)| (name.clone(), Vec::new()));
+    scored.others = besides.collect();
+    let mut drawn = Drawn::new(model, config.draws)?;
     let mut predictor = Predictor::new(model, workers.count());
     let mut scores = Vec::new();
     read_ahead(next, |(), prepared| {
@@ -111,9 +119,11 @@ pub fn score(
             return Err(blame(error, split, sample));
         }
         columns.append(&prepared.batch, &scores, dataset, &mut scored)?;
+        drawn.add(&mut predictor, prepared, workers, draws)?;
         progress(scored.samples() as u64, split.rows());
         Ok(())
     })?;
+    scored.others.extend(drawn.parts);
     scored.seconds = start.elapsed().as_secs_f64();
     Ok(scored)
 }
@@ -125,6 +135,74 @@ pub(super) fn check_schema<'a>(model: &Model, dataset: &'a Dataset) -> Result<&'
     }
     Err(Error::config("the data set has another schema than the model")
         .mend("give data that was prepared for this model's run"))
+}
+
+/// Passes with dropout, and what they say of each task's uncertainty.
+struct Drawn {
+    passes: u32,
+    /// The kind of each task, and the place of its variance among the scores, if the head predicts one.
+    tasks: Vec<(TaskKind, Option<usize>)>,
+    /// Scores of a sample.
+    columns: usize,
+    scores: Vec<Vec<f32>>,
+    /// Two columns a task.
+    parts: Vec<(String, Vec<f32>)>,
+}
+
+impl Drawn {
+    fn new(model: &Model, passes: u32) -> Result<Self> {
+        if passes > 0 && !model.graph.drops_out() {
+            return Err(Error::config("nothing in this model drops out, so passes with dropout all say the same")
+                .in_field("evaluate.draws")
+                .mend("train with dropout, such as model.body.dropout=0.1"));
+        }
+        let outputs = model.graph.outputs();
+        let variance = |name: &str| outputs.iter().position(|(output, _)| *output == format!("{name}.variance"));
+        let drawn = model.schema.tasks.iter().filter(|_| passes > 0);
+        let parts =
+            drawn.flat_map(|task| ["aleatoric", "epistemic"].map(|part| (format!("{}.{part}", task.name), Vec::new())));
+        Ok(Self {
+            passes,
+            tasks: model.schema.tasks.iter().map(|task| (task.kind, variance(&task.name))).collect(),
+            columns: outputs.len(),
+            scores: vec![Vec::new(); passes as usize],
+            parts: parts.collect(),
+        })
+    }
+
+    /// Adds the batch that the predictor scored last.
+    fn add(
+        &mut self,
+        predictor: &mut Predictor<'_>,
+        prepared: &Prepared,
+        workers: &dyn Workers,
+        seed: Seed,
+    ) -> Result<()> {
+        if self.passes == 0 {
+            return Ok(());
+        }
+        let seed = seed.child("dropout").at(prepared.batch.index.first().copied().unwrap_or(0));
+        for (pass, scores) in self.scores.iter_mut().enumerate() {
+            predictor.score_again_with_dropout(prepared, seed.at(pass as u64), workers, scores)?;
+        }
+        let Self { tasks, columns, scores, parts, .. } = self;
+        for row in 0..prepared.batch.rows {
+            for (task, (kind, variance)) in tasks.iter().enumerate() {
+                let at = |column: usize| {
+                    let place = row * *columns + column;
+                    scores.iter().map(move |scores| scores[place])
+                };
+                let found = match (kind, variance) {
+                    (TaskKind::Binary, _) => uncertainty::binary(at(task)),
+                    (_, Some(variance)) => uncertainty::regression(at(task).zip(at(*variance))),
+                    (_, None) => uncertainty::regression(at(task).map(|value| (value, 0.0))),
+                };
+                parts[2 * task].1.push(found.aleatoric as f32);
+                parts[2 * task + 1].1.push(found.epistemic as f32);
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Where in a batch is what is kept.
@@ -162,6 +240,10 @@ impl Columns {
         for (number, task) in scored.tasks.iter_mut().enumerate() {
             task.scores.extend(scores.iter().skip(number).step_by(self.scores));
             task.labels.extend(batch.labels.iter().skip(number).step_by(tasks));
+        }
+        // Those of drawn passes are added behind them at the end.
+        for (number, (_, column)) in scored.others.iter_mut().enumerate() {
+            column.extend(scores.iter().skip(tasks + number).step_by(self.scores));
         }
         let levels = scored.scenarios.len();
         for (level, scenarios) in scored.scenarios.iter_mut().enumerate() {
