@@ -69,6 +69,16 @@ pub fn table(judged: &Judged, short: bool) -> String {
 /// Whether a metric is shown in a short table: those of single tasks that order runs, what the truth reaches, and rankings.
 fn is_headline(name: &str) -> bool {
     let of_task = name.split_once('.').map(|(_, metric)| metric);
-    let chosen_by = ["auc", "log_loss", "gauc", "rmse", "oracle_auc", "relevance_auc", "relevance_oracle_auc"];
+    let chosen_by = [
+        "auc",
+        "log_loss",
+        "gauc",
+        "rmse",
+        "oracle_auc",
+        "gap",
+        "relevance_auc",
+        "relevance_oracle_auc",
+        "relevance_gap",
+    ];
     of_task.is_some_and(|metric| chosen_by.contains(&metric)) || name.contains('@')
 }

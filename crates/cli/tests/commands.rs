@@ -55,7 +55,14 @@ fn run_does_the_whole_loop() {
         assert_eq!(world.told[key].as_f64().is_some_and(|value| value > 0.0), is, "{key}");
     }
     let test = &world.told["metrics"]["test"];
-    for name in ["click.auc", "conversion.auc", "click.relevance_auc", "click.relevance_oracle_auc"] {
+    for name in [
+        "click.auc",
+        "click.gap",
+        "conversion.auc",
+        "click.relevance_auc",
+        "click.relevance_oracle_auc",
+        "click.relevance_gap",
+    ] {
         assert!((0.0..=1.0).contains(&test[name].as_f64().unwrap()), "{name}: {test}");
         assert!(world.stdout.contains(name), "{name} is not in the table");
     }

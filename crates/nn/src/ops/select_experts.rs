@@ -8,6 +8,7 @@ use super::softmax::softmax_chain;
 use super::{Cost, Operation};
 use crate::engine::{Context, Inputs};
 use crate::graph::{Domain, Graph, Value};
+use crate::kernels::{activation::exp, kernel};
 use serde::{Deserialize, Serialize};
 
 /// From the relevance `G[j, k]` of `n` experts `k` for `m` conditions `j` (scenarios of a level, or tasks) to the weights of the experts
@@ -61,23 +62,82 @@ impl Graph {
     }
 }
 
-/// `−ln`, finite.
-fn minus_ln(x: f32) -> f32 {
-    -x.max(f32::MIN_POSITIVE).ln()
-}
-
 /// Marks in what is saved.
 const SPECIFIC: u8 = 1;
 const SHARED: u8 = 2;
 
 /// One sample's selection.
 pub(crate) struct Selection<'a> {
-    /// `h`, `m × n`: how the conditions share each expert.
+    /// Comes in as G̃, `m × n`, and becomes `h`: how the conditions share each expert.
     pub shares: &'a mut [f32],
     /// For each expert what it was selected as.
     pub marks: &'a mut [f32],
+    /// For each expert its divergence from one-hot, then for each that from uniform; overwritten.
+    pub divergences: &'a mut [f32],
     /// The weights, then the two losses.
     pub out: &'a mut [f32],
+}
+
+kernel! {
+    /// Turns `G̃` into `h = softmax_j G̃[·, k]`, and writes `KL(one-hot_active ‖ h_k)` and `KL(uniform ‖ h_k)`. With `g` the columns less
+    /// their largest and `z = ln Σ_j e^g`, they are `z − g[active]` and `z − mean_j g − ln m`: one logarithm an expert.
+    fn divergences['a](shares: &'a mut [f32], to_one_hot: &'a mut [f32], to_uniform: &'a mut [f32], active: Option<usize>) {
+        let n = to_one_hot.len();
+        let m = shares.len() / n.max(1);
+        // `to_uniform` holds the largest of each column, then the mean; `to_one_hot` the active one.
+        to_uniform.fill(f32::NEG_INFINITY);
+        for row in shares.chunks_exact(n) {
+            to_uniform.iter_mut().zip(row).for_each(|(highest, g)| *highest = highest.max(*g));
+        }
+        for row in shares.chunks_exact_mut(n) {
+            row.iter_mut().zip(&*to_uniform).for_each(|(g, highest)| *g -= highest);
+        }
+        match active {
+            Some(active) => to_one_hot.copy_from_slice(&shares[active * n..(active + 1) * n]),
+            None => to_one_hot.fill(0.0),
+        }
+        to_uniform.fill(0.0);
+        for row in shares.chunks_exact(n) {
+            to_uniform.iter_mut().zip(row).for_each(|(mean, g)| *mean += g / m as f32);
+        }
+        for k in 0..n {
+            let mut sum = 0.0;
+            for j in 0..m {
+                sum += exp(shares[j * n + k]);
+            }
+            let z = f32::ln(sum);
+            to_one_hot[k] = z - to_one_hot[k];
+            to_uniform[k] = z - to_uniform[k] - (m as f32).ln();
+            for j in 0..m {
+                shares[j * n + k] = exp(shares[j * n + k]) / sum;
+            }
+        }
+    }
+}
+
+/// Marks the `count` experts with the smallest divergence, the first among equal ones. The result is the mean of theirs.
+fn mark(marks: &mut [f32], divergences: &[f32], count: usize, mark: u8) -> f32 {
+    let mut sum = 0.0;
+    for _ in 0..count.min(marks.len()) {
+        let mut best: Option<usize> = None;
+        for (k, divergence) in divergences.iter().enumerate() {
+            if marks[k] as u8 & mark == 0 && best.is_none_or(|best| *divergence < divergences[best]) {
+                best = Some(k);
+            }
+        }
+        let Some(best) = best else { break };
+        marks[best] += f32::from(mark);
+        sum += divergences[best];
+    }
+    sum / count.min(marks.len()).max(1) as f32
+}
+
+/// About normal with variance one: the sum of four uniform draws. Noise that steers a choice needs no tails, and is drawn for every
+/// condition and expert of every sample.
+fn noise(bits: u64) -> f32 {
+    let parts = [bits, bits >> 16, bits >> 32, bits >> 48].map(|part| f32::from(part as u16));
+    // Each has the variance (2^32 − 1) / 12 around (2^16 − 1) / 2.
+    (parts.iter().sum::<f32>() - 131_070.0) * (1.732_050_8 / 65_536.0)
 }
 
 impl SelectExperts {
@@ -94,46 +154,21 @@ impl SelectExperts {
         }
     }
 
-    /// Selects for one sample. `relevance` is `G`; `noisy` writes `G̃` into `shares`.
+    /// Selects for one sample. `relevance` is `G`.
     pub(crate) fn select(&self, relevance: &[f32], active: Option<usize>, into: Selection<'_>) {
-        let Selection { shares, marks, out } = into;
+        let Selection { shares, marks, divergences: both, out } = into;
         let (m, n) = (self.conditions, self.experts);
-        // `shares` comes in as G̃ and becomes its softmax over conditions, column by column.
-        for k in 0..n {
-            let highest = (0..m).map(|j| shares[j * n + k]).fold(f32::NEG_INFINITY, f32::max);
-            let mut sum = 0.0;
-            for j in 0..m {
-                let e = (shares[j * n + k] - highest).exp();
-                shares[j * n + k] = e;
-                sum += e;
-            }
-            (0..m).for_each(|j| shares[j * n + k] /= sum);
-        }
-        let to_one_hot = |k: usize| active.map_or(0.0, |j| minus_ln(shares[j * n + k]));
-        let to_uniform =
-            |k: usize| (0..m).map(|j| minus_ln(shares[j * n + k])).sum::<f32>() / m as f32 - (m as f32).ln();
+        let (to_one_hot, to_uniform) = both.split_at_mut(n);
+        divergences(shares, to_one_hot, to_uniform, active);
         marks.fill(0.0);
-        let mut mark = |count: usize, mark: u8, of: &dyn Fn(usize) -> f32| {
-            let mut sum = 0.0;
-            for _ in 0..count.min(n) {
-                let free = (0..n).filter(|k| marks[*k] as u8 & mark == 0);
-                // The first of equal ones: `min_by` keeps it.
-                let Some(best) = free.min_by(|a, b| of(*a).total_cmp(&of(*b))) else { break };
-                marks[best] += f32::from(mark);
-                sum += of(best);
-            }
-            sum / count.max(1) as f32
-        };
-        let (losses, weights) = {
-            let (weights, losses) = out.split_at_mut(n);
-            (losses, weights)
-        };
+        let (weights, losses) = out.split_at_mut(n);
         if m == 1 {
-            mark(self.specific + self.shared, SHARED, &|k| -relevance[k]);
+            to_uniform.iter_mut().zip(relevance).for_each(|(least, relevance)| *least = -relevance);
+            mark(marks, to_uniform, self.specific + self.shared, SHARED);
             losses.fill(0.0);
         } else {
-            losses[0] = if active.is_some() { mark(self.specific, SPECIFIC, &to_one_hot) } else { 0.0 };
-            losses[1] = mark(self.shared, SHARED, &to_uniform).max(0.0);
+            losses[0] = if active.is_some() { mark(marks, to_one_hot, self.specific, SPECIFIC) } else { 0.0 };
+            losses[1] = mark(marks, to_uniform, self.shared, SHARED).max(0.0);
         }
         let logit = |k: usize| match active {
             Some(j) => relevance[j * n + k],
@@ -192,17 +227,18 @@ impl Operation for SelectExperts {
         let (width, n) = (self.conditions * self.experts, self.experts);
         let relevance = inputs.get(0);
         let kept = if cx.records() { relevance.len() / width } else { 1 };
-        saved.resize(kept * (width + n), 0.0);
-        let noise = self.noise_at(cx);
+        saved.resize(kept * (width + n) + 2 * n, 0.0);
+        let (kept, divergences) = saved.split_at_mut(kept * (width + n));
+        let noisy = self.noise_at(cx);
         for (row, (relevance, out)) in relevance.chunks_exact(width).zip(out.chunks_exact_mut(n + 2)).enumerate() {
             let start = if cx.records() { row * (width + n) } else { 0 };
-            let (shares, marks) = saved[start..start + width + n].split_at_mut(width);
+            let (shares, marks) = kept[start..start + width + n].split_at_mut(width);
             shares.copy_from_slice(relevance);
-            if let Some((scale, seed)) = noise {
+            if let Some((scale, seed)) = noisy {
                 let seed = seed.at((cx.rows.start + row) as u64);
-                shares.iter_mut().enumerate().for_each(|(at, share)| *share += scale * seed.normal_at(at as u64));
+                shares.iter_mut().enumerate().for_each(|(at, share)| *share += scale * noise(seed.bits_at(at as u64)));
             }
-            self.select(relevance, self.condition(cx, row), Selection { shares, marks, out });
+            self.select(relevance, self.condition(cx, row), Selection { shares, marks, divergences, out });
         }
     }
 
@@ -228,6 +264,13 @@ impl Operation for SelectExperts {
 mod tests {
     use super::*;
 
+    /// More than any case has.
+    const EXPERTS: usize = 8;
+
+    fn minus_ln(x: f32) -> f32 {
+        -x.ln()
+    }
+
     /// The shared specification's case: m = 3, n = 4, no noise, the first condition active.
     #[test]
     fn golden_selection() {
@@ -243,7 +286,16 @@ mod tests {
             number: 0,
         };
         let (mut shares, mut marks, mut out) = (relevance, [0.0; 4], [0.0; 6]);
-        select.select(&relevance, Some(0), Selection { shares: &mut shares, marks: &mut marks, out: &mut out });
+        select.select(
+            &relevance,
+            Some(0),
+            Selection {
+                shares: &mut shares,
+                marks: &mut marks,
+                divergences: &mut [0.0; 2 * EXPERTS][..2 * select.experts],
+                out: &mut out,
+            },
+        );
         let close = |found: &[f32], expected: &[f32]| {
             assert_eq!(found.len(), expected.len());
             found.iter().zip(expected).for_each(|(f, e)| assert!((f - e).abs() < 2e-6, "{found:?} {expected:?}"));
@@ -256,7 +308,16 @@ mod tests {
         close(&out, &[0.952574, 0.0, 0.047426, 0.0, 0.239545, 0.0]);
         // An unseen condition: the shared expert alone.
         let mut shares = relevance;
-        select.select(&relevance, None, Selection { shares: &mut shares, marks: &mut marks, out: &mut out });
+        select.select(
+            &relevance,
+            None,
+            Selection {
+                shares: &mut shares,
+                marks: &mut marks,
+                divergences: &mut [0.0; 2 * EXPERTS][..2 * select.experts],
+                out: &mut out,
+            },
+        );
         assert_eq!(out[..4], [0.0, 0.0, 1.0, 0.0]);
     }
 
@@ -283,7 +344,12 @@ mod tests {
             let relevance: Vec<f32> = (0..width).map(|at| seed.at(draw).normal_at(at as u64)).collect();
             let run = |relevance: &[f32]| {
                 let (mut shares, mut marks, mut out) = (relevance.to_vec(), vec![0.0; n], vec![0.0; n + 2]);
-                let into = Selection { shares: &mut shares, marks: &mut marks, out: &mut out };
+                let into = Selection {
+                    shares: &mut shares,
+                    marks: &mut marks,
+                    divergences: &mut [0.0; 2 * EXPERTS][..2 * select.experts],
+                    out: &mut out,
+                };
                 select.select(relevance, active, into);
                 let value: f64 = out.iter().zip(&upstream).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum();
                 (value, shares, marks, out)
@@ -305,6 +371,18 @@ mod tests {
         }
     }
 
+    #[test]
+    fn noise_has_mean_zero_and_variance_one() {
+        let seed = kitestring_core::Seed(3);
+        let drawn: Vec<f64> = (0..200_000).map(|at| f64::from(noise(seed.bits_at(at)))).collect();
+        let mean = drawn.iter().sum::<f64>() / drawn.len() as f64;
+        let variance = drawn.iter().map(|x| x * x).sum::<f64>() / drawn.len() as f64;
+        let fourth = drawn.iter().map(|x| x.powi(4)).sum::<f64>() / drawn.len() as f64;
+        assert!(mean.abs() < 0.01 && (variance - 1.0).abs() < 0.01, "{mean} {variance}");
+        // Three for a normal; 3 − 6 / (5 · 4) for four uniform ones.
+        assert!((fourth - 2.7).abs() < 0.05, "{fourth}");
+    }
+
     /// A column's constant moves the weights and not the selection; a row's constant the selection and not the weights of a fixed set.
     #[test]
     fn invariants() {
@@ -321,7 +399,16 @@ mod tests {
         let seed = kitestring_core::Seed(4);
         let run = |relevance: &[f32]| {
             let (mut shares, mut marks, mut out) = (relevance.to_vec(), vec![0.0; 5], vec![0.0; 7]);
-            select.select(relevance, Some(1), Selection { shares: &mut shares, marks: &mut marks, out: &mut out });
+            select.select(
+                relevance,
+                Some(1),
+                Selection {
+                    shares: &mut shares,
+                    marks: &mut marks,
+                    divergences: &mut [0.0; 2 * EXPERTS][..2 * select.experts],
+                    out: &mut out,
+                },
+            );
             (shares, marks, out)
         };
         for draw in 0..50 {
