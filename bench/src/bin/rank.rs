@@ -2,8 +2,8 @@
 //!
 //! Prints one JSON line: seconds, candidates scored a second, the seconds that scoring waited for candidates to be read, and the
 //! metrics; and the floor: what the ranker's floating-point operations take at the speed of a large product on the same threads,
-//! measured in the same run. The model is trained as the config says; `train.epochs=1` is enough to measure time. Beside it stand the seconds that
-//! building the candidates' batches takes alone, without any scoring.
+//! measured in the same run. The model is trained as the config says; `train.epochs=1` is enough to measure time. Beside it stand the
+//! seconds that building the candidates' batches takes alone, without any scoring.
 
 use kitestring_bench::{Prepared, peak};
 use kitestring_core::{Batch, Result, Seed};
@@ -27,7 +27,7 @@ fn run() -> Result<()> {
     let mut contexts = Vec::new();
     let ranked =
         rank_all(&fitted.model, &dataset, &split, &config.evaluate, Seed(config.seed), &threads, &mut |top| {
-            contexts.push(top.sample);
+            contexts.push((top.sample, top.candidates));
         })?;
     let reading = reading(&dataset, &split, &contexts)?;
     let cost = fitted.model.graph.cost(ranked.candidates as usize, reading.positions);
@@ -49,17 +49,22 @@ struct Reading {
     positions: usize,
 }
 
-/// Builds the batches of all items in each of these contexts, and scores none.
-fn reading(dataset: &Dataset, split: &str, contexts: &[u64]) -> Result<Reading> {
+/// Builds the batches of all items in each of these contexts, and scores none. A context is a sample, and how many candidates were ranked
+/// in it.
+fn reading(dataset: &Dataset, split: &str, contexts: &[(u64, usize)]) -> Result<Reading> {
     let (split, mut batch) = (dataset.split(split)?, Batch::default());
     let items = dataset.items().map(|items| items.seen().to_vec()).unwrap_or_default();
     let (start, mut positions) = (Instant::now(), 0);
     for contexts in contexts.chunks(2) {
         let lists = items.repeat(contexts.len());
         let offsets: Vec<u32> = (0..=contexts.len()).map(|list| (list * items.len()) as u32).collect();
-        split.read_candidates(contexts, &offsets, &lists, &mut batch)?;
-        let history = batch.sparse.iter().find(|ids| ids.is_ragged());
-        positions += history.map_or(0, |history| history.ids.len() * items.len());
+        let samples: Vec<u64> = contexts.iter().map(|(sample, _)| *sample).collect();
+        split.read_candidates(&samples, &offsets, &lists, &mut batch)?;
+        if let Some(history) = batch.sparse.iter().find(|ids| ids.is_ragged()) {
+            for (list, (_, candidates)) in contexts.iter().enumerate() {
+                positions += history.of_row(list * items.len()).len() * candidates;
+            }
+        }
     }
     Ok(Reading { seconds: start.elapsed().as_secs_f64(), positions })
 }

@@ -81,11 +81,12 @@ struct Team<'a> {
 impl Team<'_> {
     fn work(&self, pass: &mut Pass, report: &Sender<Done>, used: &Sender<Prepared>) {
         let mut pulled = Network { weights: Vec::new(), state: Vec::new() };
+        let mut state = Vec::new();
         while let Some((step, prepared)) = self.next() {
             let done = match prepared {
                 Err(error) => Done { rows: 0, report: Err(error), not_finite: None },
                 Ok(prepared) => {
-                    let found = self.step(pass, &mut pulled, &prepared, step);
+                    let found = self.step(pass, (&mut pulled, &mut state), &prepared, step);
                     let row = if found.is_err() { pass.not_finite() } else { None };
                     let not_finite = row.and_then(|row| prepared.batch.index.get(row).copied());
                     let rows = prepared.batch.rows;
@@ -111,15 +112,22 @@ impl Team<'_> {
         Some((source.next - 1, source.batches.next()?))
     }
 
-    fn step(&self, pass: &mut Pass, pulled: &mut Network, prepared: &Prepared, step: u64) -> Result<StepReport> {
+    /// One step. `pulled` gets the network as it is now, `state` its running statistics with the batch's share.
+    fn step(
+        &self,
+        pass: &mut Pass,
+        (pulled, state): (&mut Network, &mut Vec<f32>),
+        prepared: &Prepared,
+        step: u64,
+    ) -> Result<StepReport> {
         let dropout = {
             let shared = self.shared.read().unwrap_or_else(PoisonError::into_inner);
             pulled.weights.clone_from(&shared.network.weights);
             pulled.state.clone_from(&shared.network.state);
             shared.learner.dropout(step)
         };
-        let mut state = pulled.state.clone();
-        let found = pass.compute(self.tables, &pulled.weights, &mut state, prepared, (step, dropout), &OneWorker)?;
+        state.clone_from(&pulled.state);
+        let found = pass.compute(self.tables, &pulled.weights, state, prepared, (step, dropout), &OneWorker)?;
         let step = {
             let mut shared = self.shared.write().unwrap_or_else(PoisonError::into_inner);
             let Shared { network, learner } = &mut *shared;

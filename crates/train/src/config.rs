@@ -161,7 +161,8 @@ pub struct EvaluateConfig {
     /// What candidates are ranked by: the product of the tasks' predictions, each to the power that stands here (Zhao et al. 2019). The
     /// first binary task's prediction alone when empty.
     pub score: BTreeMap<String, f32>,
-    /// Passes with dropout on, by which `predict` tells the noise of the data from what the network does not know; 0 for none.
+    /// Passes with dropout on, by which `predict` (and nothing else) tells the noise of the data from what the network does not know; 0
+    /// for none.
     pub draws: u32,
 }
 

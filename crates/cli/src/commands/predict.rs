@@ -95,9 +95,8 @@ impl Predict {
                 }
                 let score = |row: usize| combine.score(|task| scored.tasks[task].scores[row]);
                 let combined = (!config.evaluate.score.is_empty()).then(|| (0..scored.samples()).map(score).collect());
-                let tasks = scored.tasks.iter().map(|task| (task.name.clone(), task.scores.clone()));
-                let others =
-                    scored.others.iter().cloned().chain(combined.map(|combined| ("score".to_owned(), combined)));
+                let tasks = scored.tasks.into_iter().map(|task| (task.name, task.scores));
+                let others = scored.others.into_iter().chain(combined.map(|combined| ("score".to_owned(), combined)));
                 found.add(tasks.chain(others));
             }
         }

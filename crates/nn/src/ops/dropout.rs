@@ -43,21 +43,23 @@ fn scramble(mut h: u32) -> u32 {
     h ^ (h >> 16)
 }
 
-kernel! {
-    fn mask_row['a](into: &'a mut [f32], x: &'a [f32], draw: [u32; 2], scale: f32, add: bool) {
-        for (column, (into, x)) in into.iter_mut().zip(x).enumerate() {
-            let drawn = scramble(draw[0] ^ (column as u32).wrapping_mul(0x9e37_79b9));
-            let value = if drawn >= draw[1] { x * scale } else { 0.0 };
-            *into = if add { *into + value } else { value };
-        }
-    }
+/// Whether a column stays, by what its row drew and the threshold.
+#[inline(always)]
+fn stays(draw: [u32; 2], column: usize) -> bool {
+    scramble(draw[0] ^ (column as u32).wrapping_mul(0x9e37_79b9)) >= draw[1]
 }
 
 kernel! {
+    fn mask_row['a](into: &'a mut [f32], x: &'a [f32], draw: [u32; 2], scale: f32, add: bool) {
+        for (column, (into, x)) in into.iter_mut().zip(x).enumerate() {
+            let value = if stays(draw, column) { x * scale } else { 0.0 };
+            *into = if add { *into + value } else { value };
+        }
+    }
+
     fn drop_row['a](values: &'a mut [f32], draw: [u32; 2], scale: f32) {
         for (column, value) in values.iter_mut().enumerate() {
-            let drawn = scramble(draw[0] ^ (column as u32).wrapping_mul(0x9e37_79b9));
-            *value = if drawn >= draw[1] { *value * scale } else { 0.0 };
+            *value = if stays(draw, column) { *value * scale } else { 0.0 };
         }
     }
 }

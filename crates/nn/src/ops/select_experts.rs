@@ -103,13 +103,14 @@ kernel! {
         for k in 0..n {
             let mut sum = 0.0;
             for j in 0..m {
-                sum += exp(shares[j * n + k]);
+                shares[j * n + k] = exp(shares[j * n + k]);
+                sum += shares[j * n + k];
             }
             let z = f32::ln(sum);
             to_one_hot[k] = z - to_one_hot[k];
             to_uniform[k] = z - to_uniform[k] - (m as f32).ln();
             for j in 0..m {
-                shares[j * n + k] = exp(shares[j * n + k]) / sum;
+                shares[j * n + k] /= sum;
             }
         }
     }

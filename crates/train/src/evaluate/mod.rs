@@ -79,6 +79,11 @@ pub fn lower_is_better(metric: &str) -> bool {
     matches!(metric, "log_loss" | "brier" | "calibration_error" | "rmse" | "mae" | "heterogeneity")
 }
 
+/// No metric asks what drawn passes say.
+fn without_draws(config: &EvaluateConfig) -> EvaluateConfig {
+    EvaluateConfig { draws: 0, ..config.clone() }
+}
+
 /// Judges a model on a split.
 ///
 /// # Errors
@@ -95,7 +100,7 @@ pub fn evaluate(
 ) -> Result<Evaluation> {
     let start = Instant::now();
     let mut scoring = |done, all| progress(Progress::Scoring(done, all));
-    let scored = score(model, dataset, split, config, seed, workers, &mut scoring)?;
+    let scored = score(model, dataset, split, &without_draws(config), seed, workers, &mut scoring)?;
     let mut evaluation = Evaluation {
         split: scored.split.clone(),
         samples: scored.samples() as u64,
@@ -138,5 +143,6 @@ pub fn quick(
     seed: Seed,
     workers: &dyn Workers,
 ) -> Result<BTreeMap<String, f64>> {
-    Ok(judge::quick(&score(model, dataset, split, config, seed, workers, &mut |_, _| {})?))
+    let config = without_draws(config);
+    Ok(judge::quick(&score(model, dataset, split, &config, seed, workers, &mut |_, _| {})?))
 }

@@ -46,7 +46,9 @@ pub struct TopList<'a> {
     pub user: u64,
     /// The sample of the split whose context the candidates were scored in.
     pub sample: u64,
-    /// Items by their numbers, with the scores of the ranked task, best first; ties by the order of the list.
+    /// How many candidates the list has.
+    pub candidates: usize,
+    /// Items by their numbers, with what they are ranked by ([`super::Combine`]), best first; ties by the order of the list.
     pub items: &'a [(u32, f32)],
 }
 
@@ -321,7 +323,8 @@ impl Job<'_> {
                 let best = top_k(&list_scores, k);
                 let best: Vec<(u32, f32)> = best.iter().map(|(at, score)| (list_items[*at], *score)).collect();
                 let number = (*number as u64, self.queries.len() as u64);
-                each(TopList { number, user: query.user, sample: query.sample, items: &best });
+                let candidates = list_items.len();
+                each(TopList { number, user: query.user, sample: query.sample, candidates, items: &best });
                 list_items.clear();
                 list_scores.clear();
             }

@@ -370,7 +370,13 @@ pub struct GateRow {
 impl Gate {
     /// The mean weight of each expert over all samples.
     pub fn means(&self) -> Vec<f64> {
-        self.over_samples(|row| &row.weights)
+        let mut sums = vec![0.0; self.rows.first().map_or(0, |row| row.weights.len())];
+        let samples: u64 = self.rows.iter().map(|row| row.samples).sum();
+        for row in &self.rows {
+            sums.iter_mut().zip(&row.weights).for_each(|(sum, weight)| *sum += weight * row.samples as f64);
+        }
+        sums.iter_mut().for_each(|sum| *sum /= samples.max(1) as f64);
+        sums
     }
 
     /// The experts that hardly any sample uses: a mean weight below a tenth of an equal share.
@@ -383,16 +389,6 @@ impl Gate {
     /// Whether one expert of several has nearly all weight, whatever the scenario.
     pub fn has_collapsed(&self) -> bool {
         self.rows.first().is_some_and(|row| row.weights.len() > 1) && self.means().iter().any(|mean| *mean > 0.9)
-    }
-
-    fn over_samples(&self, of: impl Fn(&GateRow) -> &Vec<f64>) -> Vec<f64> {
-        let mut sums = vec![0.0; self.rows.first().map_or(0, |row| of(row).len())];
-        let samples: u64 = self.rows.iter().map(|row| row.samples).sum();
-        for row in &self.rows {
-            sums.iter_mut().zip(of(row)).for_each(|(sum, value)| *sum += value * row.samples as f64);
-        }
-        sums.iter_mut().for_each(|sum| *sum /= samples.max(1) as f64);
-        sums
     }
 }
 

@@ -2,7 +2,7 @@
 
 use maud::html;
 
-use super::super::data::Gate;
+use super::super::data::{Gate, GateRow};
 use super::super::format::{count, fixed};
 use super::super::page::{Figure, Section, Table, figures};
 use super::super::plot::Heat;
@@ -39,9 +39,9 @@ fn figure(gate: &Gate) -> Figure {
         let largest = means.iter().copied().fold(0.0, f64::max);
         caption.push_str(&format!(" The gate has collapsed: one expert has {} of all weight.", fixed(largest, 2)));
     }
-    let always = |row: &super::super::data::GateRow| row.chosen.iter().all(|chosen| *chosen > 0.999);
+    let always = |row: &GateRow| row.chosen.iter().all(|chosen| *chosen > 0.999);
     if !gate.rows.iter().all(always) {
-        let of = |row: &super::super::data::GateRow| row.chosen.iter().sum::<f64>() * row.samples as f64;
+        let of = |row: &GateRow| row.chosen.iter().sum::<f64>() * row.samples as f64;
         let samples: u64 = gate.rows.iter().map(|row| row.samples).sum();
         let mean = gate.rows.iter().map(of).sum::<f64>() / samples.max(1) as f64;
         caption.push_str(&format!(" A sample uses {} of them on average.", fixed(mean, 1)));
