@@ -1,6 +1,6 @@
 //! Progress on standard error; silent where that is no terminal.
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use kitestring_core::{Error, Result};
 use kitestring_data::prepare;
 use kitestring_train::{evaluate, fit};
@@ -12,6 +12,13 @@ pub struct Progress {
     counted: ProgressStyle,
     open: ProgressStyle,
     phase: &'static str,
+    /// Whose line it is, among several.
+    name: Option<String>,
+}
+
+fn style(template: &str) -> Result<ProgressStyle> {
+    let style = ProgressStyle::with_template(template);
+    style.map_err(|error| Error::internal("a progress line").caused_by(error))
 }
 
 impl Progress {
@@ -20,17 +27,17 @@ impl Progress {
     /// # Errors
     /// Never with the templates below.
     pub fn new() -> Result<Self> {
-        let style = |template: &str| {
-            let style = ProgressStyle::with_template(template);
-            style.map_err(|error| Error::internal("a progress line").caused_by(error))
-        };
-        let bar = ProgressBar::new_spinner();
+        Self::on(ProgressBar::new_spinner(), None)
+    }
+
+    fn on(bar: ProgressBar, name: Option<String>) -> Result<Self> {
         bar.enable_steady_tick(Duration::from_millis(200));
         Ok(Self {
             bar,
             counted: style("{prefix:12} {wide_bar} {human_pos:>11}/{human_len:11} {eta:>5} {msg}")?,
             open: style("{prefix:12} {spinner} {human_pos:>11} {msg}")?,
             phase: "",
+            name,
         })
     }
 
@@ -40,7 +47,7 @@ impl Progress {
             self.phase = phase;
             self.bar.reset();
             self.bar.set_message("");
-            self.bar.set_prefix(phase);
+            self.bar.set_prefix(self.name.clone().unwrap_or_else(|| phase.to_owned()));
             self.bar.set_style(if of.is_some() { self.counted.clone() } else { self.open.clone() });
         }
         if let Some(of) = of {
@@ -71,6 +78,8 @@ impl Progress {
     /// What happens in training.
     pub fn training(&mut self, event: &fit::Event<'_>) {
         match event {
+            // Among several runs, each run's end is enough.
+            fit::Event::Resumed { .. } | fit::Event::Epoch { .. } if self.name.is_some() => {}
             fit::Event::Resumed { steps } => self.bar.println(format!("goes on after step {steps}")),
             fit::Event::Step { epoch, batch, batches, loss, samples_per_second } => {
                 self.show("training", *batch, Some(*batches));
@@ -91,6 +100,57 @@ impl Progress {
             evaluate::Progress::Scoring(done, all) => self.show("scoring", done, Some(all)),
             evaluate::Progress::Ranking(done, all) => self.show("ranking", done, Some(all)),
         }
+    }
+}
+
+/// Lines for several runs at once, and one for how many are done.
+pub struct Several {
+    lines: MultiProgress,
+    all: ProgressBar,
+}
+
+impl Several {
+    /// For so many runs.
+    ///
+    /// # Errors
+    /// Never with the template below.
+    pub fn new(runs: u64) -> Result<Self> {
+        let lines = MultiProgress::new();
+        let all = lines.add(ProgressBar::new(runs));
+        all.set_style(style("{prefix:12} {wide_bar} {human_pos:>11}/{human_len:11} {eta:>5}")?);
+        all.set_prefix("runs");
+        all.enable_steady_tick(Duration::from_millis(500));
+        Ok(Self { lines, all })
+    }
+
+    /// A line for a run.
+    ///
+    /// # Errors
+    /// As [`Progress::new`].
+    pub fn progress(&self, name: &str) -> Result<Progress> {
+        let bar = self.lines.insert_before(&self.all, ProgressBar::new_spinner());
+        Progress::on(bar, Some(name.to_owned()))
+    }
+
+    /// What the user should know, in a terminal or not.
+    pub fn note(&self, text: &str) {
+        self.lines.suspend(|| eprintln!("note: {text}"));
+    }
+
+    /// A run is done, with what it came to. That one failed is said outside a terminal too.
+    pub fn done(&self, name: &str, result: std::result::Result<String, String>) {
+        self.all.inc(1);
+        match result {
+            // A line that cannot be shown is no reason to stop.
+            Ok(said) => _ = self.lines.println(format!("{name}: {said}")),
+            Err(why) => self.note(&format!("{name} failed: {why}")),
+        }
+    }
+}
+
+impl Drop for Several {
+    fn drop(&mut self) {
+        self.all.finish_and_clear();
     }
 }
 

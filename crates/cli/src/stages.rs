@@ -16,7 +16,7 @@ use kitestring_train::evaluate::{self, Evaluation};
 use kitestring_train::fit::{Event, Fitted, fit};
 use kitestring_train::history::History;
 use kitestring_train::report::{self, Speed};
-use kitestring_train::run::Run;
+use kitestring_train::run::{Run, remove_directory};
 use kitestring_train::truth::{self, Comparison};
 use kitestring_train::workers::Threads;
 use kitestring_train::{Model, RunConfig};
@@ -28,9 +28,10 @@ use std::path::{Path, PathBuf};
 /// Where a run keeps the data set it prepared, the logs it simulated, and what turns raw rows into its ids.
 const DATASET: &str = "dataset";
 const SIMULATED: &str = "simulated";
-const VOCABULARIES: &str = "vocabularies";
+pub const VOCABULARIES: &str = "vocabularies";
 /// What training leaves behind for `--resume`.
-const CHECKPOINTS: &str = "checkpoint";
+pub const CHECKPOINTS: &str = "checkpoint";
+pub use kitestring_train::fit::MODEL;
 const HISTORY: &str = "history.json";
 const METRICS: &str = "metrics.json";
 /// The page a run explains itself with, and what it is drawn from.
@@ -157,11 +158,7 @@ pub fn train(
 ) -> Result<Trained> {
     if !resume {
         // A checkpoint of an earlier run in this place must not be taken for one of this run.
-        let old = run.directory().join(CHECKPOINTS);
-        if old.exists() {
-            std::fs::remove_dir_all(&old)
-                .map_err(|error| Error::io(error, "could not remove the old checkpoint", &old))?;
-        }
+        remove_directory(&run.directory().join(CHECKPOINTS))?;
     }
     let mut logged = Ok(());
     let Fitted { model, history, seconds, samples_per_second } =
@@ -202,13 +199,13 @@ pub struct Judged {
 }
 
 impl Judged {
-    /// Judges a model on the splits of a data set, after those that were judged before.
+    /// Judges a model on the splits of a data set, after those that were judged before. The seed decides what intervals and rankings draw.
     ///
     /// # Errors
     /// A split there is not, a data set of another schema, a prediction that is not finite.
-    pub fn add(&mut self, known: &Known<'_>, progress: &mut Progress) -> Result<()> {
+    pub fn add(&mut self, known: &Known<'_>, seed: Seed, progress: &mut Progress) -> Result<()> {
         let Known { config, model, dataset, .. } = known;
-        let (evaluate, seed) = (&config.evaluate, Seed(config.seed));
+        let evaluate = &config.evaluate;
         let threads = Threads::new(config.train.workers)?;
         for split in splits(config, dataset) {
             let told = &mut |step| progress.judging(step);

@@ -111,20 +111,16 @@ fn texts(value: &Value) -> Vec<String> {
     value.as_array().unwrap().iter().map(|text| text.as_str().unwrap().to_owned()).collect()
 }
 
-#[test]
-fn the_report_looks_right_in_a_browser() {
-    let Some(browser) = browser() else { return };
-    let folder = tempfile::tempdir().unwrap();
-    let run = folder.path().join("run");
-    done(&[&["run", "--out", run.to_str().unwrap()][..], &SMALL].concat());
-    let page = std::fs::read_to_string(run.join("report.html")).unwrap();
+/// Opens a page in three ways, and holds it against what every page must be. Its pictures are kept under the name.
+fn looks_right(browser: &str, folder: &Path, (name, page): (&str, &Path), sections: &[&str], figures: u64) {
+    let page = std::fs::read_to_string(page).unwrap();
     assert!(
         !page.contains("<script") && !page.contains("src=") && !page.contains("@import"),
         "the page is not self-contained"
     );
     let pictures: PathBuf = root().join("target/browser");
     std::fs::create_dir_all(&pictures).unwrap();
-    let measuring = folder.path().join("page.html");
+    let measuring = folder.join("page.html");
     // The page forbids every script. The copy that is measured allows the one that measures, and nothing else.
     let policy = "default-src 'none'";
     assert!(page.contains(policy));
@@ -138,10 +134,10 @@ fn the_report_looks_right_in_a_browser() {
     ];
     let mut backgrounds = Vec::new();
     for view in views {
-        let picture = pictures.join(format!("report-{}.png", view.name));
+        let picture = pictures.join(format!("{name}-{}.png", view.name));
         let _ = std::fs::remove_file(&picture);
-        let (found, console) = open(&browser, &measuring, &view, &folder.path().join("profile"), &picture);
-        let name = view.name;
+        let (found, console) = open(browser, &measuring, &view, &folder.join("profile"), &picture);
+        let name = format!("{name}, {}", view.name);
         assert!(console.is_empty(), "{name}: {console:?}");
         assert!(std::fs::metadata(&picture).is_ok_and(|picture| picture.len() > 10_000), "{name}: no screenshot");
         assert_eq!(texts(&found["requests"]), Vec::<String>::new(), "{name}: the page asks for more");
@@ -150,9 +146,9 @@ fn the_report_looks_right_in_a_browser() {
         assert_eq!(texts(&found["cut"]), Vec::<String>::new(), "{name}: text far outside of its figure");
         assert_eq!(found["empty"].as_u64(), Some(0), "{name}: an empty figure");
         assert_eq!(found["nan"].as_u64(), Some(0), "{name}: NaN is shown");
-        assert!(found["figures"].as_u64() >= Some(8), "{name}: {} figures", found["figures"]);
+        assert!(found["figures"].as_u64() >= Some(figures), "{name}: {} figures", found["figures"]);
         let headings = texts(&found["headings"]);
-        for section in SECTIONS {
+        for section in sections {
             assert!(
                 headings.iter().any(|heading| heading == section),
                 "{name}: no section `{section}` among {headings:?}"
@@ -161,4 +157,29 @@ fn the_report_looks_right_in_a_browser() {
         backgrounds.push(found["background"].as_str().unwrap().to_owned());
     }
     assert!(backgrounds[0] != backgrounds[1], "the page is not dark in the dark: {backgrounds:?}");
+}
+
+#[test]
+fn the_report_looks_right_in_a_browser() {
+    let Some(browser) = browser() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().join("run");
+    done(&[&["run", "--out", run.to_str().unwrap()][..], &SMALL].concat());
+    looks_right(&browser, folder.path(), ("report", &run.join("report.html")), &SECTIONS, 8);
+}
+
+#[test]
+fn a_sweep_s_page_looks_right_in_a_browser() {
+    let Some(browser) = browser() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let (file, out) = (folder.path().join("bodies.toml"), folder.path().join("sweep"));
+    let config = root().join("configs/simulated.toml");
+    let text = format!(
+        "config = {config:?}\nseeds = [1, 2]\n[grid]\n\"model.body.type\" = [\"mlp\", \"mmoe\"]\n\"train.learning_rate\" = [1e-4, 1e-3, 1e-2]\n"
+    );
+    std::fs::write(&file, text).unwrap();
+    let settings = &SMALL[..SMALL.len() - 2];
+    done(&[&["sweep", file.to_str().unwrap(), "--out", out.to_str().unwrap()][..], settings].concat());
+    let sections = ["Points", "Metrics", "Trade-offs", "Scenarios", "Varied numbers"];
+    looks_right(&browser, folder.path(), ("sweep", &out.join("sweep.html")), &sections, 10);
 }

@@ -204,7 +204,7 @@ impl Optimizer {
     }
 
     /// Numbers of optimizer state a row.
-    pub(crate) fn state(&self, dim: usize) -> usize {
+    pub fn state(&self, dim: usize) -> usize {
         match self.rule {
             Rule::Sgd {} => 0,
             Rule::Adagrad { row_wise: true, .. } => 1,

@@ -228,15 +228,35 @@ impl RunConfig {
         let parsed: Result<Self, _> = toml::from_str(text);
         let mut config = parsed.map_err(|error| explain(&error, text).in_file(file))?;
         if !overrides.is_empty() {
-            // With every default written out, so that a key of a variant that the file does not name can be overridden.
-            let mut table = toml::Table::try_from(&config)
-                .map_err(|error| Error::internal("the config as TOML").caused_by(error))?;
-            for assignment in overrides {
-                set(&mut table, assignment)?;
-            }
-            let merged = toml::Value::Table(table);
-            config = merged.try_into().map_err(|error| explain(&error, "").in_field("--set"))?;
+            let assignments = overrides.iter().map(|text| assignment(text)).collect::<Result<Vec<_>>>()?;
+            config = config.with(&assignments, "--set")?;
         }
+        config.check()?;
+        Ok(config)
+    }
+
+    /// The same with other values of some keys, given as `key.of.key`. Every default is written out before, so that a key of a variant that
+    /// the file does not name can be given too. Nothing is checked beyond what the types say. `place` is for messages.
+    ///
+    /// # Errors
+    /// A config error that names the place and what is unknown there.
+    pub fn with(&self, assignments: &[(String, toml::Value)], place: &str) -> Result<Self> {
+        let mut table =
+            toml::Table::try_from(self).map_err(|error| Error::internal("the config as TOML").caused_by(error))?;
+        for (key, value) in assignments {
+            set(&mut table, key, value.clone()).map_err(|error| error.in_field(place))?;
+        }
+        toml::Value::Table(table).try_into().map_err(|error| explain(&error, "").in_field(place))
+    }
+
+    /// The same with other values of some keys, checked. A variant is chosen before its keys are set.
+    ///
+    /// # Errors
+    /// As [`Self::with`] and [`Self::check`].
+    pub fn configured(&self, settings: &BTreeMap<String, toml::Value>, place: &str) -> Result<Self> {
+        let mut assignments: Vec<_> = settings.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
+        assignments.sort_by_key(|(key, _)| (!key.ends_with(".type"), key.matches('.').count()));
+        let config = self.with(&assignments, place)?;
         config.check()?;
         Ok(config)
     }
@@ -306,20 +326,26 @@ impl RunConfig {
     }
 }
 
-/// Applies one `key.of.key=value`.
-fn set(table: &mut toml::Table, assignment: &str) -> Result<()> {
-    let wrong = |what: String| Error::config(what).in_field("--set").mend("write it as --set train.epochs=3");
-    let Some((key, value)) = assignment.split_once('=') else {
-        return Err(wrong(format!("`{assignment}` has no `=`")));
+/// Reads one `key.of.key=value`.
+fn assignment(text: &str) -> Result<(String, toml::Value)> {
+    let Some((key, value)) = text.split_once('=') else {
+        return Err(Error::config(format!("`{text}` has no `=`"))
+            .in_field("--set")
+            .mend("write it as --set train.epochs=3"));
     };
     let value = value.trim();
     let parsed: Result<toml::Table, _> = toml::from_str(&format!("value = {value}"));
     let value = parsed.ok().and_then(|mut table| table.remove("value")).unwrap_or_else(|| value.into());
+    Ok((key.trim().to_owned(), value))
+}
+
+/// Puts a value at a `key.of.key`.
+fn set(table: &mut toml::Table, key: &str, value: toml::Value) -> Result<()> {
     let mut at = table;
-    let mut parts = key.trim().split('.').peekable();
+    let mut parts = key.split('.').peekable();
     while let Some(part) = parts.next() {
         if part.is_empty() {
-            return Err(wrong(format!("`{key}` is no key")));
+            return Err(Error::config(format!("`{key}` is no key")).mend("write it as `train.epochs`"));
         }
         if parts.peek().is_none() {
             // Another variant of a slot or an optimizer does not keep the settings of the one before it.
@@ -331,7 +357,7 @@ fn set(table: &mut toml::Table, assignment: &str) -> Result<()> {
         }
         let next = at.entry(part).or_insert_with(|| toml::Value::Table(toml::Table::new()));
         let Some(next) = next.as_table_mut() else {
-            return Err(wrong(format!("`{part}` in `{key}` is a value, not a section")));
+            return Err(Error::config(format!("`{part}` in `{key}` is a value, not a section")));
         };
         at = next;
     }
@@ -339,7 +365,7 @@ fn set(table: &mut toml::Table, assignment: &str) -> Result<()> {
 }
 
 /// A TOML error with its line, and "did you mean" for an unknown key or variant.
-fn explain(error: &toml::de::Error, text: &str) -> Error {
+pub(crate) fn explain(error: &toml::de::Error, text: &str) -> Error {
     let message = error.message().lines().next().unwrap_or_default();
     let mut explained = Error::config(message.to_owned());
     if let Some(span) = error.span()

@@ -21,7 +21,7 @@ use std::time::Instant;
 /// Where checkpoints lie in a run directory.
 const CHECKPOINTS: &str = "checkpoint";
 /// Where the model lies in a run directory.
-pub(crate) const MODEL: &str = "model";
+pub const MODEL: &str = "model";
 /// About how many entries of the training loss a run keeps.
 const LOSS_ENTRIES: u64 = 400;
 

@@ -20,6 +20,7 @@ pub mod predictor;
 pub mod report;
 pub mod run;
 mod schedule;
+pub mod sweep;
 pub mod truth;
 pub mod workers;
 

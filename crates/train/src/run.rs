@@ -200,6 +200,19 @@ pub(crate) fn replace_directory(place: &Path, fill: impl FnOnce(&Path) -> Result
     Ok(())
 }
 
+/// Removes a directory, if it is there.
+///
+/// # Errors
+/// What the file system says.
+pub fn remove_directory(directory: &Path) -> Result<()> {
+    match std::fs::remove_dir_all(directory) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(Error::io(error, "could not remove the directory", directory))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// A file to be written and then renamed. Temporary files are closed to others; this one is an ordinary file once it is in its place.
 ///
 /// # Errors

@@ -6,7 +6,7 @@ use crate::output::{dropped, say, say_line};
 use crate::progress::Progress;
 use crate::stages::{self, Judged, Known};
 use clap::Args;
-use kitestring_core::{Error, Result};
+use kitestring_core::{Error, Result, Seed};
 use kitestring_data::dataset::Dataset;
 use kitestring_train::run::Run;
 use std::path::PathBuf;
@@ -69,7 +69,7 @@ impl Evaluate {
         let mut judged = Judged::default();
         let known = |dataset| Known { config: &config, model: &model, dataset, how: &how };
         for dataset in &datasets {
-            judged.add(&known(dataset), &mut progress)?;
+            judged.add(&known(dataset), Seed(config.seed), &mut progress)?;
         }
         let scored: u64 = judged.evaluations.iter().map(|found| found.samples).sum();
         let spent: f64 = judged.evaluations.iter().map(|found| found.samples as f64 / found.samples_per_second).sum();

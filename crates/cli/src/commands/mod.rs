@@ -8,6 +8,7 @@ pub mod report;
 pub mod run;
 pub mod schema;
 pub mod simulate;
+pub mod sweep;
 pub mod train;
 
 use kitestring_core::{Error, Result};

@@ -6,7 +6,7 @@ use crate::output::{say, say_line};
 use crate::progress::Progress;
 use crate::stages::{self, Judged, Known};
 use clap::Args;
-use kitestring_core::Result;
+use kitestring_core::{Result, Seed};
 use kitestring_train::run::Run;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -67,7 +67,7 @@ impl Learning {
         let trained = stages::train(&run, &config, &dataset, self.resume, &mut progress)?;
         let known = Known { config: &config, model: &trained.model, dataset: &dataset, how: &trained.how };
         let mut judged = Judged::default();
-        judged.add(&known, &mut progress)?;
+        judged.add(&known, Seed(config.seed), &mut progress)?;
         let told = Told::new(run.directory(), &judged, start, trained.how.samples_per_second);
         stages::note(run.directory(), &told)?;
         if report {

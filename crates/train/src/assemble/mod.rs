@@ -13,6 +13,7 @@ pub use attention::attention;
 pub use environment::{environment, peak_rss_mib};
 pub use gates::gates;
 pub use importance::importance;
+pub use summary::data as data_in_words;
 
 use crate::config::RunConfig;
 use crate::evaluate::{Evaluation, estimate, lower_is_better};
@@ -108,7 +109,7 @@ fn intervals(parts: &Parts<'_>) -> String {
 }
 
 /// A metric's name as people write it.
-fn shown(metric: &str) -> String {
+pub(crate) fn shown(metric: &str) -> String {
     let (name, cutoff) = metric.split_once('@').map_or((metric, None), |(name, cutoff)| (name, Some(cutoff)));
     let name = match name {
         "auc" => "AUC",

@@ -30,7 +30,7 @@ pub(super) fn model(model: &Model) -> Result<String> {
 }
 
 /// The data in a clause.
-pub(super) fn data(dataset: &Dataset) -> String {
+pub fn data(dataset: &Dataset) -> String {
     let manifest = dataset.manifest();
     let train = manifest.splits.first();
     let mut text = train.map_or_else(String::new, |train| format!("{} samples", grouped(train.rows)));

@@ -5,7 +5,7 @@ use super::judge::{CONFIDENCE, Labelled, auc_replicates, estimate};
 use super::score::{Scored, ScoredTask};
 use crate::config::EvaluateConfig;
 use crate::report::{Estimate, Group, Grouping};
-use kitestring_core::metrics::{BootstrapPlan, GroupAuc, auc_by_group, auc_by_history};
+use kitestring_core::metrics::{Bootstrap, BootstrapPlan, GroupAuc, auc_by_group, auc_by_history};
 use kitestring_data::dataset::Vocabularies;
 use std::collections::HashMap;
 
@@ -44,9 +44,13 @@ pub(super) fn add(
                 0 => "not seen in training".to_owned(),
                 scenario => vocabularies.scenario(level, *scenario),
             };
-            group(shown, found, samples, plan, |row| groups[row] == *scenario)
+            let (group, replicates) = group(shown, found, samples, plan, |row| groups[row] == *scenario);
+            let key = format!("{}.auc[{name}={}]", task.name, group.name);
+            evaluation.replicates.extend(replicates.map(|replicates| (key, replicates)));
+            group
         });
-        evaluation.groupings.push(grouping(by, shown.collect()));
+        let shown = shown.collect();
+        evaluation.groupings.push(grouping(by, shown));
     }
     if !samples.users.is_empty() && config.history_groups > 0 {
         let lengths = lengths_of_users(samples, &scored.history);
@@ -58,7 +62,7 @@ pub(super) fn add(
                 (shortest, longest) if shortest == longest => format!("{shortest} events"),
                 (shortest, longest) => format!("{shortest} to {longest} events"),
             };
-            group(name, &history.rows, samples, plan, |row| range.contains(&lengths[row]))
+            group(name, &history.rows, samples, plan, |row| range.contains(&lengths[row])).0
         });
         evaluation.groupings.push(Grouping {
             heterogeneity: found.heterogeneity.map(Estimate::from),
@@ -95,18 +99,22 @@ fn group(
     samples: &Labelled<'_>,
     plan: Option<BootstrapPlan>,
     is_member: impl Fn(usize) -> bool,
-) -> Group {
-    let interval = plan.filter(|_| found.auc.is_some()).and_then(|plan| {
+) -> (Group, Option<Bootstrap>) {
+    let resample = |plan: BootstrapPlan| {
         let rows: Vec<usize> = (0..samples.labels.len()).filter(|row| is_member(*row)).collect();
         let scores: Vec<f32> = rows.iter().map(|row| samples.scores[*row]).collect();
         let labels: Vec<f32> = rows.iter().map(|row| samples.labels[*row]).collect();
         let users: Vec<u64> = rows.iter().filter_map(|row| samples.users.get(*row).copied()).collect();
-        auc_replicates(&scores, &labels, &users, plan)?.interval(CONFIDENCE)
-    });
-    Group {
+        auc_replicates(&scores, &labels, &users, plan)
+    };
+    let bare = |point| Bootstrap { point, replicates: Vec::new() };
+    let replicates = found.auc.map(|auc| plan.and_then(resample).unwrap_or_else(|| bare(auc)));
+    let interval = replicates.as_ref().and_then(|replicates| replicates.interval(CONFIDENCE));
+    let group = Group {
         name,
         samples: found.count,
         positives: found.positives,
         estimate: estimate(found.auc.unwrap_or(f64::NAN), interval.as_ref()),
-    }
+    };
+    (group, replicates)
 }

@@ -112,10 +112,7 @@ impl Sheet<'_> {
     }
 
     fn interval(&mut self, metric: &str, replicates: Option<Bootstrap>) -> Option<Interval> {
-        let interval = replicates?.interval(CONFIDENCE)?;
-        let name = self.name(metric);
-        self.evaluation.intervals.insert(name, interval);
-        Some(interval)
+        self.evaluation.resampled(self.name(metric), replicates?)
     }
 }
 
@@ -149,6 +146,7 @@ pub(super) fn judge(
         let mut sheet = Sheet { task: &task.name, evaluation };
         if task.kind != TaskKind::Binary {
             errors(&samples, &mut sheet);
+            sheet.interval("rmse", plan.and_then(|plan| rmse_replicates(&samples, plan)));
             continue;
         }
         first_of_binary(&samples, &mut sheet);
@@ -208,19 +206,33 @@ fn intervals(samples: &Labelled<'_>, plan: BootstrapPlan, sheet: &mut Sheet<'_>)
     let Labelled { scores, labels, users, .. } = samples;
     if !users.is_empty() {
         sheet.interval("gauc", bootstrap_gauc(scores, labels, users, plan));
-        let (losses, counts) = losses_by_user(samples);
+        let loss = |row: usize| metrics::log_loss(&scores[row..=row], &labels[row..=row]).unwrap_or(0.0);
+        let (losses, counts) = sums_by_user(users, loss);
         sheet.interval("log_loss", bootstrap_ratio(&losses, &counts, plan));
     }
     sheet.interval("auc", auc_replicates(scores, labels, users, plan))
 }
 
-/// The summed log-loss and the number of samples of each user.
-fn losses_by_user(samples: &Labelled<'_>) -> (Vec<f64>, Vec<f64>) {
-    let mut rows: Vec<(u64, usize)> = samples.users.iter().copied().zip(0..).collect();
+/// A sum over the rows, and the number of rows, of each user.
+fn sums_by_user(users: &[u64], of: impl Fn(usize) -> f64) -> (Vec<f64>, Vec<f64>) {
+    let mut rows: Vec<(u64, usize)> = users.iter().copied().zip(0..).collect();
     rows.sort_unstable();
-    let loss = |row: usize| metrics::log_loss(&samples.scores[row..=row], &samples.labels[row..=row]).unwrap_or(0.0);
     let users = rows.chunk_by(|a, b| a.0 == b.0);
-    users.map(|user| (user.iter().map(|(_, row)| loss(*row)).sum::<f64>(), user.len() as f64)).unzip()
+    users.map(|user| (user.iter().map(|(_, row)| of(*row)).sum::<f64>(), user.len() as f64)).unzip()
+}
+
+/// The root mean squared error, resampled by user where there are users.
+fn rmse_replicates(samples: &Labelled<'_>, plan: BootstrapPlan) -> Option<Bootstrap> {
+    let Labelled { scores, labels, users, .. } = samples;
+    let square = |row: usize| f64::from(scores[row] - labels[row]).powi(2);
+    let (squares, counts) = match users.is_empty() {
+        true => (0..labels.len()).map(|row| (square(row), 1.0)).unzip(),
+        false => sums_by_user(users, square),
+    };
+    let mut mean = bootstrap_ratio(&squares, &counts, plan)?;
+    mean.point = mean.point.sqrt();
+    mean.replicates.iter_mut().for_each(|value| *value = value.sqrt());
+    Some(mean)
 }
 
 fn curves(task: &ScoredTask, samples: &Labelled<'_>, auc: Option<report::Estimate>) -> report::Task {
@@ -252,5 +264,15 @@ fn means(scored: &Scored, evaluation: &mut Evaluation) {
         if !values.is_empty() {
             evaluation.metrics.insert(metric.to_owned(), values.iter().sum::<f64>() / values.len() as f64);
         }
+    }
+}
+
+impl Evaluation {
+    /// Notes the replicates of a metric and the interval that follows from them.
+    pub(super) fn resampled(&mut self, metric: String, replicates: Bootstrap) -> Option<Interval> {
+        let interval = replicates.interval(CONFIDENCE);
+        self.intervals.extend(interval.map(|interval| (metric.clone(), interval)));
+        self.replicates.insert(metric, replicates);
+        interval
     }
 }

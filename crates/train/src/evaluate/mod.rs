@@ -26,7 +26,7 @@ pub use score::{Scored, ScoredTask, score};
 use crate::config::{EvaluateConfig, Ranking};
 use crate::model::Model;
 use crate::report;
-use kitestring_core::metrics::Interval;
+use kitestring_core::metrics::{Bootstrap, Interval};
 use kitestring_core::{Result, Seed};
 use kitestring_data::dataset::Dataset;
 use kitestring_nn::engine::Workers;
@@ -45,6 +45,10 @@ pub struct Evaluation {
     pub metrics: BTreeMap<String, f64>,
     /// 95 % bootstrap intervals of some of them: over users where there are users, else over samples.
     pub intervals: BTreeMap<String, Interval>,
+    /// What the intervals were made of, and under `TASK.auc[LEVEL=SCENARIO]` the AUC of each scenario. All metrics drew the same users under
+    /// one seed.
+    #[serde(skip)]
+    pub replicates: BTreeMap<String, Bootstrap>,
     /// Metrics that have no value here, and why.
     pub absent: BTreeMap<String, String>,
     /// ROC and calibration of each binary task.

@@ -3,7 +3,7 @@
 use super::Evaluation;
 use super::ahead::read_ahead;
 use super::combine::Combine;
-use super::judge::{CONFIDENCE, estimate, plan};
+use super::judge::{estimate, plan};
 use super::score::check_schema;
 use crate::config::EvaluateConfig;
 use crate::inputs::Prepared;
@@ -383,10 +383,10 @@ impl Ranked {
                 let key = format!("{key}@{}", at.k);
                 let of_user = |(_, sums): &(f64, Vec<RankingAtK>)| sums.get(number).map_or(0.0, read);
                 let sums: Vec<f64> = self.users.iter().map(of_user).collect();
-                let interval = plan.and_then(|plan| bootstrap_ratio(&sums, &lists, plan)?.interval(CONFIDENCE));
-                let estimate = estimate(read(at), interval.as_ref());
+                let replicates = plan.and_then(|plan| bootstrap_ratio(&sums, &lists, plan));
                 evaluation.metrics.insert(key.clone(), read(at));
-                evaluation.intervals.extend(interval.map(|interval| (key, interval)));
+                let interval = replicates.and_then(|replicates| evaluation.resampled(key, replicates));
+                let estimate = estimate(read(at), interval.as_ref());
                 values.push(RankingValue { metric: name.into(), cutoff: at.k as u64, estimate });
             }
         }

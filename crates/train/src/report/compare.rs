@@ -30,7 +30,7 @@ pub fn compare_text(reports: &[Report]) -> String {
 }
 
 /// A, B, … for column headings.
-fn letter(index: usize) -> String {
+pub(super) fn letter(index: usize) -> String {
     match u8::try_from(index) {
         Ok(index) if index < 26 => char::from(b'A' + index).to_string(),
         _ => format!("#{}", index + 1),

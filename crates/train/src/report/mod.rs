@@ -26,10 +26,11 @@
 mod compare;
 mod data;
 mod format;
-mod null;
+pub(crate) mod null;
 mod page;
 mod plot;
 mod sections;
+mod sweep;
 mod thin;
 
 #[cfg(test)]
@@ -39,6 +40,7 @@ mod tests;
 
 pub use compare::{compare, compare_text};
 pub use data::*;
+pub use sweep::*;
 
 /// The report as one self-contained HTML file.
 pub fn html(report: &Report) -> String {

@@ -3,12 +3,12 @@
 use serde::{Deserialize, Deserializer};
 
 /// Reads a number, or numbers, in which `null` stands for NaN.
-pub(super) fn nan<'de, D: Deserializer<'de>, T: Nullable>(deserializer: D) -> Result<T, D::Error> {
+pub(crate) fn nan<'de, D: Deserializer<'de>, T: Nullable>(deserializer: D) -> Result<T, D::Error> {
     T::Raw::deserialize(deserializer).map(T::fill)
 }
 
 /// What [`nan`] can read.
-pub(super) trait Nullable {
+pub(crate) trait Nullable {
     /// The same with an option in each number's place.
     type Raw: for<'de> Deserialize<'de>;
     /// Puts NaN where nothing is.

@@ -121,6 +121,23 @@ impl Plot {
         }
     }
 
+    /// A level line from low to high at each y; points are (y, low, high).
+    pub fn beams(&mut self, points: &[[f64; 3]], series: Series) {
+        for &[y, low, high] in points {
+            if let Some((low, high)) = self.clamped(low, y).zip(self.clamped(high, y)) {
+                let path = format!("M{} {}H{}", unit(low.0), unit(low.1), unit(high.0));
+                self.marks.push(html! { path class={ "whisker " (series.class()) } d=(path) {} });
+            }
+        }
+    }
+
+    /// Words beside a point.
+    pub fn words(&mut self, x: f64, y: f64, words: &str) {
+        if let Some((x, y)) = self.at(x, y) {
+            self.marks.push(html! { text.word x=(unit(x + 6.0)) y=(unit(y - 6.0)) { (words) } });
+        }
+    }
+
     /// A heat map; shades run from 0 (left blank) to 1, and shade `[i][j]` fills the i-th step of x and the j-th of y.
     pub fn cells(&mut self, x_edges: &[f64], y_edges: &[f64], shades: &[Vec<f64>]) {
         for (x, column) in x_edges.windows(2).zip(shades) {
