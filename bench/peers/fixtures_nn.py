@@ -3,6 +3,7 @@
     fixtures_nn.py            writes, below the repository's root,
         crates/nn/tests/fixtures/operations.json      single operations, forward and backward
         crates/nn/tests/fixtures/slots.json           whole small rankers: logits, loss, every gradient
+        crates/nn/tests/fixtures/rankers.json         the same for every body, head, bias and loss over several tasks and scenarios
         crates/table/tests/fixtures/optimizers.json   five steps of every row-wise optimizer
 
 Every input is a multiple of 2^-10, hence the same number in f32, f64 and the text; results have nine significant digits.
@@ -94,6 +95,27 @@ slots.json
       deepfm          logit = head(body(x)) + sum over features of first_order(id) + fm(x).
       cross_stacked   head(body(cross(x))).        cross_parallel   head([cross(x), body(x)]).
 
+rankers.json
+    {"format": 1, "models": [MODEL, ...]}
+    MODEL = {"name", "description",
+             "config":     the ranker's config: slots without an entry have their defaults (encoder pool),
+             "tasks":      [{"name", "kind": binary | regression | count [, "after"]}, ...],
+             "ids":        {"user", "item"}: [B] row numbers in the table of that name; "price": Matrix [B, 1], a number,
+             "levels":     {name: how many scenarios}, the outermost first; "scenarios": {level: [B]}, 1 and so on,
+             "position":   [B], 0 where missing, or null,
+             "seed":       that of the step's noise, or null for none; "step": steps done before,
+             "labels":     {task: Matrix [B, 1]}, null where missing,
+             "tables", "table_gradients":     {name: Matrix},
+             "weights", "gradients":          {name: Matrix},
+             "state", "state_after":          {name: Matrix}, running moments before and after the training pass,
+             "losses":     {name: its mean}, unweighted; "loss": the sum of all, each times its weight,
+             "outputs":    {name: Matrix [B, 1]}, predictions by the weights and the moments before the step}
+    x = [user, item, price, a row a level]. The losses of a sample: binary cross-entropy, (z - y)^2 / 2, or e^z - y z.
+    fixtures/bodies.py has the formula of each body, fixtures/rankers.py those of heads, biases and losses, and the draws
+    of a seed: noise is epsilon[row, i] = normal(seed, number of the operation that draws, row, i), the operations counted
+    from 0. Weight names are the scopes of the layers; a matrix over several things has them side by side in the order of
+    the config: scenarios, then tasks, then experts (own ones before shared ones).
+
 optimizers.json
     {"format": 1, "cases": [CASE, ...]}
     CASE = {"name", "optimizer": sgd | adagrad | adam,
@@ -117,6 +139,7 @@ from pathlib import Path
 from fixtures.models import models
 from fixtures.operations import operations
 from fixtures.optimizers import optimizers
+from fixtures.rankers import rankers
 
 ROOT = Path(__file__).resolve().parents[2]
 NN, TABLE = (ROOT / "crates" / crate / "tests" / "fixtures" for crate in ("nn", "table"))
@@ -134,6 +157,7 @@ def write(path, key, entries):
 def main():
     write(NN / "operations.json", "cases", operations())
     write(NN / "slots.json", "models", models())
+    write(NN / "rankers.json", "models", rankers())
     write(TABLE / "optimizers.json", "cases", optimizers())
 
 
