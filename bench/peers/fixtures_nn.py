@@ -111,8 +111,8 @@ rankers.json
              "losses":     {name: its mean}, unweighted; "loss": the sum of all, each times its weight,
              "outputs":    {name: Matrix [B, 1]}, predictions by the weights and the moments before the step}
     x = [user, item, price, a row a level]. The losses of a sample: binary cross-entropy, (z - y)^2 / 2, or e^z - y z.
-    fixtures/bodies.py has the formula of each body, fixtures/rankers.py those of heads, biases and losses, and the draws
-    of a seed: noise is epsilon[row, i] = normal(seed, number of the operation that draws, row, i), the operations counted
+    fixtures/bodies.py has the formula of each body, fixtures/rankers.py those of heads, biases and losses, fixtures/noise.py the
+    draws of a seed: epsilon[row, i] = normal(seed, number of the operation that draws, row, i), the operations counted
     from 0. Weight names are the scopes of the layers; a matrix over several things has them side by side in the order of
     the config: scenarios, then tasks, then experts (own ones before shared ones).
 

@@ -114,7 +114,8 @@ pub struct StateInfo {
     pub initial: f32,
 }
 
-/// A loss to minimize: the mean of a value over the rows that have its task's label, times a weight.
+/// A loss to minimize: the mean of a value over its sample space, times a weight. The space is the samples that have its task's label, or
+/// those of them that another task lets in.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Loss {
     /// What it is called in curves: the task's name, or what an auxiliary loss is for.
@@ -123,8 +124,26 @@ pub struct Loss {
     pub value: Value,
     /// The task whose label it compares with. None for an auxiliary loss, which every sample has.
     pub task: Option<usize>,
-    /// Its factor in the sum of all losses.
+    /// Its factor in the sum of all losses, at the first step.
     pub weight: f32,
+    /// The task whose label must be there and above zero for a sample to count. None where all count.
+    pub space: Option<usize>,
+    /// What the factor is multiplied by at each step: 1 for nothing.
+    pub decay: f64,
+}
+
+impl Loss {
+    /// Its factor in the sum of all losses after a number of steps.
+    pub fn weight_at(&self, steps: u64) -> f64 {
+        f64::from(self.weight) * self.decay.powf(steps as f64)
+    }
+
+    /// Whether a sample counts, given its labels.
+    #[cfg(feature = "train")]
+    pub(crate) fn counts(&self, labels: &[f32]) -> bool {
+        let label = |task: usize| labels.get(task).copied().unwrap_or(f32::NAN);
+        self.task.is_none_or(|task| !label(task).is_nan()) && self.space.is_none_or(|space| label(space) > 0.0)
+    }
 }
 
 /// A forward pass as data.
@@ -254,8 +273,17 @@ impl Graph {
     /// # Panics
     /// If it is anything else: a defect of the calling slot.
     pub fn minimize(&mut self, name: impl Into<String>, value: Value, task: Option<usize>, weight: f32) {
-        assert_eq!((self.domain(value), self.width(value)), (Domain::Rows, 1), "a loss is one number a sample");
-        self.losses.push(Loss { name: name.into(), value, task, weight });
+        self.add_loss(Loss { name: name.into(), value, task, weight, space: None, decay: 1.0 });
+    }
+
+    /// Adds a loss with all it may have.
+    ///
+    /// # Panics
+    /// If its value is not one number a sample: a defect of the calling slot.
+    pub fn add_loss(&mut self, loss: Loss) {
+        let shape = (self.domain(loss.value), self.width(loss.value));
+        assert_eq!(shape, (Domain::Rows, 1), "a loss is one number a sample");
+        self.losses.push(loss);
     }
 
     /// Declares a trainable matrix.

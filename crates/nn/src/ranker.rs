@@ -86,11 +86,6 @@ impl Ranker {
         if config.dimension == 0 || config.dimensions.values().any(|dimension| *dimension == 0) {
             return Err(Error::config("a dimension must be at least 1").in_field("model.dimension"));
         }
-        if let TaskLoss::Fixed(fixed) = &config.loss
-            && let Some(name) = fixed.weights.keys().find(|name| schema.task(name).is_none())
-        {
-            return Err(Error::config(format!("there is no task `{name}`")).in_field("model.loss.weights"));
-        }
         if schema.tasks.is_empty() {
             return Err(Error::config("there is no task to learn")
                 .in_field("schema.tasks")
@@ -100,6 +95,7 @@ impl Ranker {
         let extra = config.encoder.extra_columns();
         let inputs = ModelInputs::new(schema, |table| dimension(table) + extra, scenarios)?;
 
+        config.loss.check(&inputs)?;
         let mut graph = Graph::new();
         let encoded = config.encoder.forward(&mut graph, &inputs)?;
         let levels = inputs.scenarios.iter().enumerate().filter(|_| config.scenario_dimension > 0);

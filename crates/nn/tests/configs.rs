@@ -52,7 +52,7 @@ fn every_key_travels() {
         "body": {"type": "mlp", "units": [9], "activation": "dice", "dropout": 0.5, "batch_norm": true},
         "head": {"type": "esmm"},
         "bias": {"type": "none"},
-        "loss": {"type": "fixed", "weights": {"click": 2.5}},
+        "loss": {"type": "fixed", "weights": {"click": 2.5}, "spaces": {"like": "click"}, "decay": {"click": 0.875}},
     });
     let encoders = [
         json!({"type": "pool", "pooling": "sum"}),
@@ -113,6 +113,8 @@ fn optimizer_rules_travel_and_refuse() {
 fn unsound_configs_are_errors() {
     let error = |model: Value| Ranker::new(&schema(), &config(model), &SCENARIOS).unwrap_err();
     let latent = |key: &str, names: Value| json!({"encoder": {"type": "gru_latent_cross", key: names}});
+    let spaces = |kind: &str, spaces: Value| json!({"loss": {"type": kind, "spaces": spaces}});
+    let decay = |factor: f64| json!({"loss": {"type": "fixed", "decay": {"click": factor}}});
     let cases = [
         (json!({"dimension": 0}), "model.dimension"),
         (json!({"dimensions": {"itm": 4}}), "item"),
@@ -150,7 +152,20 @@ fn unsound_configs_are_errors() {
         (latent("event_contexts", json!(["categry_history"])), "did you mean `category_history`?"),
         (latent("event_contexts", json!(["tags"])), "model.encoder.event_contexts"),
         (latent("event_contexts", json!(["item_history", "category_history"])), "beside its contexts"),
-        (json!({"loss": {"type": "fixed", "weights": {"clicks": 1.0}}}), "model.loss.weights"),
+        (json!({"loss": {"type": "fixed", "weights": {"nothing": 1.0}}}), "model.loss.weights"),
+        (json!({"loss": {"type": "fixed", "weights": {"clicks": 1.0}}}), "did you mean `click`?"),
+        (spaces("fixed", json!({"conversions": "click"})), "did you mean `conversion`?"),
+        (spaces("fixed", json!({"conversion": "clik"})), "did you mean `click`?"),
+        (spaces("uncertainty", json!({"conversion": "nothing"})), "model.loss.spaces"),
+        (spaces("uncertainty", json!({"click": "click"})), "model.loss.spaces.click"),
+        (json!({"loss": {"type": "fixed", "decay": {"ratings": 0.5}}}), "did you mean `rating`?"),
+        (decay(0.0), "model.loss.decay.click"),
+        (decay(1.0001), "model.loss.decay.click"),
+        (decay(-0.5), "model.loss.decay.click"),
+        (
+            json!({"head": {"type": "esmm"}, "loss": {"type": "fixed", "spaces": {"conversion": "click"}}}),
+            "model.loss.spaces.conversion",
+        ),
         (json!({"bias": {"type": "position", "positions": 0}}), "model.bias.positions"),
         (json!({"bias": {"type": "position", "dropout": 1.0}}), "model.bias.dropout"),
         (json!({"bias": {"type": "position", "tasks": ["clik"]}}), "did you mean `click`?"),
@@ -161,6 +176,8 @@ fn unsound_configs_are_errors() {
         let text = error(model.clone()).to_string();
         assert!(text.contains(part), "{model}: {text}");
     }
+    let fine = json!({"head": {"type": "esmm"}, "loss": {"type": "fixed", "spaces": {"rating": "click"}, "decay": {"click": 1.0}}});
+    assert!(Ranker::new(&schema(), &config(fine), &SCENARIOS).is_ok());
     let mut plain = schema();
     plain.features.retain(|feature| feature.history.is_none());
     plain.tasks.iter_mut().for_each(|task| task.after = None);

@@ -208,8 +208,13 @@ fn biases() -> [Value; 3] {
     ]
 }
 
-fn losses() -> [Value; 2] {
-    [json!({"type": "fixed", "weights": {"rating": 0.5, "click": 2.0}}), json!({"type": "uncertainty"})]
+fn losses() -> [Value; 4] {
+    [
+        json!({"type": "fixed", "weights": {"rating": 0.5, "click": 2.0}}),
+        json!({"type": "uncertainty"}),
+        json!({"type": "fixed", "spaces": {"rating": "click", "plays": "conversion"}}),
+        json!({"type": "uncertainty", "spaces": {"rating": "click"}}),
+    ]
 }
 
 /// What is listed above covers every variant there is: a new one must be added to this test.

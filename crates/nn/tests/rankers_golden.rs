@@ -132,7 +132,7 @@ impl Model {
             assert_close(&what(&loss.name), &[*found as f32], &[self.losses[&loss.name]], 1e-5, 1e-6);
         }
         let weighted =
-            graph.losses().iter().zip(&stepped.report.losses).map(|(loss, mean)| f64::from(loss.weight) * mean);
+            graph.losses().iter().zip(&stepped.report.losses).map(|(loss, mean)| loss.weight_at(self.step) * mean);
         assert_close(&what("the loss"), &[weighted.sum::<f64>() as f32], &[self.loss], 1e-5, 1e-6);
         let scored = scores(graph, &network, &samples);
         assert_eq!(graph.outputs().len(), self.outputs.len(), "{}", what("outputs"));

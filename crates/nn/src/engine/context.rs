@@ -99,8 +99,8 @@ impl BatchInputs<'_> {
             crate::ops::Op::TaskWeight(weight) => Some(weight.task),
             _ => None,
         });
-        let needed =
-            graph.losses().iter().filter_map(|loss| loss.task).chain(compared).max().map_or(0, |task| task + 1);
+        let counted = graph.losses().iter().flat_map(|loss| loss.task.into_iter().chain(loss.space));
+        let needed = counted.chain(compared).max().map_or(0, |task| task + 1);
         if labels.len() != rows * tasks || (*rows > 0 && tasks < needed) {
             return Err(Error::internal(format!("the batch has no {needed} labels a sample")));
         }

@@ -69,9 +69,9 @@ struct Slab {
 /// What a step found.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct StepReport {
-    /// The mean of each loss over the samples that have its label, in the order of [`Graph::losses`]; unweighted.
+    /// The mean of each loss over its sample space, in the order of [`Graph::losses`]; unweighted.
     pub losses: Vec<f64>,
-    /// How much label weight each mean is over: the number of labelled samples where no sample has a weight.
+    /// How much sample weight each mean is over: the number of samples in its space where no sample has a weight.
     pub labelled: Vec<f64>,
 }
 
@@ -92,7 +92,7 @@ struct Step<'a> {
     dropout: Option<Seed>,
     /// Steps done before this one.
     number: u64,
-    /// The factor of each loss: its weight over its labelled samples.
+    /// The factor of each loss: its weight at this step over its samples.
     scales: &'a [f32],
     tiles: &'a [Range<usize>],
 }
@@ -133,7 +133,7 @@ impl Trainer {
         }
     }
 
-    /// Says how many steps were done before the next one: a noise that decays goes by it.
+    /// Says how many steps were done before the next one: noise and weights of losses that decay go by it.
     pub fn at_step(&mut self, steps: u64) {
         self.steps = steps;
     }
@@ -169,8 +169,10 @@ impl Trainer {
         let labelled = self.labelled(inputs);
         let mut kept = std::mem::take(&mut self.kept);
         kept.scales.clear();
-        let scale =
-            |(loss, labelled): (&Loss, &f64)| if *labelled > 0.0 { loss.weight / *labelled as f32 } else { 0.0 };
+        let steps = self.steps;
+        let scale = |(loss, labelled): (&Loss, &f64)| {
+            if *labelled > 0.0 { loss.weight_at(steps) as f32 / *labelled as f32 } else { 0.0 }
+        };
         kept.scales.extend(self.graph.losses().iter().zip(&labelled).map(scale));
         self.cut_into(inputs, &mut kept.tiles);
         kept.state.clear();
@@ -221,19 +223,14 @@ impl Trainer {
         tiles.extend((0..count).map(|tile| tile * rows / count..(tile + 1) * rows / count));
     }
 
-    /// The weight of the samples that have each loss's label.
+    /// The weight of the samples in each loss's space.
     fn labelled(&self, inputs: &BatchInputs<'_>) -> Vec<f64> {
         let batch = inputs.batch;
         let tasks = batch.labels.len() / batch.rows.max(1);
         let weight = |row: usize| batch.weight.get(row).map_or(1.0, |weight| f64::from(*weight));
-        let of = |task: Option<usize>| match task {
-            Some(task) => {
-                let labels = batch.labels.iter().skip(task).step_by(tasks.max(1));
-                labels.enumerate().filter(|(_, label)| !label.is_nan()).map(|(row, _)| weight(row)).sum()
-            }
-            None => (0..batch.rows).map(weight).sum(),
-        };
-        self.graph.losses().iter().map(|loss| of(loss.task)).collect()
+        let labels = |row: usize| batch.labels.get(row * tasks..(row + 1) * tasks).unwrap_or_default();
+        let of = |loss: &Loss| (0..batch.rows).filter(|row| loss.counts(labels(*row))).map(weight).sum();
+        self.graph.losses().iter().map(of).collect()
     }
 
     fn reset(&mut self, inputs: &BatchInputs<'_>, tiles: usize) {
@@ -370,11 +367,18 @@ impl Trainer {
 
     /// Adds a tile's losses, and starts the gradients of each.
     fn add_losses(&self, worker: &mut Worker, slab: &mut Slab, cx: &Context<'_>, step: &Step<'_>) {
-        let weights = &cx.batch().weight;
+        let batch = cx.batch();
+        let tasks = batch.labels.len() / batch.rows.max(1);
         let losses = self.graph.losses();
         for (number, ((loss, sum), scale)) in losses.iter().zip(&mut worker.losses).zip(step.scales).enumerate() {
             let index = loss.value.index();
-            let weight = |row: usize| weights.get(cx.rows.start + row).copied().unwrap_or(1.0);
+            let weight = |row: usize| {
+                let row = cx.rows.start + row;
+                let labels = batch.labels.get(row * tasks..(row + 1) * tasks).unwrap_or_default();
+                // A missing label has no loss already: only who is let in must be asked.
+                let counts = loss.space.is_none() || loss.counts(labels);
+                if counts { batch.weight.get(row).copied().unwrap_or(1.0) } else { 0.0 }
+            };
             for (row, value) in slab.values[index].iter().enumerate() {
                 if !value.is_finite() && worker.not_finite.is_none() {
                     worker.not_finite = Some(cx.rows.start + row);

@@ -41,9 +41,14 @@ impl Graph {
 
 impl TaskWeight {
     /// `s` as it is, and within its bounds.
-    fn log_variance(&self, cx: &Context<'_>) -> (f32, f32) {
-        let s = self.log_variance.of(cx.weights)[0];
+    fn log_variance(&self, weights: &[f32]) -> (f32, f32) {
+        let s = self.log_variance.of(weights)[0];
         (s, s.clamp(-LOG_VARIANCE_BOUND, LOG_VARIANCE_BOUND))
+    }
+
+    /// `e^{−s}`: what the loss is multiplied by.
+    pub fn precision(&self, weights: &[f32]) -> f32 {
+        (-self.log_variance(weights).1).exp()
     }
 
     /// `L` of a sample: its loss without that of the perfect prediction.
@@ -57,8 +62,8 @@ impl TaskWeight {
 
 impl Operation for TaskWeight {
     fn forward(&self, cx: &Context<'_>, inputs: Inputs<'_>, out: &mut [f32], _: &mut Vec<f32>) {
-        let (_, s) = self.log_variance(cx);
-        let precision = (-s).exp();
+        let (_, s) = self.log_variance(cx.weights);
+        let precision = self.precision(cx.weights);
         for ((out, loss), y) in out.iter_mut().zip(inputs.get(0)).zip(cx.labels(self.task)) {
             *out = if y.is_nan() { 0.0 } else { precision * self.excess(*loss, y) + 0.5 * s };
         }
@@ -66,8 +71,8 @@ impl Operation for TaskWeight {
 
     #[cfg(feature = "train")]
     fn backward(&self, cx: &Context<'_>, mut pass: Backward<'_>) {
-        let (free, s) = self.log_variance(cx);
-        let precision = (-s).exp();
+        let (free, _) = self.log_variance(cx.weights);
+        let precision = self.precision(cx.weights);
         let mut slope = 0.0_f64;
         for ((g, loss), y) in pass.out_grad.iter_mut().zip(pass.inputs.get(0)).zip(cx.labels(self.task)) {
             if y.is_nan() {

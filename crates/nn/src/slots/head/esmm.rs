@@ -2,7 +2,8 @@
 //!
 //! A task with `after` multiplies its probability into that of the task before it. The conditional probability has no loss of its
 //! own, so it is never trained on clicked samples only. The loss is computed from a sum of log-probabilities, which neither overflows nor
-//! rounds to one; the prediction is the product itself, so that rounding never makes a conversion likelier than its click.
+//! rounds to one; the prediction is the product itself, so that rounding never makes a conversion likelier than its click. A sample space
+//! ([`TaskLoss`]) of such a task is refused: it would bring back the selection that ESMM does away with.
 
 use super::logit::predict;
 use crate::graph::{Graph, Value};
@@ -44,6 +45,12 @@ impl Esmm {
             if *kind != TaskKind::Binary || inputs.tasks[before].0 != TaskKind::Binary {
                 return Err(Error::config("ESMM chains binary tasks only").in_field(format!("schema.tasks.{name}")));
             }
+            if let Some(space) = loss.space_of(name) {
+                let what = format!("ESMM learns `{name}` over all impressions, not over those that `{space}` lets in");
+                return Err(Error::config(what)
+                    .in_field(format!("model.loss.spaces.{name}"))
+                    .mend("leave the space out, or use model.head.type = \"logit\""));
+            }
             let earlier = match log_probability[before] {
                 Some(value) => value,
                 None => graph.unary(Unary::LogSigmoid, logits[before]),
@@ -57,7 +64,7 @@ impl Esmm {
             predictions.push(probability);
             graph.output(name, probability);
             let value = graph.loss(LossKind::BinaryCrossEntropyOfLog, sum, task);
-            loss.minimize(graph, (name, task), value, LossOf::Error);
+            loss.minimize(graph, inputs, task, value, LossOf::Error);
         }
         Ok(())
     }

@@ -77,7 +77,7 @@ impl Heteroscedastic {
             graph.output(name, prediction);
             beside.push((format!("{name}.{}", named.0), named.1));
             let value = graph.spread_loss(loss_kind, z, s, task);
-            loss.minimize(graph, (name, task), value, of);
+            loss.minimize(graph, inputs, task, value, of);
         }
         beside.into_iter().for_each(|(name, value)| graph.output(name, value));
         Ok(())

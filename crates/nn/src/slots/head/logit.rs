@@ -43,9 +43,8 @@ pub(super) fn predict(
         TaskKind::Regression => (logit, LossKind::Squared, LossOf::Error),
         TaskKind::Count => (graph.unary(Unary::Exp, logit), LossKind::Poisson, LossOf::Poisson),
     };
-    let name = &inputs.task_names[task];
-    graph.output(name, prediction);
+    graph.output(&inputs.task_names[task], prediction);
     let value = graph.loss(loss_kind, logit, task);
-    loss.minimize(graph, (name, task), value, of);
+    loss.minimize(graph, inputs, task, value, of);
     prediction
 }
