@@ -14,6 +14,8 @@ use crate::workers::Threads;
 use kitestring_core::{Error, Kind, Result, Seed};
 use kitestring_data::dataset::Dataset;
 use kitestring_nn::engine::StepReport;
+use kitestring_nn::graph::Loss;
+use kitestring_nn::slots::loss::weights_of_tasks;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Instant;
@@ -183,7 +185,6 @@ impl<'a> Fit<'a> {
         let total = batches * u64::from(train.epochs);
         let factor = self.progress.rate_factor;
         let rate = |step: u64| train.learning_rate * train.schedule.factor(step, total) * factor;
-        let weights = self.model.graph.losses().iter().map(|loss| f64::from(loss.weight)).collect();
         let Self { model, learner, passes, threads, progress, identity, directory, .. } = self;
         let mut watch = Watch {
             progress,
@@ -191,7 +192,8 @@ impl<'a> Fit<'a> {
             batches,
             note_every: (total / LOSS_ENTRIES).max(1),
             note: LossNote::default(),
-            weights,
+            losses: model.graph.losses().to_vec(),
+            steps: learner.steps(),
             start: Instant::now(),
             samples: 0,
         };
@@ -216,7 +218,9 @@ impl<'a> Fit<'a> {
                             let row = learner.not_finite();
                             blame(error, row.and_then(|row| prepared.batch.index.get(row).copied()))
                         })?;
-                        watch.done(prepared.batch.rows, &report);
+                        if watch.done(prepared.batch.rows, &report) {
+                            watch.weigh(model);
+                        }
                         // The loader is there as long as `source` is.
                         let _ = used.send(prepared);
                     }
@@ -228,6 +232,7 @@ impl<'a> Fit<'a> {
                         Ok(())
                     })?;
                     learner.evict(&model.tables);
+                    watch.weigh(model);
                 }
                 if watch.progress.batch == before {
                     return Err(Error::internal("the loader ended before its epoch"));
@@ -340,29 +345,44 @@ struct Watch<'a, 'b> {
     batches: u64,
     note_every: u64,
     note: LossNote,
-    weights: Vec<f64>,
+    losses: Vec<Loss>,
+    /// Steps done over all epochs.
+    steps: u64,
     start: Instant,
     samples: u64,
 }
 
 impl Watch<'_, '_> {
-    fn done(&mut self, rows: usize, report: &StepReport) {
+    /// A step was done. Says whether it ends an entry of the history.
+    fn done(&mut self, rows: usize, report: &StepReport) -> bool {
         let progress = &mut *self.progress;
         progress.batch += 1;
         progress.samples += rows as u64;
         self.samples += rows as u64;
         self.note.add(&report.losses, &report.labelled);
-        if progress.batch.is_multiple_of(self.note_every) || progress.batch == self.batches {
-            let done = f64::from(progress.epoch) + progress.batch as f64 / self.batches as f64;
-            progress.history.steps.push(StepLoss { epoch: done, losses: self.note.take() });
+        let ends = progress.batch.is_multiple_of(self.note_every) || progress.batch == self.batches;
+        if ends {
+            let epoch = f64::from(progress.epoch) + progress.batch as f64 / self.batches as f64;
+            progress.history.steps.push(StepLoss { epoch, losses: self.note.take(), weights: Vec::new() });
         }
+        let weights = self.losses.iter().map(|loss| loss.weight_at(self.steps));
         (self.observe)(Event::Step {
             epoch: progress.epoch + 1,
             batch: progress.batch,
             batches: self.batches,
-            loss: report.losses.iter().zip(&self.weights).map(|(loss, weight)| loss * weight).sum(),
+            loss: report.losses.iter().zip(weights).map(|(loss, weight)| loss * weight).sum(),
             samples_per_second: self.samples as f64 / self.start.elapsed().as_secs_f64(),
         });
+        self.steps += 1;
+        ends
+    }
+
+    /// Notes what each task's loss counts for now.
+    fn weigh(&mut self, model: &Model) {
+        if let Some(entry) = self.progress.history.steps.last_mut() {
+            let weights = weights_of_tasks(&model.graph, &model.network.weights, self.steps);
+            entry.weights = weights.into_iter().map(|(_, weight)| weight).collect();
+        }
     }
 }
 
@@ -473,6 +493,28 @@ mod tests {
             assert!(found["like.auc"] > 0.0 && found["like.auc"] < 1.0, "{name}: {found:?}");
             assert_eq!(judge(&Model::read(&place.join(MODEL)).unwrap()), found, "{name}");
         }
+    }
+
+    /// What a task's loss counts for is noted where it changes, and goes on from a checkpoint.
+    #[test]
+    fn weights_of_tasks_are_noted() {
+        let fixture = Fixture::new();
+        let mut config = fixture.config.clone();
+        config.train.epochs = 2;
+        config.train.batch_size = 32;
+        let task = fixture.dataset.schema().tasks[0].name.clone();
+        let loss = serde_json::json!({ "type": "fixed", "weights": { &task: 2.0 }, "decay": { &task: 0.9 } });
+        config.model.loss = serde_json::from_value(loss).unwrap();
+        let place = fixture.folder.path().join("decays");
+        fit(&config, &fixture.dataset, &place, false, &mut |_| {}).unwrap();
+        config.train.epochs = 3;
+        let fitted = fit(&config, &fixture.dataset, &place, true, &mut |_| {}).unwrap();
+        let steps = fixture.dataset.split("train").unwrap().rows().div_ceil(32) as f64;
+        for entry in &fitted.history.steps {
+            let expected = 2.0 * 0.9f64.powf((entry.epoch * steps).round());
+            assert!((entry.weights[0] / expected - 1.0).abs() < 1e-6, "{entry:?}: {expected}");
+        }
+        assert!(fitted.history.steps.last().unwrap().epoch > 2.5);
     }
 
     /// An error in one worker ends the others and names the row.

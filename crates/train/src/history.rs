@@ -25,6 +25,9 @@ pub struct StepLoss {
     pub epoch: f64,
     /// The mean loss of each of the graph's losses, in their order, over the samples since the entry before.
     pub losses: Vec<f64>,
+    /// What each task's loss counts for here, in the order of the tasks; empty where nobody looked.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub weights: Vec<f64>,
 }
 
 /// What was measured at the end of an epoch.

@@ -24,6 +24,7 @@ use crate::truth::{self, Comparison};
 use kitestring_core::{Result, Seed};
 use kitestring_data::dataset::{Dataset, Permutation, Split};
 use kitestring_nn::engine::Workers;
+use kitestring_nn::slots::loss::weights_of_tasks;
 
 /// What a report is made of.
 pub struct Parts<'a> {
@@ -184,6 +185,11 @@ fn learning(history: &History, model: &Model) -> Learning {
         name: task(number),
         points: history.steps.iter().filter_map(|step| Some([step.epoch, *step.losses.get(number)?])).collect(),
     });
+    let weights = weights_of_tasks(&model.graph, &model.network.weights, 0);
+    let task_weights = weights.into_iter().enumerate().map(|(number, (name, _))| Curve {
+        name,
+        points: history.steps.iter().filter_map(|step| Some([step.epoch, *step.weights.get(number)?])).collect(),
+    });
     let measured = history.epochs.first().map(|epoch| epoch.metrics.keys()).into_iter().flatten();
     let of_task = measured.filter_map(|key| key.rsplit_once('.').map(|(task, metric)| (key, task, metric)));
     let validation = of_task.map(|(key, task, metric)| Curve {
@@ -197,6 +203,7 @@ fn learning(history: &History, model: &Model) -> Learning {
     let end = history.epochs.last().map_or(0.0, |epoch| f64::from(epoch.epoch));
     Learning {
         loss: loss.collect(),
+        task_weights: task_weights.collect(),
         validation: validation.collect(),
         best_epoch: history.best_epoch.map(f64::from),
         stopped: history.stopped.clone().map(|why| (end, why)),

@@ -80,7 +80,9 @@ fn a_report_says_everything_and_can_be_read_back() {
         learning_rate: 0.02,
     };
     let history = History {
-        steps: vec![StepLoss { epoch: 0.5, losses: vec![0.7, 2.0] }, StepLoss { epoch: 2.0, losses: vec![0.6, 1.0] }],
+        steps: [(0.5, [0.7, 2.0], [1.0, 1.0]), (2.0, [0.6, 1.0], [1.0, 0.5])]
+            .map(|(epoch, losses, weights)| StepLoss { epoch, losses: losses.into(), weights: weights.into() })
+            .into(),
         epochs: vec![epoch(1, 0.6), epoch(2, 0.59)],
         best_epoch: Some(1),
         stopped: Some("no better for 1 epochs".into()),

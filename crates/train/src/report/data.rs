@@ -178,6 +178,8 @@ pub struct Curve {
 pub struct Learning {
     /// Training loss by step or by epoch.
     pub loss: Vec<Curve>,
+    /// What each task's loss counted for; drawn where it changed.
+    pub task_weights: Vec<Curve>,
     /// Validation metrics after each epoch, drawn one figure for each.
     pub validation: Vec<Curve>,
     /// The epoch whose weights were kept.

@@ -123,6 +123,12 @@ fn learning(shift: f64) -> Learning {
     let auc = [0.722, 0.738, 0.742, 0.741, 0.7395].iter().enumerate();
     Learning {
         loss: vec![Curve { name: "loss".into(), points: (0..3_900).map(step).collect() }],
+        task_weights: [("click", 0.4), ("conversion", 1.6)]
+            .map(|(name, end)| Curve {
+                name: name.into(),
+                points: (0..400).map(|i| f64::from(i) / 80.0).map(|x| [x, end + (1.0 - end) * (-x).exp()]).collect(),
+            })
+            .into(),
         validation: vec![Curve {
             name: "click AUC".into(),
             points: auc.map(|(i, auc)| [i as f64 + 1.0, auc + shift]).collect(),

@@ -3,7 +3,7 @@
 use maud::html;
 
 use super::super::data::{Curve, Learning};
-use super::super::format::{capital, number, shorten};
+use super::super::format::{capital, listed, number, shorten};
 use super::super::page::{Figure, Section, Table, figures};
 use super::super::plot::{Axis, Plot, Series};
 use super::super::thin::{Bucket, buckets};
@@ -13,6 +13,7 @@ const DETAIL: usize = 120;
 
 pub(super) fn section(learning: &Learning) -> Option<Section> {
     let mut shown: Vec<_> = loss(&learning.loss, learning).into_iter().collect();
+    shown.extend(task_weights(learning));
     let drawn = learning.validation.iter().filter(|curve| !curve.points.is_empty());
     shown.extend(drawn.map(|curve| validation(curve, learning)));
     let body = html! { (figures(&shown)) };
@@ -59,6 +60,27 @@ fn loss(curves: &[Curve], learning: &Learning) -> Option<Figure> {
     let caption = course + band;
     let drawing = plot.svg(&caption);
     Some(Figure { title: "Training loss".into(), caption, legend, drawing, numbers })
+}
+
+/// What the tasks' losses counted for, where that changed.
+fn task_weights(learning: &Learning) -> Option<Figure> {
+    let changes = |curve: &&Curve| curve.points.windows(2).any(|pair| pair[0][1] != pair[1][1]);
+    let curves: Vec<_> = learning.task_weights.iter().collect();
+    curves.iter().find(|curve| changes(curve))?;
+    let y = Axis::with_zero("weight", curves.iter().flat_map(|curve| &curve.points).map(|point| point[1]));
+    let mut plot = Plot::new(epoch_axis(curves.iter().copied()), y, 260.0).with_rules(rules(learning));
+    let mut numbers = Table::new(["Task", "Epoch", "Weight"]);
+    for (index, curve) in curves.iter().enumerate() {
+        let thin = buckets(&curve.points, DETAIL);
+        plot.line(&thin.iter().map(|bucket| [bucket.x, bucket.mean]).collect::<Vec<_>>(), Series(index));
+        for bucket in buckets(&curve.points, 20) {
+            numbers.row([curve.name.clone(), number(bucket.x), number(bucket.mean)]);
+        }
+    }
+    let ends = curves.iter().filter_map(|curve| Some(format!("{} {}", curve.name, number(curve.points.last()?[1]))));
+    let caption = format!("What each task's loss counts for. At the end: {}.", listed(&ends.collect::<Vec<_>>()));
+    let drawing = plot.svg(&caption);
+    Some(Figure { title: "Task weights".into(), caption, legend: named(&curves), drawing, numbers })
 }
 
 fn named(curves: &[&Curve]) -> Vec<(Series, String)> {
