@@ -21,6 +21,7 @@ mod order;
 mod placement;
 mod probability;
 mod ranking;
+mod rejection;
 mod roc;
 mod top_k;
 
@@ -36,5 +37,6 @@ pub use history::{HistoryAuc, HistoryGroup, auc_by_history};
 pub use placement::{Placement, RankingAtK, Ties};
 pub use probability::{brier, log_loss, mean_absolute_error, root_mean_squared_error};
 pub use ranking::{RankingMean, ranking_by_query};
+pub use rejection::{UncertaintyBin, rejection_curve, uncertainty_bins};
 pub use roc::{RocPoint, roc_curve};
 pub use top_k::{TopK, top_k};

@@ -5,15 +5,19 @@ mod attention;
 mod environment;
 mod gates;
 mod importance;
+mod position;
 mod summary;
 #[cfg(test)]
 mod tests;
+mod uncertainty;
 
 pub use attention::attention;
 pub use environment::{environment, peak_rss_mib};
 pub use gates::gates;
 pub use importance::importance;
+pub use position::position_bias;
 pub use summary::data as data_in_words;
+pub use uncertainty::uncertainty;
 
 use crate::config::RunConfig;
 use crate::evaluate::{Evaluation, estimate, lower_is_better};
@@ -55,10 +59,13 @@ pub fn report(parts: &Parts<'_>) -> Result<Report> {
     let Parts { config, dataset, model, evaluations, .. } = parts;
     let seed = Seed(config.seed).child("report");
     let last = evaluations.last();
-    let (mut attended, mut chosen, mut worth) = (None, Vec::new(), Vec::new());
+    let (mut attended, mut chosen, mut places, mut worth) = (None, Vec::new(), Vec::new(), Vec::new());
+    let mut doubted = Vec::new();
     if let Some(last) = last {
         attended = attention(model, dataset, &last.split, seed)?;
         chosen = gates(model, dataset, &last.split, seed)?;
+        places = position_bias(model, dataset, &last.split, seed)?;
+        doubted = uncertainty(model, dataset, &last.split, config.evaluate.draws, seed, parts.workers)?;
         worth = importance(model, dataset, &last.split, &config.evaluate, seed, parts.workers)?;
     }
     let mut speed = parts.speed.clone();
@@ -84,6 +91,8 @@ pub fn report(parts: &Parts<'_>) -> Result<Report> {
         truth: truth::for_report(parts.truth),
         attention: attended,
         gates: chosen,
+        position_bias: places,
+        uncertainty: doubted,
         rankings: evaluations.iter().flat_map(|evaluation| evaluation.rankings.iter().cloned()).collect(),
         importance: worth,
         speed: Some(speed),

@@ -21,6 +21,7 @@ mod tests;
 pub use combine::Combine;
 pub(crate) use judge::{CONFIDENCE, Labelled, auc_replicates, estimate, plan};
 pub use ranking::{Ranked, TopList, rank_all, rank_candidates};
+pub(crate) use score::{Doubted, doubts};
 pub use score::{Scored, ScoredTask, score};
 
 use crate::config::{EvaluateConfig, Ranking};

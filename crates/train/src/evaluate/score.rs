@@ -128,6 +128,74 @@ pub fn score(
     Ok(scored)
 }
 
+/// Predictions of a task for some samples with the parts of their uncertainty: variances, or nats of a binary task.
+pub(crate) struct Doubted {
+    pub name: String,
+    pub kind: TaskKind,
+    pub scores: Vec<f32>,
+    /// NaN where one is missing.
+    pub labels: Vec<f32>,
+    pub aleatoric: Vec<f32>,
+    pub epistemic: Vec<f32>,
+}
+
+/// Scores some samples of a split with so many passes with dropout. Without passes, those tasks are found whose variance the head predicts.
+///
+/// # Errors
+/// As [`score`].
+pub(crate) fn doubts(
+    model: &Model,
+    dataset: &Dataset,
+    split: &str,
+    samples: &[u64],
+    passes: u32,
+    seed: Seed,
+    workers: &dyn Workers,
+) -> Result<Vec<Doubted>> {
+    let schema = check_schema(model, dataset)?;
+    let split = dataset.split(split)?;
+    let mut drawn = Drawn::new(model, passes)?;
+    let variances: Vec<Option<usize>> = drawn.tasks.iter().map(|(_, variance)| *variance).collect();
+    if passes == 0 && variances.iter().all(Option::is_none) {
+        return Ok(Vec::new());
+    }
+    let mut predictor = Predictor::new(model, workers.count());
+    let (mut all, mut labels, mut scores) = (Vec::new(), Vec::new(), Vec::new());
+    let mut prepared = Prepared::default();
+    for part in samples.chunks(4096) {
+        split.read(part, seed, &mut prepared.batch)?;
+        predictor.score(&mut prepared, workers, &mut scores)?;
+        all.extend_from_slice(&scores);
+        labels.extend_from_slice(&prepared.batch.labels);
+        drawn.add(&mut predictor, &prepared, workers, seed)?;
+    }
+    let columns = model.graph.outputs().len();
+    let column = |number: usize| -> Vec<f32> { all.iter().skip(number).step_by(columns).copied().collect() };
+    let mut parts = drawn.parts.into_iter().map(|(_, part)| part);
+    let mut found = Vec::new();
+    for (number, task) in schema.tasks.iter().enumerate() {
+        let (aleatoric, epistemic) = match (parts.next().zip(parts.next()), variances[number]) {
+            (Some(drawn), _) => drawn,
+            (None, Some(variance)) => (column(variance), vec![0.0; samples.len()]),
+            (None, None) => continue,
+        };
+        // A count's variance is its mean, which no pass tells.
+        if task.kind == TaskKind::Count {
+            continue;
+        }
+        let labels = labels.iter().skip(number).step_by(schema.tasks.len()).copied().collect();
+        found.push(Doubted {
+            name: task.name.clone(),
+            kind: task.kind,
+            scores: column(number),
+            labels,
+            aleatoric,
+            epistemic,
+        });
+    }
+    Ok(found)
+}
+
 /// The schema, if it is the model's.
 pub(super) fn check_schema<'a>(model: &Model, dataset: &'a Dataset) -> Result<&'a kitestring_core::Schema> {
     if dataset.schema() == &model.schema {

@@ -41,6 +41,10 @@ pub struct Report {
     pub attention: Option<Attention>,
     /// Which experts the model chooses, one entry a gate.
     pub gates: Vec<Gate>,
+    /// What the place on the page adds, a task each.
+    pub position_bias: Vec<PositionBias>,
+    /// Uncertainty against error, a task each.
+    pub uncertainty: Vec<Uncertainty>,
     /// Ranking metrics, one entry for each way of choosing candidates.
     pub rankings: Vec<Ranking>,
     /// What each feature is worth, one entry for each task and method.
@@ -392,6 +396,55 @@ impl Gate {
     pub fn has_collapsed(&self) -> bool {
         self.rows.first().is_some_and(|row| row.weights.len() > 1) && self.means().iter().any(|mean| *mean > 0.9)
     }
+}
+
+/// What the place on the page adds to a task's logit.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct PositionBias {
+    /// The task.
+    pub task: String,
+    /// One line, or one a value of the feature that is crossed with the position.
+    pub lines: Vec<PositionLine>,
+}
+
+/// The bias by position of some samples.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct PositionLine {
+    /// Whose: "device phone".
+    pub name: String,
+    /// The positions.
+    pub positions: Vec<f64>,
+    /// Samples at each.
+    pub samples: Vec<u64>,
+    /// What the model adds there, up to a constant.
+    #[serde(deserialize_with = "null::nan")]
+    pub learned: Vec<f64>,
+    /// The mean of what is true there; empty where it is not known.
+    #[serde(deserialize_with = "null::nan")]
+    pub truth: Vec<f64>,
+}
+
+/// Whether a task's uncertainty knows where its errors are.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Uncertainty {
+    /// The task.
+    pub task: String,
+    /// What is measured of errors: "log-loss", "RMSE".
+    pub error: String,
+    /// What the uncertainty is, in the same unit: "entropy, nats", "standard deviation".
+    pub measure: String,
+    /// Passes with dropout; 0 where the head's variance is all there is.
+    pub passes: u32,
+    /// Samples looked at.
+    pub samples: u64,
+    /// (uncertainty, error) of bins of equal count, from the most certain up.
+    #[serde(deserialize_with = "null::nan")]
+    pub bins: Vec<[f64; 2]>,
+    /// The error of what is left over the share that is rejected, by the whole uncertainty, by its parts, and by the error itself.
+    pub rejection: Vec<Curve>,
 }
 
 /// Ranking metrics under one way of choosing candidates.

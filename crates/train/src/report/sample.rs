@@ -37,6 +37,8 @@ pub(super) fn sample(shift: f64) -> Report {
         truth: vec![truth(shift)],
         attention: Some(attention()),
         gates: vec![gate()],
+        position_bias: vec![position_bias()],
+        uncertainty: vec![uncertainty()],
         rankings: vec![ranking(shift)],
         importance: vec![importance()],
         speed: Some(Speed {
@@ -135,6 +137,35 @@ fn learning(shift: f64) -> Learning {
         }],
         best_epoch: Some(3.0),
         stopped: Some((5.0, "no better for 2 epochs".into())),
+    }
+}
+
+fn position_bias() -> PositionBias {
+    let positions: Vec<f64> = (1..=16).map(f64::from).collect();
+    let line = |(name, slope): (&str, f64)| PositionLine {
+        name: name.into(),
+        samples: positions.iter().map(|position| (4_000.0 / position) as u64).collect(),
+        learned: positions.iter().map(|position| 0.1 * (position * 7.0).sin() - slope * position.ln()).collect(),
+        truth: positions.iter().map(|position| -slope * position.ln()).collect(),
+        positions: positions.clone(),
+    };
+    PositionBias { task: "click".into(), lines: [("device phone", 0.5), ("device desktop", 0.2)].map(line).into() }
+}
+
+fn uncertainty() -> Uncertainty {
+    let shares = || (0..20).map(|step| f64::from(step) / 20.0);
+    let curve = |name: &str, power: f64| Curve {
+        name: name.into(),
+        points: shares().map(|share| [share, 0.4 * (1.0 - share).powf(power)]).collect(),
+    };
+    Uncertainty {
+        task: "click".into(),
+        error: "log-loss".into(),
+        measure: "entropy, nats".into(),
+        passes: 20,
+        samples: 16_384,
+        bins: (1..=10).map(|bin| [f64::from(bin) * 0.06, f64::from(bin) * 0.066]).collect(),
+        rejection: vec![curve("whole uncertainty", 1.0), curve("epistemic part", 0.4), curve("error itself", 2.5)],
     }
 }
 

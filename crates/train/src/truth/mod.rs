@@ -29,7 +29,7 @@ use kitestring_core::metrics::{BootstrapPlan, auc, spearman, weighted_auc};
 use kitestring_core::schema::TaskKind;
 use kitestring_core::{Result, Seed};
 use kitestring_data::dataset::Dataset;
-use rows::TrueRows;
+pub(crate) use rows::TrueRows;
 use serde::Serialize;
 use std::collections::BTreeMap;
 

@@ -16,20 +16,24 @@ const ID: &str = "impression_id";
 const RANDOM: &str = "random_policy";
 /// The logit of a click, without all that is not the item's.
 const RELEVANCE: &str = "relevance";
+/// What the place adds to the logit of a click.
+const POSITION_BIAS: &str = "position_bias";
 /// The task that the others follow.
 const CLICK: &str = "click";
 
 /// The truth of each sample of a split.
-pub(super) struct TrueRows {
+pub(crate) struct TrueRows {
     /// Whether the sample's page was filled uniformly at random; empty where the rows do not say.
     pub random: Vec<bool>,
+    /// What the place and the device added to the logit of a click; empty where the truth does not say.
+    pub position_bias: Vec<f32>,
     relevance: Vec<f32>,
     /// For each outcome, its name and its probability as shown: given a click, but for the click itself.
     probabilities: Vec<(String, Vec<f32>)>,
 }
 
 /// What is true of an outcome.
-pub(super) struct Outcome {
+pub(crate) struct Outcome {
     /// The probability of a positive label for the sample as it was shown.
     pub probability: Vec<f32>,
     /// The same of the item by itself.
@@ -54,7 +58,12 @@ impl TrueRows {
             return Ok(None);
         }
         let mut ids = vec![f64::NAN; samples];
-        let mut found = Self { random: Vec::new(), relevance: vec![f32::NAN; samples], probabilities: Vec::new() };
+        let mut found = Self {
+            random: Vec::new(),
+            position_bias: Vec::new(),
+            relevance: vec![f32::NAN; samples],
+            probabilities: Vec::new(),
+        };
         for (file, truth) in files.iter().zip(&truths) {
             let rows = Open::new(&file.path)?;
             let says_random = rows.has(RANDOM);
@@ -91,7 +100,11 @@ impl TrueRows {
         let columns: Vec<String> = [ID.to_owned(), RELEVANCE.to_owned()]
             .into_iter()
             .chain(names.iter().map(|name| format!("{name}_probability")))
+            .chain(truth.has(POSITION_BIAS).then(|| POSITION_BIAS.to_owned()))
             .collect();
+        if truth.has(POSITION_BIAS) {
+            self.position_bias.resize(ids.len(), f32::NAN);
+        }
         let columns: Vec<&str> = columns.iter().map(String::as_str).collect();
         truth.visit(&columns, &file.rows, |sample, values| {
             if values[0] != ids[sample] {
@@ -102,7 +115,11 @@ impl TrueRows {
                 .mend("simulate again: rows and truth are of different simulations"));
             }
             self.relevance[sample] = values[1] as f32;
-            for (name, value) in names.iter().zip(&values[2..]) {
+            let (probabilities, rest) = values[2..].split_at(names.len());
+            if let [bias] = rest {
+                self.position_bias[sample] = *bias as f32;
+            }
+            for (name, value) in names.iter().zip(probabilities) {
                 if let Some((_, column)) = self.probabilities.iter_mut().find(|(known, _)| known == name) {
                     column[sample] = *value as f32;
                 }

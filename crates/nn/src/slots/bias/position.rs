@@ -91,6 +91,20 @@ fn unknown<'a>(what: &str, name: &str, names: impl Iterator<Item = &'a str>) -> 
     }
 }
 
+/// What the crossed features add to a task's logit at each position, missing first, where they have this row: the embeddings of all crossed
+/// features side by side, longer rows being cut. `None` where nothing is crossed.
+pub fn crossed_bias(graph: &Graph, weights: &[f32], task: &str, row: &[f32]) -> Option<Vec<f32>> {
+    let name = format!("bias.{task}.crossed.weight");
+    let info = graph.weights().iter().find(|info| info.name == name)?;
+    let [rows, columns] = info.shape;
+    let weight = weights.get(info.offset..info.offset + rows * columns)?;
+    let mut sums = vec![0.0; columns];
+    for (x, row) in row.iter().take(rows).zip(weight.chunks_exact(columns)) {
+        sums.iter_mut().zip(row).for_each(|(sum, weight)| *sum += x * weight);
+    }
+    Some(sums)
+}
+
 /// What each position adds to a task's logit, for a report: first the missing one, then 1, 2 …, the last with all later ones. Only
 /// differences mean something. What crossed features add is not in it. `None` where nothing is added.
 pub fn bias_of_positions<'a>(graph: &Graph, weights: &'a [f32], task: &str) -> Option<&'a [f32]> {

@@ -7,8 +7,10 @@ pub(super) mod gates;
 pub(super) mod groups;
 pub(super) mod headline;
 pub(super) mod learning;
+pub(super) mod position;
 pub(super) mod tables;
 pub(super) mod truth;
+pub(super) mod uncertainty;
 
 use super::data::Report;
 use super::page::Section;
@@ -20,10 +22,12 @@ pub(super) fn all(report: &Report) -> Vec<Section> {
         report.summary.as_ref().and_then(data::section),
         report.learning.as_ref().and_then(learning::section),
         curves::section(&report.tasks),
+        uncertainty::section(&report.uncertainty),
         groups::section(&report.groupings),
         truth::section(&report.truth),
         report.attention.as_ref().and_then(attention::section),
         gates::section(&report.gates),
+        position::section(&report.position_bias),
         tables::rankings(&report.rankings),
         tables::importance(&report.importance),
         report.speed.as_ref().and_then(tables::speed),
