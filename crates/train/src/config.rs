@@ -1,6 +1,7 @@
 //! One config file: `[data]`, `[schema]`, `[model]`, `[train]`, `[evaluate]`, `[simulator]`.
 
 use kitestring_core::error::did_you_mean;
+use kitestring_core::schema::FeatureKind;
 use kitestring_core::{Error, Result, Schema};
 use kitestring_data::config::DataConfig;
 use kitestring_nn::optimizer::Rule;
@@ -161,6 +162,9 @@ pub struct EvaluateConfig {
     /// What candidates are ranked by: the product of the tasks' predictions, each to the power that stands here (Zhao et al. 2019). The
     /// first binary task's prediction alone when empty.
     pub score: BTreeMap<String, f32>,
+    /// The value that stands for a categorical feature which serving does not know, by the feature's name: a model that reads the position
+    /// of logged impressions is judged as it would serve with `serve_as = { position = "1" }`.
+    pub serve_as: BTreeMap<String, String>,
     /// Passes with dropout on, by which `predict` (and nothing else) tells the noise of the data from what the network does not know; 0
     /// for none.
     pub draws: u32,
@@ -177,6 +181,7 @@ impl Default for EvaluateConfig {
             history_groups: 5,
             batch_size: 8192,
             score: BTreeMap::new(),
+            serve_as: BTreeMap::new(),
             draws: 0,
         }
     }
@@ -309,6 +314,18 @@ impl RunConfig {
             }
             if !power.is_finite() {
                 return wrong("evaluate.score", "a power must be a finite number");
+            }
+        }
+        for name in self.evaluate.serve_as.keys() {
+            let categorical = || self.schema.features.iter().filter(|feature| feature.kind == FeatureKind::Categorical);
+            if !categorical().any(|feature| feature.name == *name) {
+                let error = Error::config(format!("there is no categorical feature `{name}`"));
+                let near = did_you_mean(name, categorical().map(|feature| feature.name.as_str()));
+                let error = error.in_field("evaluate.serve_as");
+                return Err(match near {
+                    Some(near) => error.mend(format!("did you mean `{near}`?")),
+                    None => error,
+                });
             }
         }
         if self.evaluate.cutoffs.contains(&0) {

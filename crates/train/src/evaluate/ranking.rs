@@ -4,7 +4,7 @@ use super::Evaluation;
 use super::ahead::read_ahead;
 use super::combine::Combine;
 use super::judge::{estimate, plan};
-use super::score::check_schema;
+use super::score::{Served, check_schema};
 use crate::config::EvaluateConfig;
 use crate::inputs::Prepared;
 use crate::loader::blame;
@@ -152,7 +152,8 @@ pub fn rank_candidates(
         items.extend(of(query).unwrap_or_default());
     };
     let relevant = |_: &Query, _: &[u32]| vec![0];
-    let job = Job { model, split, task, queries: &queries, config, workers };
+    let served = Served::new(dataset, config)?;
+    let job = Job { model, split, task, queries: &queries, config, served, workers };
     job.rank(protocol, (&list, &relevant), each)
 }
 
@@ -211,7 +212,8 @@ pub fn rank_all(
         query.relevant.iter().filter_map(place).collect()
     };
     let protocol = format!("all {} items but those the user had before", items.seen().len());
-    let job = Job { model, split, task, queries: &queries, config, workers };
+    let served = Served::new(dataset, config)?;
+    let job = Job { model, split, task, queries: &queries, config, served, workers };
     job.rank(protocol, (&list, &relevant), each)
 }
 
@@ -222,6 +224,7 @@ struct Job<'a> {
     task: usize,
     queries: &'a [Query],
     config: &'a EvaluateConfig,
+    served: Served,
     workers: &'a dyn Workers,
 }
 
@@ -292,6 +295,7 @@ impl Job<'_> {
         let next = |prepared: &mut Prepared| {
             let Some(lists) = cutter.cut() else { return Ok(None) };
             self.split.read_candidates(&lists.samples, &lists.offsets, &lists.items, &mut prepared.batch)?;
+            self.served.put(&mut prepared.batch);
             Ok(Some(lists))
         };
         let mut tally = Tally::new(&self.config.cutoffs);

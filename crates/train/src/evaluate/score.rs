@@ -78,6 +78,7 @@ pub fn score(
     let split = dataset.split(split)?;
     let size = config.batch_size.max(1);
     let draws = seed.child("evaluate");
+    let served = Served::new(dataset, config)?;
     let mut first = 0;
     let next = |prepared: &mut Prepared| {
         let last = (first + size as u64).min(split.rows());
@@ -87,6 +88,7 @@ pub fn score(
         let indices: Vec<u64> = (first..last).collect();
         first = last;
         split.read(&indices, draws, &mut prepared.batch)?;
+        served.put(&mut prepared.batch);
         Ok(Some(()))
     };
 
@@ -126,6 +128,33 @@ pub fn score(
     scored.others.extend(drawn.parts);
     scored.seconds = start.elapsed().as_secs_f64();
     Ok(scored)
+}
+
+/// The features that serving does not know, each with the id that stands for it.
+pub(super) struct Served(Vec<(usize, u64)>);
+
+impl Served {
+    pub fn new(dataset: &Dataset, config: &EvaluateConfig) -> Result<Self> {
+        let mut found = Vec::new();
+        for (number, feature) in dataset.schema().sparse().enumerate() {
+            let Some(value) = config.serve_as.get(&feature.name) else { continue };
+            let id = dataset.vocabularies()?.id(feature.table(), value);
+            if id == 0 {
+                return Err(Error::config(format!("training has no `{value}` of `{}`", feature.name))
+                    .in_field("evaluate.serve_as")
+                    .mend("name a value that the training rows have"));
+            }
+            found.push((number, id));
+        }
+        Ok(Self(found))
+    }
+
+    /// Puts the ids in the place of what a batch has.
+    pub fn put(&self, batch: &mut Batch) {
+        for (feature, id) in &self.0 {
+            batch.sparse[*feature].ids.fill(*id);
+        }
+    }
 }
 
 /// Predictions of a task for some samples with the parts of their uncertainty: variances, or nats of a binary task.

@@ -257,3 +257,31 @@ fn a_prediction_that_is_not_finite_names_its_row() {
     let error = quick(&model, &fixture.dataset, "valid", config, Seed(0), &workers).unwrap_err();
     assert!(error.place().line.is_some() && error.to_string().contains("events.csv"), "{error}");
 }
+
+/// A feature that serving does not know is judged by the value that stands for it, wherever samples or candidates are scored.
+#[test]
+fn what_serving_does_not_know_has_one_value() {
+    let fixture = Fixture::new();
+    let model = fixture.trained();
+    let mut config = fixture.config.evaluate.clone();
+    let vocabularies = fixture.dataset.vocabularies().unwrap();
+    let user = (1..).map(|id| vocabularies.value("user", id).unwrap().to_owned()).next().unwrap();
+    config.serve_as = BTreeMap::from([("user".to_owned(), user.clone())]);
+    let found = all(&fixture, &model, &config, 1);
+    let split = fixture.dataset.split("test").unwrap();
+    let workers = Threads::new(1).unwrap();
+    let (mut prepared, mut predictor, mut scores) = (Prepared::default(), Predictor::new(&model, 1), vec![]);
+    for sample in 0..split.rows() {
+        split.read(&[sample], Seed(0), &mut prepared.batch).unwrap();
+        prepared.batch.sparse[0].ids = vec![vocabularies.id("user", &user)];
+        predictor.score(&mut prepared, &workers, &mut scores).unwrap();
+        assert_eq!(found.scored.tasks[0].scores[sample as usize], scores[0]);
+    }
+    assert_ne!(all(&fixture, &model, &fixture.config.evaluate, 1).rankings, found.rankings);
+    config.serve_as = BTreeMap::from([("user".to_owned(), "nobody".to_owned())]);
+    let error = evaluate(&model, &fixture.dataset, "test", &config, Seed(9), &workers, &mut |_| {}).unwrap_err();
+    assert!(error.to_string().contains("training has no `nobody` of `user`"), "{error}");
+    let mut whole = fixture.config.clone();
+    whole.evaluate.serve_as = BTreeMap::from([("usr".to_owned(), user)]);
+    assert!(whole.check().unwrap_err().to_string().contains("did you mean `user`?"));
+}

@@ -415,6 +415,7 @@ pub struct PositionLine {
     /// Whose: "device phone".
     pub name: String,
     /// The positions.
+    #[serde(deserialize_with = "null::nan")]
     pub positions: Vec<f64>,
     /// Samples at each.
     pub samples: Vec<u64>,
