@@ -109,9 +109,8 @@ def ml1m():
     position, size = positions_in_group(ratings.user_id.to_numpy())
     test = position >= np.ceil(size * 0.9 - 1e-9)
     columns = {c: ratings[c].to_numpy() for c in ("user_id", "gender", "age", "occupation", "movie_id", "genre")}
-    # The ages 1, 18, 25, 35 … are numbered from 1. A scenario of the second level is a path from the first.
-    columns["at_least_25"] = columns["age"] >= 3
-    columns["at_least_35"] = columns["at_least_25"] + 2 * (columns["age"] >= 4)
+    # The ages 1, 18, 25, 35 … are numbered from 1: under 25, 25 to 34, 35 and over.
+    columns["age_group"] = (columns["age"] >= 3).astype(int) + (columns["age"] >= 4)
     ids, fields = known_ids(columns, ~test)
     return Samples(
         fields=fields, ids=ids, numbers=np.zeros((len(ids), 0), np.float32),

@@ -197,6 +197,8 @@ pub enum Rule {
     Constant(String),
     /// `1` where the condition holds, else `0`, also for a missing value.
     When(Condition),
+    /// Which of the ranges between these ascending borders a number lies in, in words: `under 25`, `25 to 35` (without 35), `35 and over`.
+    Cut(Vec<f64>),
 }
 
 /// Which rows are kept.
@@ -482,6 +484,13 @@ impl DataConfig {
         for derive in &layout.derive {
             if layout.derive.iter().filter(|other| other.name == derive.name && overlap(other, derive)).count() > 1 {
                 return wrong(format!("`{}` is derived twice", derive.name));
+            }
+            if let Rule::Cut(borders) = &derive.rule
+                && (borders.is_empty()
+                    || !borders.iter().all(|border| border.is_finite())
+                    || borders.windows(2).any(|pair| pair[0] >= pair[1]))
+            {
+                return wrong(format!("derived column `{}`: borders must ascend", derive.name));
             }
             if derive.from.is_none() != matches!(derive.rule, Rule::Constant(_)) {
                 return wrong(format!("derived column `{}`: all but a constant need `from`", derive.name));

@@ -91,6 +91,7 @@ fn checks_say_which_key_is_wrong() {
     assert!(error(&|c| c.split = None).contains("data.split"));
     assert!(error(&|c| c.layouts[0].samples = None).contains("either"));
     assert!(error(&|c| c.layouts[0].derive[1].name = "genre".into()).contains("derived twice"));
+    assert!(error(&|c| c.layouts[0].derive[1].rule = Rule::Cut(vec![2.0, 2.0])).contains("borders must ascend"));
     assert!(error(&|c| c.layouts[0].derive[1].from = None).contains("from"));
     assert!(error(&|c| c.layouts[0].filters[0].only = vec!["train".into()]).contains("not a given split"));
     let copy = |c: &mut DataConfig| c.layouts.push(c.layouts[0].clone());

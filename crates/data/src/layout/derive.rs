@@ -47,6 +47,24 @@ impl Deriver {
                 let met = meets(condition, from, wrong)?;
                 Arc::new(met.into_iter().map(|met| Some(i64::from(met))).collect::<Int64Array>())
             }
+            Rule::Cut(borders) => {
+                let texts = Texts::new(from)?;
+                let names = ranges(borders);
+                let mut found = Vec::with_capacity(rows);
+                for row in 0..rows {
+                    let Some(text) = texts.get(row) else {
+                        found.push(None);
+                        continue;
+                    };
+                    let number: Option<f64> = text.trim().parse().ok().filter(|number: &f64| !number.is_nan());
+                    if number.is_none() {
+                        wrong(row, Error::data(format!("expected a number to find its range, found `{text}`")))?;
+                    }
+                    found
+                        .push(number.map(|number| names[borders.partition_point(|border| *border <= number)].as_str()));
+                }
+                Arc::new(found.into_iter().collect::<StringArray>())
+            }
             Rule::Offset(offset) => {
                 let texts = Texts::new(from)?;
                 let mut sums = Vec::with_capacity(rows);
@@ -102,6 +120,14 @@ impl Deriver {
     }
 }
 
+/// What the ranges between ascending borders are called.
+fn ranges(borders: &[f64]) -> Vec<String> {
+    let under = borders.first().map(|first| format!("under {first}"));
+    let between = borders.windows(2).map(|pair| format!("{} to {}", pair[0], pair[1]));
+    let over = borders.last().map(|last| format!("{last} and over"));
+    under.into_iter().chain(between).chain(over).collect()
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -129,6 +155,17 @@ mod tests {
         assert_eq!(values, ["0", "6", "-", "-", "-", "-"]);
         assert_eq!(errors[0], "3: expected an integer to add -1 to, found `x`");
         assert_eq!(errors.len(), 3);
+    }
+
+    #[test]
+    fn numbers_lie_in_ranges() {
+        let mut cut = Deriver::new(Rule::Cut(vec![-1.5, 25.0, 35.0]));
+        let (values, errors) = derive(&mut cut, &["-2", "-1.5", " 24.9", "25", "34", "35", "1e9", "", "old", "nan"]);
+        let (low, middle) = ("-1.5 to 25", "25 to 35");
+        let over = "35 and over";
+        assert_eq!(values, ["under -1.5", low, low, middle, middle, over, over, "-", "-", "-"]);
+        assert_eq!(errors[0], "8: expected a number to find its range, found `old`");
+        assert_eq!(errors.len(), 2);
     }
 
     #[test]
