@@ -1,4 +1,8 @@
-//! What several benchmarks need: a config's data set from their arguments, and the speed of this machine, to state a floor against.
+//! What several benchmarks need: a config's data set from their arguments, the speed of this machine, to state a floor against, and
+//! experiments from several seeds.
+
+pub mod by_hand;
+pub mod seeds;
 
 use kitestring_core::{Error, Result, Seed};
 use kitestring_data::dataset::Dataset;
