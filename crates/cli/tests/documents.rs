@@ -30,6 +30,8 @@ fn toml(value: &serde_json::Value) -> String {
             format!("{{ {} }}", keys.join(", "))
         }
         serde_json::Value::Array(values) => format!("[{}]", values.iter().map(toml).collect::<Vec<_>>().join(", ")),
+        // Defaults are f32: as f64 they have digits that nobody wrote.
+        serde_json::Value::Number(number) if number.is_f64() => format!("{:?}", number.as_f64().unwrap() as f32),
         other => other.to_string(),
     }
 }
