@@ -4,6 +4,7 @@
 //! What is recorded is plain data without a batch size. Walking it forward scores, walking it forward and back
 //! trains, and adding up [`Graph::cost`] prices it.
 
+use crate::grow::{Owner, Parts, Whose};
 use crate::ops::{Cost, Op};
 use kitestring_core::Seed;
 use serde::{Deserialize, Serialize};
@@ -79,6 +80,8 @@ pub struct WeightInfo {
     pub initializer: Initializer,
     /// Whether L2 applies to it: to matrices that are drawn, not to biases and scales, which start at what they mean.
     pub decays: bool,
+    /// Which scenario or task it belongs to, and its rows and columns.
+    pub whose: Whose,
 }
 
 /// A handle of a trainable matrix.
@@ -112,6 +115,10 @@ pub struct StateInfo {
     pub offset: usize,
     /// What they are at first.
     pub initial: f32,
+    /// Rows and columns.
+    pub shape: [usize; 2],
+    /// Which scenario or task they belong to, and their rows and columns.
+    pub whose: Whose,
 }
 
 /// A loss to minimize: the mean of a value over its sample space, times a weight. The space is the samples that have its task's label, or
@@ -157,7 +164,10 @@ pub struct Graph {
     pub(crate) losses: Vec<Loss>,
     pub(crate) gates: Vec<(String, Value)>,
     #[serde(skip)]
-    scope: Vec<String>,
+    scope: Vec<(String, Option<Owner>)>,
+    /// What the rows and columns of weights made now belong to.
+    #[serde(skip)]
+    parts: [Option<Parts>; 2],
 }
 
 impl Graph {
@@ -168,9 +178,35 @@ impl Graph {
 
     /// Names the weights made inside `body` below `name`.
     pub fn scope<R>(&mut self, name: impl Into<String>, body: impl FnOnce(&mut Self) -> R) -> R {
-        self.scope.push(name.into());
+        self.in_scope((name.into(), None), body)
+    }
+
+    /// [`Self::scope`] for weights that belong to one scenario or task alone, whose name this is.
+    pub fn scope_of<R>(&mut self, owner: Owner, name: impl Into<String>, body: impl FnOnce(&mut Self) -> R) -> R {
+        self.in_scope((name.into(), Some(owner)), body)
+    }
+
+    fn in_scope<R>(&mut self, scope: (String, Option<Owner>), body: impl FnOnce(&mut Self) -> R) -> R {
+        self.scope.push(scope);
         let result = body(self);
         self.scope.pop();
+        result
+    }
+
+    /// Says whose the rows of the weights made inside `body` are.
+    pub fn rows_of<R>(&mut self, parts: Parts, body: impl FnOnce(&mut Self) -> R) -> R {
+        self.divided(0, parts, body)
+    }
+
+    /// Says whose the columns of the weights made inside `body` are.
+    pub fn columns_of<R>(&mut self, parts: Parts, body: impl FnOnce(&mut Self) -> R) -> R {
+        self.divided(1, parts, body)
+    }
+
+    fn divided<R>(&mut self, axis: usize, parts: Parts, body: impl FnOnce(&mut Self) -> R) -> R {
+        let before = self.parts[axis].replace(parts);
+        let result = body(self);
+        self.parts[axis] = before;
         result
     }
 
@@ -235,7 +271,7 @@ impl Graph {
 
     /// Notes weights of experts under the name of the scope.
     pub(crate) fn watch_gates(&mut self, weights: Value) {
-        self.gates.push((self.scope.join("."), weights));
+        self.gates.push((self.full_name(""), weights));
     }
 
     /// Records once more what leads to a value, with some values replaced by others of the same shape: the same weights on another input.
@@ -289,26 +325,33 @@ impl Graph {
     /// Declares a trainable matrix.
     pub fn weight(&mut self, name: &str, shape: [usize; 2], initializer: Initializer) -> Weight {
         let offset = self.weight_count();
-        let name = self.full_name(name);
+        let full = self.full_name(name);
         let scale = matches!(initializer, Initializer::Constant(_) | Initializer::Diagonal(..));
-        self.weights.push(WeightInfo { name, shape, offset, initializer, decays: shape[0] > 1 && !scale });
+        let (decays, whose) = (shape[0] > 1 && !scale, self.whose(name));
+        self.weights.push(WeightInfo { name: full, shape, offset, initializer, decays, whose });
         Weight { offset, rows: shape[0], columns: shape[1] }
     }
 
-    /// Declares kept, untrained numbers. The result is where they start.
-    pub fn state(&mut self, name: &str, len: usize, initial: f32) -> usize {
-        let offset = self.state_count();
+    /// Declares a matrix of kept, untrained numbers. The result is where they start.
+    pub fn state(&mut self, name: &str, shape: [usize; 2], initial: f32) -> usize {
+        let (offset, whose) = (self.state_count(), self.whose(name));
         let name = self.full_name(name);
-        self.states.push(StateInfo { name, len, offset, initial });
+        self.states.push(StateInfo { name, len: shape[0] * shape[1], offset, initial, shape, whose });
         offset
     }
 
+    /// The scopes and a name, joined by dots.
     fn full_name(&self, name: &str) -> String {
-        let mut full = self.scope.join(".");
-        if !full.is_empty() {
-            full.push('.');
+        joined(self.scope.iter().map(|(scope, _)| scope.as_str()), name)
+    }
+
+    fn whose(&self, name: &str) -> Whose {
+        let scopes = self.scope.iter().map(|(scope, owner)| if owner.is_some() { "*" } else { scope.as_str() });
+        Whose {
+            pattern: joined(scopes, name),
+            owners: self.scope.iter().filter_map(|(_, owner)| *owner).collect(),
+            parts: self.parts,
         }
-        full + name
     }
 
     /// Records an operation.
@@ -382,4 +425,8 @@ impl Graph {
         }
         needed
     }
+}
+
+fn joined<'a>(scopes: impl Iterator<Item = &'a str>, name: &'a str) -> String {
+    scopes.chain([name]).filter(|part| !part.is_empty()).collect::<Vec<_>>().join(".")
 }

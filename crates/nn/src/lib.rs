@@ -7,6 +7,7 @@
 //! - [`slots`]: the five slots of a ranker, each with its variants;
 //! - [`ranker`]: a schema and the slots' configs made into a graph;
 //! - [`network`]: a graph's weights and running statistics, and their file;
+//! - [`grow`]: a trained network for more scenarios or tasks than it was trained with;
 //! - [`uncertainty`]: what a prediction does not know, from several drawn passes;
 //! - [`optimizer`]: dense optimizers for the network.
 //!
@@ -14,6 +15,7 @@
 
 pub mod engine;
 pub mod graph;
+pub mod grow;
 pub mod kernels;
 pub mod network;
 pub mod ops;

@@ -105,12 +105,14 @@ impl Model {
     }
 
     fn network(&self, graph: &Graph) -> Network {
-        let ours = graph.weights().iter().map(|info| &info.name).chain(graph.states().iter().map(|info| &info.name));
+        // Who hears whom is not the reference's: at first everybody hears everybody.
+        let states = graph.states().iter().filter(|info| !info.name.ends_with("hears"));
+        let ours = graph.weights().iter().map(|info| &info.name).chain(states.map(|info| &info.name));
         let ours: BTreeSet<&String> = ours.collect();
         let theirs = self.weights.keys().chain(self.state.keys()).collect();
         let different: Vec<_> = ours.symmetric_difference(&theirs).collect();
         assert!(different.is_empty(), "{}: on one side only: {different:?}", self.name);
-        let mut network = Network { weights: vec![0.0; graph.weight_count()], state: vec![0.0; graph.state_count()] };
+        let mut network = Network { weights: vec![0.0; graph.weight_count()], state: graph.initial_state() };
         self.weights.iter().for_each(|(name, values)| {
             set_weight(graph, &mut network.weights, name, &values.floats());
         });

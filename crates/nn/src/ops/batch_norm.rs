@@ -37,8 +37,8 @@ impl Graph {
             let gamma = self.weight("gamma", [1, width], Initializer::Constant(1.0));
             (gamma, self.weight("beta", [1, width], Initializer::Constant(0.0)))
         });
-        let running = self.state("running_mean", width, 0.0);
-        self.state("running_variance", width, 1.0);
+        let running = self.state("running_mean", [1, width], 0.0);
+        self.state("running_variance", [1, width], 1.0);
         let statistics = self.statistics_count();
         let op = BatchNorm { width, affine, activation, epsilon, momentum: 0.1, running, statistics };
         self.record(super::Op::BatchNorm(op), &[x], domain, width)

@@ -7,6 +7,7 @@ use super::{Backward, BatchStatistics};
 use super::{Cost, Operation};
 use crate::engine::{Context, Inputs};
 use crate::graph::{Domain, Graph, Initializer, Value, Weight};
+use crate::grow::{Of, Parts};
 use crate::kernels::kernel;
 use serde::{Deserialize, Serialize};
 
@@ -15,6 +16,7 @@ use serde::{Deserialize, Serialize};
 ///
 /// Samples of an unseen scenario (number 0) have no `γ_p` and `β_p`. In training they are a domain of their own; in inference they take
 /// the moments of one sample of every domain: the mean of the running means, and the mean of the variances plus the variance of the means.
+/// (Domains that were [added](crate::grow) to a trained network are left out.)
 ///
 /// A domain with one sample in a batch has no variance there: the squared distance from the running mean enters the running variance.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -35,6 +37,8 @@ pub struct PartitionedNorm {
     pub momentum: f32,
     /// Where the running means start among the states, a row a domain; the running variances follow.
     pub running: usize,
+    /// Where the states start that are not zero for the domains whose moments stand in for those of an unseen one.
+    pub heard: usize,
     /// Where the batch's finished statistics start: for the unseen ones, then for each domain, mean, 1/deviation and the two means of the
     /// backward pass.
     pub statistics: usize,
@@ -48,16 +52,22 @@ impl Graph {
     pub fn partitioned_norm(&mut self, x: Value, level: usize, domains: usize) -> Value {
         assert_eq!(self.domain(x), Domain::Rows, "a scenario is that of a sample");
         let width = self.width(x);
-        let mut pair = |name: &str, rows: usize| {
-            let gamma = self.weight(&format!("{name}gamma"), [rows, width], Initializer::Constant(1.0));
-            [gamma, self.weight(&format!("{name}beta"), [rows, width], Initializer::Constant(0.0))]
+        let pair = |graph: &mut Self, name: &str, rows: usize| {
+            let gamma = graph.weight(&format!("{name}gamma"), [rows, width], Initializer::Constant(1.0));
+            [gamma, graph.weight(&format!("{name}beta"), [rows, width], Initializer::Constant(0.0))]
         };
-        let (shared, own) = (pair("", 1), pair("domain.", domains));
-        let running = self.state("running_mean", domains * width, 0.0);
-        self.state("running_variance", domains * width, 1.0);
+        let shared = pair(self, "", 1);
+        let parts = Parts::new(Of::Scenario(level), domains);
+        let (own, running) = self.rows_of(parts, |graph| {
+            let own = pair(graph, "domain.", domains);
+            let running = graph.state("running_mean", [domains, width], 0.0);
+            graph.state("running_variance", [domains, width], 1.0);
+            (own, running)
+        });
+        let heard = self.columns_of(parts.speaking(), |graph| graph.state("hears", [1, domains], 1.0));
         let statistics = self.statistics_count();
         let (epsilon, momentum) = (1e-5, 0.1);
-        let op = PartitionedNorm { level, domains, width, shared, own, epsilon, momentum, running, statistics };
+        let op = PartitionedNorm { level, domains, width, shared, own, epsilon, momentum, running, heard, statistics };
         self.record(super::Op::PartitionedNorm(op), &[x], Domain::Rows, width)
     }
 }
@@ -127,13 +137,15 @@ impl PartitionedNorm {
     /// The moments of one sample of every domain.
     fn pool_moments(&self, state: &[f32], mean: &mut [f32], variance: &mut [f32]) {
         let (means, variances) = state[self.running..].split_at(self.domains * self.width);
+        let heard = &state[self.heard..self.heard + self.domains];
+        let heard = || (0..self.domains).filter(|domain| heard[*domain] != 0.0);
+        let share = 1.0 / heard().count().max(1) as f64;
         for c in 0..self.width {
             let each = |all: &'_ [f32], domain: usize| f64::from(all[domain * self.width + c]);
-            let share = 1.0 / self.domains.max(1) as f64;
-            let of_all = share * (0..self.domains).map(|domain| each(means, domain)).sum::<f64>();
+            let of_all = share * heard().map(|domain| each(means, domain)).sum::<f64>();
             let spread = |domain: usize| each(variances, domain) + (each(means, domain) - of_all).powi(2);
             mean[c] = of_all as f32;
-            variance[c] = (share * (0..self.domains).map(spread).sum::<f64>()) as f32;
+            variance[c] = (share * heard().map(spread).sum::<f64>()) as f32;
         }
     }
 }

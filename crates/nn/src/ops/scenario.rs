@@ -5,6 +5,7 @@ use super::Backward;
 use super::{Cost, Operation};
 use crate::engine::{Context, Inputs};
 use crate::graph::{Domain, Graph, Initializer, Value, Weight};
+use crate::grow::{Of, Parts};
 use serde::{Deserialize, Serialize};
 
 /// The row of a sample's scenario. A scenario that was not seen in training (number 0) has zeros.
@@ -19,7 +20,10 @@ pub struct ScenarioEmbed {
 impl Graph {
     /// A learned row of `width` numbers for each of a level's `count` scenarios (with the unseen one): one row a sample.
     pub fn scenario(&mut self, level: usize, count: usize, width: usize) -> Value {
-        let weight = self.weight("weight", [count.saturating_sub(1).max(1), width], Initializer::Normal(0.05));
+        let seen = count.saturating_sub(1).max(1);
+        let weight = self.rows_of(Parts::new(Of::Scenario(level), seen), |graph| {
+            graph.weight("weight", [seen, width], Initializer::Normal(0.05))
+        });
         self.record(super::Op::Scenario(ScenarioEmbed { level, weight }), &[], Domain::Rows, width)
     }
 }

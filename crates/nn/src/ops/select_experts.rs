@@ -21,6 +21,9 @@ use serde::{Deserialize, Serialize};
 ///
 /// A sample whose condition was not seen in training takes the shared experts, by the mean of `G` over conditions. With one condition every
 /// divergence is zero: the experts with the largest `G` are selected.
+///
+/// Conditions that were [added](crate::grow) to a trained network are not there for the older ones, nor is for them the one they were
+/// copied from.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct SelectExperts {
     /// How many conditions, m.
@@ -37,6 +40,9 @@ pub struct SelectExperts {
     pub noise_half_life: f32,
     /// Which condition is active.
     pub active: Active,
+    /// Where the rows start among the states, one a condition and one for samples of no condition, that are not zero for the conditions
+    /// that are told apart.
+    pub heard: usize,
     /// Distinguishes the noise of one graph.
     pub number: u64,
 }
@@ -74,6 +80,8 @@ pub(crate) struct Selection<'a> {
     pub marks: &'a mut [f32],
     /// For each expert its divergence from one-hot, then for each that from uniform; overwritten.
     pub divergences: &'a mut [f32],
+    /// For each condition whether it is there: not zero.
+    pub heard: &'a [f32],
     /// The weights, then the two losses.
     pub out: &'a mut [f32],
 }
@@ -81,12 +89,13 @@ pub(crate) struct Selection<'a> {
 kernel! {
     /// Turns `G̃` into `h = softmax_j G̃[·, k]`, and writes `KL(one-hot_active ‖ h_k)` and `KL(uniform ‖ h_k)`. With `g` the columns less
     /// their largest and `z = ln Σ_j e^g`, they are `z − g[active]` and `z − mean_j g − ln m`: one logarithm an expert.
-    fn divergences['a](shares: &'a mut [f32], to_one_hot: &'a mut [f32], to_uniform: &'a mut [f32], active: Option<usize>) {
+    fn divergences['a](
+        shares: &'a mut [f32], to_one_hot: &'a mut [f32], to_uniform: &'a mut [f32], active: Option<usize>, heard: &'a [f32], m: f32,
+    ) {
         let n = to_one_hot.len();
-        let m = shares.len() / n.max(1);
         // `to_uniform` holds the largest of each column, then the mean; `to_one_hot` the active one.
         to_uniform.fill(f32::NEG_INFINITY);
-        for row in shares.chunks_exact(n) {
+        for (row, _) in shares.chunks_exact(n).zip(heard).filter(|(_, heard)| **heard != 0.0) {
             to_uniform.iter_mut().zip(row).for_each(|(highest, g)| *highest = highest.max(*g));
         }
         for row in shares.chunks_exact_mut(n) {
@@ -97,19 +106,20 @@ kernel! {
             None => to_one_hot.fill(0.0),
         }
         to_uniform.fill(0.0);
-        for row in shares.chunks_exact(n) {
-            to_uniform.iter_mut().zip(row).for_each(|(mean, g)| *mean += g / m as f32);
+        for (row, _) in shares.chunks_exact(n).zip(heard).filter(|(_, heard)| **heard != 0.0) {
+            to_uniform.iter_mut().zip(row).for_each(|(mean, g)| *mean += g / m);
         }
         for k in 0..n {
             let mut sum = 0.0;
-            for j in 0..m {
-                shares[j * n + k] = exp(shares[j * n + k]);
-                sum += shares[j * n + k];
+            for (j, heard) in heard.iter().enumerate() {
+                let share = &mut shares[j * n + k];
+                *share = if *heard == 0.0 { 0.0 } else { exp(*share) };
+                sum += *share;
             }
             let z = f32::ln(sum);
             to_one_hot[k] = z - to_one_hot[k];
-            to_uniform[k] = z - to_uniform[k] - (m as f32).ln();
-            for j in 0..m {
+            to_uniform[k] = z - to_uniform[k] - m.ln();
+            for j in 0..heard.len() {
                 shares[j * n + k] /= sum;
             }
         }
@@ -155,12 +165,19 @@ impl SelectExperts {
         }
     }
 
+    /// Which conditions are there for the active one.
+    fn heard<'a>(&self, cx: &Context<'a>, active: Option<usize>) -> &'a [f32] {
+        &cx.state[self.heard + active.unwrap_or(self.conditions) * self.conditions..][..self.conditions]
+    }
+
     /// Selects for one sample. `relevance` is `G`.
     pub(crate) fn select(&self, relevance: &[f32], active: Option<usize>, into: Selection<'_>) {
-        let Selection { shares, marks, divergences: both, out } = into;
-        let (m, n) = (self.conditions, self.experts);
+        let Selection { shares, marks, divergences: both, out, heard } = into;
+        let n = self.experts;
+        let heard_of = || (0..heard.len()).filter(|j| heard[*j] != 0.0);
+        let m = heard_of().count();
         let (to_one_hot, to_uniform) = both.split_at_mut(n);
-        divergences(shares, to_one_hot, to_uniform, active);
+        divergences(shares, to_one_hot, to_uniform, active, heard, m as f32);
         marks.fill(0.0);
         let (weights, losses) = out.split_at_mut(n);
         if m == 1 {
@@ -173,14 +190,12 @@ impl SelectExperts {
         }
         let logit = |k: usize| match active {
             Some(j) => relevance[j * n + k],
-            None => (0..m).map(|j| relevance[j * n + k]).sum::<f32>() / m as f32,
+            None => heard_of().map(|j| relevance[j * n + k]).sum::<f32>() / m as f32,
         };
         for (k, weight) in weights.iter_mut().enumerate() {
             *weight = if marks[k] == 0.0 { f32::NEG_INFINITY } else { logit(k) };
         }
         softmax(weights);
-        // The exponential of −∞ is tiny, and a weight that is not zero would have its expert computed.
-        weights.iter_mut().zip(&*marks).filter(|(_, mark)| **mark == 0.0).for_each(|(weight, _)| *weight = 0.0);
     }
 
     /// Adds the gradient of `G` of one sample. `out_grad` is overwritten.
@@ -190,17 +205,18 @@ impl SelectExperts {
         grad: &mut [f32],
         out_grad: &mut [f32],
         active: Option<usize>,
-        shares: &[f32],
-        marks: &[f32],
+        (shares, marks, heard): (&[f32], &[f32], &[f32]),
         out: &[f32],
     ) {
-        let (m, n) = (self.conditions, self.experts);
+        let n = self.experts;
+        let heard_of = || (0..heard.len()).filter(|j| heard[*j] != 0.0);
+        let m = heard_of().count();
         let (weights, losses) = out_grad.split_at_mut(n);
         softmax_chain(weights, &out[..n]);
         for (k, weight) in weights.iter().enumerate().filter(|(k, _)| marks[*k] != 0.0) {
             match active {
                 Some(j) => grad[j * n + k] += weight,
-                None => (0..m).for_each(|j| grad[j * n + k] += weight / m as f32),
+                None => heard_of().for_each(|j| grad[j * n + k] += weight / m as f32),
             }
         }
         if m == 1 {
@@ -210,7 +226,7 @@ impl SelectExperts {
         let shared = losses[1] / self.shared.min(n).max(1) as f32;
         for k in 0..n {
             let marked = marks[k] as u8;
-            for i in 0..m {
+            for i in heard_of() {
                 let share = shares[i * n + k];
                 if marked & SPECIFIC != 0 {
                     grad[i * n + k] += specific * (share - f32::from(active == Some(i)));
@@ -239,7 +255,9 @@ impl Operation for SelectExperts {
                 let seed = seed.at((cx.rows.start + row) as u64);
                 shares.iter_mut().enumerate().for_each(|(at, share)| *share += scale * noise(seed.bits_at(at as u64)));
             }
-            self.select(relevance, self.condition(cx, row), Selection { shares, marks, divergences, out });
+            let active = self.condition(cx, row);
+            let heard = self.heard(cx, active);
+            self.select(relevance, active, Selection { shares, marks, divergences, out, heard });
         }
     }
 
@@ -252,7 +270,8 @@ impl Operation for SelectExperts {
         let rows = grad.chunks_exact_mut(width).zip(out_grad.chunks_exact_mut(n + 2)).zip(out.chunks_exact(n + 2));
         for (row, ((grad, out_grad), out)) in rows.enumerate() {
             let (shares, marks) = saved[row * (width + n)..(row + 1) * (width + n)].split_at(width);
-            self.back(grad, out_grad, self.condition(cx, row), shares, marks, out);
+            let active = self.condition(cx, row);
+            self.back(grad, out_grad, active, (shares, marks, self.heard(cx, active)), out);
         }
     }
 
@@ -284,6 +303,7 @@ mod tests {
             noise: 0.0,
             noise_half_life: 0.0,
             active: Active::Always(0),
+            heard: 0,
             number: 0,
         };
         let (mut shares, mut marks, mut out) = (relevance, [0.0; 4], [0.0; 6]);
@@ -295,6 +315,7 @@ mod tests {
                 marks: &mut marks,
                 divergences: &mut [0.0; 2 * EXPERTS][..2 * select.experts],
                 out: &mut out,
+                heard: &[1.0; 3],
             },
         );
         let close = |found: &[f32], expected: &[f32]| {
@@ -317,6 +338,7 @@ mod tests {
                 marks: &mut marks,
                 divergences: &mut [0.0; 2 * EXPERTS][..2 * select.experts],
                 out: &mut out,
+                heard: &[1.0; 3],
             },
         );
         assert_eq!(out[..4], [0.0, 0.0, 1.0, 0.0]);
@@ -335,12 +357,15 @@ mod tests {
             noise: 0.0,
             noise_half_life: 0.0,
             active: Active::Always(1),
+            heard: 0,
             number: 0,
         };
         let seed = kitestring_core::Seed(9);
         let upstream: Vec<f32> = (0..n + 2).map(|at| seed.child("upstream").normal_at(at as u64)).collect();
-        for (draw, active) in [(0, Some(1)), (1, Some(2)), (2, None), (3, Some(0))] {
+        for (draw, active) in [(0, Some(1)), (1, Some(2)), (2, None), (3, Some(0)), (4, Some(2)), (5, None)] {
             select.conditions = if draw == 3 { 1 } else { m };
+            // In the last two the first condition is not there.
+            let heard = [f32::from(draw < 4), 1.0, 1.0];
             let width = select.conditions * n;
             let relevance: Vec<f32> = (0..width).map(|at| seed.at(draw).normal_at(at as u64)).collect();
             let run = |relevance: &[f32]| {
@@ -350,6 +375,7 @@ mod tests {
                     marks: &mut marks,
                     divergences: &mut [0.0; 2 * EXPERTS][..2 * select.experts],
                     out: &mut out,
+                    heard: &heard[..select.conditions],
                 };
                 select.select(relevance, active, into);
                 let value: f64 = out.iter().zip(&upstream).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum();
@@ -357,7 +383,7 @@ mod tests {
             };
             let (_, shares, marks, out) = run(&relevance);
             let mut grad = vec![0.0; width];
-            select.back(&mut grad, &mut upstream.clone(), active, &shares, &marks, &out);
+            select.back(&mut grad, &mut upstream.clone(), active, (&shares, &marks, &heard[..select.conditions]), &out);
             for at in 0..width {
                 let moved = |step: f32| {
                     let mut relevance = relevance.clone();
@@ -395,6 +421,7 @@ mod tests {
             noise: 0.0,
             noise_half_life: 0.0,
             active: Active::Always(1),
+            heard: 0,
             number: 0,
         };
         let seed = kitestring_core::Seed(4);
@@ -408,6 +435,7 @@ mod tests {
                     marks: &mut marks,
                     divergences: &mut [0.0; 2 * EXPERTS][..2 * select.experts],
                     out: &mut out,
+                    heard: &[1.0; 3],
                 },
             );
             (shares, marks, out)

@@ -8,28 +8,45 @@ use crate::graph::{Graph, Value};
 use crate::kernels::{activation::exp, kernel};
 use serde::{Deserialize, Serialize};
 
-/// `e^x_c / Σ e^x_c` over the columns of each row.
+/// `e^x_c / Σ e^x_c` over the columns of each row that are heard, and 0 in the others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Softmax {
     /// Number of columns.
     pub width: usize,
+    /// Which columns are heard; all where absent.
+    pub heard: Option<Heard>,
+}
+
+/// Which columns are heard: those that are not zero in a row of kept numbers ([`grow`](crate::grow)).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Heard {
+    /// Where the rows start among the states.
+    pub start: usize,
+    /// The level whose scenarios have a row each, and samples of an unseen one a last row. Where absent there is one row for all.
+    pub level: Option<usize>,
 }
 
 impl Graph {
     /// The softmax of each row.
     pub fn softmax(&mut self, x: Value) -> Value {
+        self.softmax_of(x, None)
+    }
+
+    /// The softmax of each row over the columns that are heard.
+    pub(crate) fn softmax_of(&mut self, x: Value, heard: Option<Heard>) -> Value {
         let (domain, width) = (self.domain(x), self.width(x));
-        self.record(super::Op::Softmax(Softmax { width }), &[x], domain, width)
+        self.record(super::Op::Softmax(Softmax { width, heard }), &[x], domain, width)
     }
 }
 
-/// The softmax of one row in place. Nothing happens to an empty one.
+/// The softmax of one row in place. Minus infinity becomes zero. Nothing happens to an empty row.
 #[inline(always)]
 pub(crate) fn softmax(row: &mut [f32]) {
     let highest = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let mut sum = 0.0;
     for x in row.iter_mut() {
-        *x = exp(*x - highest);
+        // The exponential itself never gets to zero.
+        *x = if *x == f32::NEG_INFINITY { 0.0 } else { exp(*x - highest) };
         sum += *x;
     }
     row.iter_mut().for_each(|x| *x /= sum);
@@ -50,8 +67,18 @@ kernel! {
 }
 
 impl Operation for Softmax {
-    fn forward(&self, _: &Context<'_>, inputs: Inputs<'_>, out: &mut [f32], _: &mut Vec<f32>) {
+    fn forward(&self, cx: &Context<'_>, inputs: Inputs<'_>, out: &mut [f32], _: &mut Vec<f32>) {
         out.copy_from_slice(inputs.get(0));
+        if let Some(Heard { start, level }) = self.heard {
+            for (row, out) in out.chunks_exact_mut(self.width).enumerate() {
+                let listener = level.map_or(0, |level| {
+                    cx.seen_scenario(level, row, self.width).unwrap_or(self.width)
+                });
+                let heard = &cx.state[start + listener * self.width..][..self.width];
+                let silent = out.iter_mut().zip(heard).filter(|(_, heard)| **heard == 0.0);
+                silent.for_each(|(out, _)| *out = f32::NEG_INFINITY);
+            }
+        }
         softmax_rows(out, self.width);
     }
 

@@ -5,6 +5,7 @@ use super::Backward;
 use super::{Cost, Operation};
 use crate::engine::{Context, Inputs};
 use crate::graph::{Domain, Graph, Initializer, Value, Weight};
+use crate::grow::{Of, Parts};
 #[cfg(feature = "train")]
 use crate::kernels::reduce::add_column_sums;
 use crate::kernels::{
@@ -50,8 +51,12 @@ impl Graph {
         let inputs = self.width(x);
         let weight = self.weight("weight", [inputs, outputs], Initializer::XavierNormal);
         let bias = self.weight("bias", [1, outputs], Initializer::Constant(0.0));
-        let own_weight = self.weight("domain.weight", [domains * inputs, outputs], Initializer::Constant(1.0));
-        let own_bias = self.weight("domain.bias", [domains, outputs], Initializer::Constant(0.0));
+        let [own_weight, own_bias] = self.rows_of(Parts::new(Of::Scenario(level), domains), |graph| {
+            [
+                graph.weight("domain.weight", [domains * inputs, outputs], Initializer::Constant(1.0)),
+                graph.weight("domain.bias", [domains, outputs], Initializer::Constant(0.0)),
+            ]
+        });
         let op = StarLinear { level, domains, shared: (weight, bias), own: (own_weight, own_bias), activation };
         self.record(super::Op::StarLinear(op), &[x], Domain::Rows, outputs)
     }

@@ -5,6 +5,7 @@ use super::Backward;
 use super::{Cost, Operation};
 use crate::engine::{Context, Inputs};
 use crate::graph::{Graph, Initializer, Value, Weight};
+use crate::grow::{Of, Parts};
 use crate::kernels::kernel;
 use crate::kernels::reduce::axpy;
 #[cfg(feature = "train")]
@@ -21,8 +22,8 @@ pub struct Stitch {
 }
 
 impl Graph {
-    /// Mixtures of values of one shape, side by side: `rows × width` each to `rows × (T · width)`. At first each is `own` of itself, and
-    /// the others share the rest. `per_channel` learns a mixture for each column.
+    /// Mixtures of values of one shape, a value a task, side by side: `rows × width` each to `rows × (T · width)`. At first each is `own` of
+    /// itself, and the others share the rest. `per_channel` learns a mixture for each column.
     ///
     /// # Panics
     /// If the shapes differ: a defect of the calling slot.
@@ -32,7 +33,12 @@ impl Graph {
         assert!(values.iter().all(same), "only values of one shape are stitched");
         let other = (1.0 - own) / count.saturating_sub(1).max(1) as f32;
         let columns = if per_channel { count * width } else { count };
-        let weight = self.weight("weight", [count, columns], Initializer::Diagonal(own, other));
+        let parts = Parts::new(Of::Task, count);
+        let weight = self.rows_of(parts, |graph| {
+            graph.columns_of(parts.speaking(), |graph| {
+                graph.weight("weight", [count, columns], Initializer::Diagonal(own, other))
+            })
+        });
         self.record(super::Op::Stitch(Stitch { weight, width }), values, domain, count * width)
     }
 }

@@ -8,6 +8,7 @@
 
 use super::ModelInputs;
 use crate::graph::{Graph, Loss, Value};
+use crate::grow::Owner;
 use crate::ops::Op;
 use kitestring_core::error::did_you_mean;
 use kitestring_core::{Error, Result};
@@ -124,8 +125,8 @@ impl TaskLoss {
             }
             Self::Uncertainty(_) if of == LossOf::Scaled => graph.add_loss(loss),
             Self::Uncertainty(_) => {
-                let scope = format!("loss.{name}");
-                let value = graph.scope(scope, |graph| graph.task_weight(value, task, of == LossOf::Poisson));
+                let weighted = |graph: &mut Graph| graph.task_weight(value, task, of == LossOf::Poisson);
+                let value = graph.scope("loss", |graph| graph.scope_of(Owner::task(task), name, weighted));
                 graph.add_loss(Loss { weight: 0.0, ..loss.clone() });
                 graph.add_loss(Loss { name: format!("{name}.weighted"), value, ..loss });
             }

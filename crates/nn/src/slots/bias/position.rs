@@ -4,6 +4,7 @@
 //! beside other features finds none when serving. Here the position adds a number of its own to the logit, which a score leaves out.
 
 use crate::graph::{Domain, Graph, Value};
+use crate::grow::Owner;
 use crate::ops::Op;
 use crate::slots::ModelInputs;
 use kitestring_core::error::did_you_mean;
@@ -69,9 +70,9 @@ impl Position {
             if self.tasks.is_empty() { *kind == TaskKind::Binary && after.is_none() } else { self.tasks.contains(name) }
         };
         let rows = (!lookups.is_empty()).then(|| graph.embed(lookups, Domain::Rows));
-        let of_task = inputs.tasks.iter().zip(&inputs.task_names).map(|(task, name)| {
+        let of_task = inputs.tasks.iter().zip(&inputs.task_names).enumerate().map(|(number, (task, name))| {
             named(task, name).then(|| {
-                graph.scope(name, |graph| {
+                graph.scope_of(Owner::task(number), name, |graph| {
                     let crossed = rows.map(|rows| {
                         graph.scope("crossed", |graph| graph.linear_without_bias(rows, self.positions + 1))
                     });

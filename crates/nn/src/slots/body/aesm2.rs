@@ -11,6 +11,7 @@
 
 use super::{BodyInput, check_experts, towers};
 use crate::graph::{Graph, Value};
+use crate::grow::{Of, Parts};
 use crate::kernels::activation::Activation;
 use crate::ops::experts::ExpertLayers;
 use crate::ops::select_experts::{Active, SelectExperts};
@@ -113,8 +114,9 @@ impl Aesm2 {
                 z = graph.scope(format!("{}.{layer}", scenario.name), |graph| {
                     let conditions = scenario.count.saturating_sub(1).max(1);
                     let context = &input.scenarios[..=level];
-                    let gates = self.gates(graph, z, context, conditions * self.scenarios.experts);
-                    let select = self.select(&self.scenarios, conditions, Active::Scenario(level));
+                    let parts = Parts::new(Of::Scenario(level), conditions);
+                    let (gates, heard) = self.gates(graph, z, context, parts, self.scenarios.experts);
+                    let select = self.select(&self.scenarios, parts, Active::Scenario(level), heard);
                     let (weights, losses) = graph.select_experts(gates, select);
                     graph.watch_gates(weights);
                     auxiliary.add(graph, losses);
@@ -126,12 +128,13 @@ impl Aesm2 {
         let mut of_tasks = vec![z; tasks];
         for layer in 0..self.tasks.layers {
             of_tasks = graph.scope(format!("task.{layer}"), |graph| {
-                let first = self.gates(graph, of_tasks[0], input.scenarios, tasks * self.tasks.experts);
+                let parts = Parts::new(Of::Task, tasks);
+                let (first, heard) = self.gates(graph, of_tasks[0], input.scenarios, parts, self.tasks.experts);
                 let mut weights = Vec::with_capacity(tasks);
                 for (task, z) in of_tasks.iter().enumerate() {
                     // The tasks share one gate; from the second layer on they have inputs of their own.
                     let gates = if layer == 0 || task == 0 { first } else { graph.again(first, &[(of_tasks[0], *z)]) };
-                    let select = self.select(&self.tasks, tasks, Active::Always(task));
+                    let select = self.select(&self.tasks, parts, Active::Always(task), heard);
                     let (weight, losses) = graph.select_experts(gates, select);
                     graph.scope(&input.inputs.task_names[task], |graph| graph.watch_gates(weight));
                     auxiliary.add(graph, losses);
@@ -161,25 +164,37 @@ impl Aesm2 {
         towers(graph, &self.towers, of_tasks, input)
     }
 
-    fn gates(&self, graph: &mut Graph, z: Value, context: &[Value], outputs: usize) -> Value {
+    /// The relevance of so many experts for each condition, and where the states say which conditions hear each other.
+    fn gates(
+        &self,
+        graph: &mut Graph,
+        z: Value,
+        context: &[Value],
+        conditions: Parts,
+        experts: usize,
+    ) -> (Value, usize) {
         graph.scope("gate", |graph| {
             let mut parts = vec![z];
             parts.extend(context);
             let all = graph.concat(&parts);
-            let gates = graph.linear(all, outputs, Activation::None);
-            if self.gate_batch_norm { graph.batch_norm(gates, true, Activation::None, 1e-5) } else { gates }
+            let gates = graph.columns_of(conditions, |graph| {
+                let gates = graph.linear(all, conditions.count * experts, Activation::None);
+                if self.gate_batch_norm { graph.batch_norm(gates, true, Activation::None, 1e-5) } else { gates }
+            });
+            (gates, graph.hearing(conditions.of, conditions.count))
         })
     }
 
-    fn select(&self, layers: &SelectLayers, conditions: usize, active: Active) -> SelectExperts {
+    fn select(&self, layers: &SelectLayers, conditions: Parts, active: Active, heard: usize) -> SelectExperts {
         SelectExperts {
-            conditions,
+            conditions: conditions.count,
             experts: layers.experts,
             specific: layers.specific,
             shared: layers.shared,
             noise: self.noise,
             noise_half_life: self.noise_half_life,
             active,
+            heard,
             number: 0,
         }
     }

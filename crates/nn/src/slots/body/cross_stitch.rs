@@ -6,6 +6,7 @@
 
 use super::BodyInput;
 use crate::graph::{Graph, Value};
+use crate::grow::Owner;
 use crate::slots::Layers;
 use kitestring_core::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -37,9 +38,9 @@ impl CrossStitch {
         let names = &input.inputs.task_names;
         let mut of_tasks = vec![input.x; names.len()];
         for (number, units) in self.towers.units.iter().enumerate() {
-            for (name, x) in names.iter().zip(&mut of_tasks) {
+            for (task, (name, x)) in names.iter().zip(&mut of_tasks).enumerate() {
                 let layer = |graph: &mut Graph| self.towers.layer(graph, *x, number, Graph::linear);
-                *x = graph.scope(format!("tower.{name}"), layer);
+                *x = graph.scope("tower", |graph| graph.scope_of(Owner::task(task), name, layer));
             }
             // One task has nobody to listen to.
             if names.len() > 1 {

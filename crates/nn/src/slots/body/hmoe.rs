@@ -9,8 +9,10 @@
 
 use super::{BodyInput, innermost_scenarios, mmoe::mixtures};
 use crate::graph::{Graph, Value};
+use crate::grow::{Of, Owner, Parts};
 use crate::kernels::activation::Activation;
 use crate::ops::experts::ExpertLayers;
+use crate::ops::softmax::Heard;
 use crate::slots::Layers;
 use kitestring_core::Result;
 use serde::{Deserialize, Serialize};
@@ -49,22 +51,30 @@ impl Hmoe {
         let (level, scenarios) = innermost_scenarios(input, "hmoe")?;
         self.towers.check("model.body.towers")?;
         self.weights.check("model.body.weights")?;
-        let gates = (1..=scenarios).map(|scenario| format!("gate.{scenario}"));
+        let gates = (0..scenarios).map(|number| Some((Owner::scenario(level, number), (number + 1).to_string())));
         let of_scenarios = mixtures(graph, input.x, gates, self.experts, &self.expert, self.gate_dropout)?;
         let names = &input.inputs.task_names;
         let mut logits = Vec::with_capacity(scenarios * names.len());
         for (number, f) in of_scenarios.into_iter().enumerate() {
-            for name in names {
-                logits.push(graph.scope(format!("tower.{}.{name}", number + 1), |graph| {
+            for (task, name) in names.iter().enumerate() {
+                let tower = |graph: &mut Graph| {
                     let h = self.towers.forward(graph, f);
                     graph.scope("logit", |graph| graph.linear(h, 1, Activation::None))
+                };
+                logits.push(graph.scope("tower", |graph| {
+                    graph.scope_of(Owner::scenario(level, number), (number + 1).to_string(), |graph| {
+                        graph.scope_of(Owner::task(task), name, tower)
+                    })
                 }));
             }
         }
         let weights = graph.scope("weights", |graph| {
             let h = self.weights.forward(graph, input.x);
-            let logits = graph.scope("logit", |graph| graph.linear(h, scenarios, Activation::None));
-            graph.softmax(logits)
+            let of = Of::Scenario(level);
+            let linear = |graph: &mut Graph| graph.linear(h, scenarios, Activation::None);
+            let logits = graph.scope("logit", |graph| graph.columns_of(Parts::new(of, scenarios), linear));
+            let heard = Heard { start: graph.hearing(of, scenarios), level: Some(level) };
+            graph.softmax_of(logits, Some(heard))
         });
         let all = graph.concat(&logits);
         let mixed = graph.scenario_mix(weights, all, level);

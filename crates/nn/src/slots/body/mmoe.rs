@@ -5,6 +5,7 @@
 
 use super::{BodyInput, check_experts, towers};
 use crate::graph::{Graph, Value};
+use crate::grow::Owner;
 use crate::ops::experts::ExpertLayers;
 use crate::slots::Layers;
 use kitestring_core::{Error, Result};
@@ -34,19 +35,19 @@ impl Mmoe {
     /// `gates` is one a task, or one for all.
     pub(super) fn forward(&self, graph: &mut Graph, input: &BodyInput<'_>, one_gate: bool) -> Result<Vec<Value>> {
         let tasks = input.inputs.tasks.len();
-        let names = input.inputs.task_names.iter().take(if one_gate { 1 } else { tasks });
-        let gates = names.map(|name| if one_gate { "gate".to_owned() } else { format!("gate.{name}") });
+        let names = input.inputs.task_names.iter().enumerate().take(if one_gate { 1 } else { tasks });
+        let gates = names.map(|(task, name)| (!one_gate).then(|| (Owner::task(task), name.clone())));
         let mixed = mixtures(graph, input.x, gates, self.experts, &self.expert, self.gate_dropout)?;
         let of_tasks = (0..tasks).map(|task| mixed[if one_gate { 0 } else { task }]).collect();
         towers(graph, &self.towers, of_tasks, input)
     }
 }
 
-/// A mixture of the same experts for each gate. `gates` names them.
+/// A mixture of the same experts for each gate. `gates` says whose each is, where it is not everybody's.
 pub(super) fn mixtures(
     graph: &mut Graph,
     x: Value,
-    gates: impl Iterator<Item = String>,
+    gates: impl Iterator<Item = Option<(Owner, String)>>,
     experts: usize,
     expert: &ExpertLayers,
     gate_dropout: f32,
@@ -56,12 +57,16 @@ pub(super) fn mixtures(
         return Err(Error::config("`gate_dropout` must be in [0, 1)").in_field("model.body.gate_dropout"));
     }
     let gates: Vec<Value> = gates
-        .map(|name| {
-            graph.scope(name, |graph| {
+        .map(|owner| {
+            let gate = |graph: &mut Graph| {
                 let logits = graph.linear_without_bias(x, experts);
                 let gates = graph.softmax(logits);
                 graph.watch_gates(gates);
                 graph.gate_dropout(gates, gate_dropout)
+            };
+            graph.scope("gate", |graph| match owner {
+                Some((owner, name)) => graph.scope_of(owner, name, gate),
+                None => gate(graph),
             })
         })
         .collect();

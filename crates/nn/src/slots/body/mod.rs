@@ -15,6 +15,7 @@ use super::encoder::Encoded;
 use super::head::Head;
 use super::{Layers, ModelInputs};
 use crate::graph::{Graph, Value};
+use crate::grow::Owner;
 use crate::kernels::activation::Activation;
 use crate::ops::experts::ExpertLayers;
 use kitestring_core::{Error, Result};
@@ -90,16 +91,16 @@ impl Shared {
     ) -> Vec<Value> {
         let named = self.tasks.into_iter().zip(&inputs.task_names).zip(&inputs.tasks).enumerate();
         let logits = named.map(|(task, ((value, name), (kind, _)))| {
-            let linear = |graph: &mut Graph, x: Value, scope: String| {
-                graph.scope(scope, |graph| graph.linear(x, 1, Activation::None))
+            let of_task = |graph: &mut Graph, body: &dyn Fn(&mut Graph) -> Value| {
+                graph.scope("head", |graph| graph.scope_of(Owner::task(task), name, body))
             };
-            let scope = format!("head.{name}");
+            let linear = |graph: &mut Graph, x: Value| of_task(graph, &|graph| graph.linear(x, 1, Activation::None));
             let both = encoded.beside.map_or(value, |beside| graph.concat(&[value, beside]));
             let mut logit = match (self.logits, encoded.beside) {
-                (false, _) => linear(graph, both, scope.clone()),
+                (false, _) => linear(graph, both),
                 (true, None) => value,
                 (true, Some(beside)) => {
-                    let own = linear(graph, beside, scope.clone());
+                    let own = linear(graph, beside);
                     graph.add(value, own)
                 }
             };
@@ -107,7 +108,8 @@ impl Shared {
                 logit = graph.add(logit, part);
             }
             if head.spreads(*kind) {
-                let spread = linear(graph, both, scope + ".spread");
+                let spread = |graph: &mut Graph| graph.linear(both, 1, Activation::None);
+                let spread = of_task(graph, &|graph| graph.scope("spread", spread));
                 logit = graph.concat(&[logit, spread]);
             }
             logit
@@ -134,8 +136,11 @@ fn default_towers() -> Layers {
 /// A stack of layers for each task.
 fn towers(graph: &mut Graph, layers: &Layers, values: Vec<Value>, input: &BodyInput<'_>) -> Result<Vec<Value>> {
     layers.check("model.body.towers")?;
-    let named = input.inputs.task_names.iter().zip(values);
-    Ok(named.map(|(name, h)| graph.scope(format!("tower.{name}"), |graph| layers.forward(graph, h))).collect())
+    let named = input.inputs.task_names.iter().zip(values).enumerate();
+    let tower = |(task, (name, h)): (usize, (&String, Value))| {
+        graph.scope("tower", |graph| graph.scope_of(Owner::task(task), name, |graph| layers.forward(graph, h)))
+    };
+    Ok(named.map(tower).collect())
 }
 
 /// Checks the sizes of experts.

@@ -6,7 +6,9 @@
 
 use super::{BodyInput, check_experts, towers};
 use crate::graph::{Graph, Value};
+use crate::grow::{Of, Owner, Parts};
 use crate::ops::experts::ExpertLayers;
+use crate::ops::softmax::Heard;
 use crate::slots::Layers;
 use kitestring_core::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -56,17 +58,29 @@ impl Ple {
     fn level(&self, graph: &mut Graph, paths: &Paths, input: &BodyInput<'_>, last: bool) -> Paths {
         let (own, shared) = (self.task_experts, self.shared_experts);
         let tasks = paths.tasks.len();
-        let gate = |graph: &mut Graph, name: &str, z: Value, experts: usize| {
-            graph.scope(format!("gate.{name}"), |graph| {
-                let logits = graph.linear_without_bias(z, experts);
-                let gates = graph.softmax(logits);
+        let names = &input.inputs.task_names;
+        let gate = |graph: &mut Graph, k: usize| {
+            graph.scope("gate", |graph| {
+                graph.scope_of(Owner::task(k), &names[k], |graph| {
+                    let logits = graph.linear_without_bias(paths.tasks[k], own + shared);
+                    let gates = graph.softmax(logits);
+                    graph.watch_gates(gates);
+                    gates
+                })
+            })
+        };
+        let gates: Vec<Value> = (0..tasks).map(|k| gate(graph, k)).collect();
+        let onward = (!last).then(|| {
+            graph.scope("gate.shared", |graph| {
+                let (experts, parts) = (tasks * own + shared, Parts::new(Of::Task, tasks).and(shared));
+                let linear = |graph: &mut Graph| graph.linear_without_bias(paths.shared, experts);
+                let logits = graph.columns_of(parts, linear);
+                let start = graph.columns_of(parts.speaking(), |graph| graph.state("hears", [1, experts], 1.0));
+                let gates = graph.softmax_of(logits, Some(Heard { start, level: None }));
                 graph.watch_gates(gates);
                 gates
             })
-        };
-        let names = &input.inputs.task_names;
-        let gates: Vec<Value> = (0..tasks).map(|k| gate(graph, &names[k], paths.tasks[k], own + shared)).collect();
-        let onward = (!last).then(|| gate(graph, "shared", paths.shared, tasks * own + shared));
+        });
 
         // What each path gets from each group of experts.
         let mut of_tasks: Vec<Vec<Value>> = vec![Vec::new(); tasks];
@@ -74,14 +88,16 @@ impl Ple {
         for k in (0..tasks).filter(|_| own > 0) {
             let mut weights = vec![graph.slice(gates[k], 0, own)];
             weights.extend(onward.map(|onward| graph.slice(onward, k * own, own)));
-            let mixed = mix(graph, &names[k], paths.tasks[k], &weights, own, &self.expert);
+            let mix = |graph: &mut Graph| mix(graph, paths.tasks[k], &weights, own, &self.expert);
+            let mixed = graph.scope_of(Owner::task(k), &names[k], mix);
             of_tasks[k].push(mixed[0]);
             of_shared.extend(mixed.get(1));
         }
         if shared > 0 {
             let mut weights: Vec<Value> = gates.iter().map(|gate| graph.slice(*gate, own, shared)).collect();
             weights.extend(onward.map(|onward| graph.slice(onward, tasks * own, shared)));
-            let mixed = mix(graph, "shared", paths.shared, &weights, shared, &self.expert);
+            let mix = |graph: &mut Graph| mix(graph, paths.shared, &weights, shared, &self.expert);
+            let mixed = graph.scope("shared", mix);
             of_tasks.iter_mut().zip(&mixed).for_each(|(parts, mixed)| parts.push(*mixed));
             of_shared.extend(mixed.get(tasks));
         }
@@ -99,9 +115,9 @@ struct Paths {
 }
 
 /// A group of experts, mixed once for each of `gates`.
-fn mix(graph: &mut Graph, group: &str, z: Value, gates: &[Value], count: usize, layers: &ExpertLayers) -> Vec<Value> {
+fn mix(graph: &mut Graph, z: Value, gates: &[Value], count: usize, layers: &ExpertLayers) -> Vec<Value> {
     let all = graph.concat(gates);
-    let mixed = graph.scope(group, |graph| graph.experts(z, all, count, layers, count));
+    let mixed = graph.experts(z, all, count, layers, count);
     let width = graph.width(mixed) / gates.len();
     (0..gates.len()).map(|mixture| graph.slice(mixed, mixture * width, width)).collect()
 }

@@ -10,6 +10,7 @@
 
 use super::{BodyInput, innermost_scenarios};
 use crate::graph::{Graph, Value};
+use crate::grow::{Of, Parts};
 use crate::kernels::activation::Activation;
 use crate::slots::Layers;
 use kitestring_core::{Error, Result};
@@ -57,10 +58,14 @@ impl Star {
         }
         let units = 0..self.layers.units.len();
         let h = units.fold(x, |x, number| self.layers.layer(graph, x, number, star));
-        let main = graph.scope("logit", |graph| star(graph, h, tasks, Activation::None));
+        let of_tasks = Parts::new(Of::Task, tasks);
+        let main = graph.scope("logit", |graph| {
+            graph.columns_of(of_tasks, |graph| star(graph, h, tasks, Activation::None))
+        });
         let auxiliary = graph.scope("auxiliary", |graph| {
             let h = self.auxiliary.forward(graph, input.x);
-            graph.scope("logit", |graph| graph.linear(h, tasks, Activation::None))
+            let linear = |graph: &mut Graph| graph.linear(h, tasks, Activation::None);
+            graph.scope("logit", |graph| graph.columns_of(of_tasks, linear))
         });
         let logits = graph.add(main, auxiliary);
         Ok((0..tasks).map(|task| graph.slice(logits, task, 1)).collect())
