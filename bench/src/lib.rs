@@ -48,7 +48,8 @@ impl Prepared {
         let out = place.path().join("dataset");
         let start = Instant::now();
         let opened = layout::open(&config.data, Path::new(&data))?;
-        prepare_folder(&opened, &config.data, &config.schema, Seed(config.seed).child("prepare"), &out, &mut |_| {})?;
+        let seed = Seed(config.seed).child("prepare");
+        prepare_folder(&opened, &config.data, &config.schema, (seed, None), &out, &mut |_| {})?;
         let seconds = start.elapsed().as_secs_f64();
         Ok(Self { dataset: Dataset::open(&out)?, config, split, place, seconds })
     }

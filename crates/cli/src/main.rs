@@ -9,6 +9,7 @@ mod metrics;
 mod output;
 mod progress;
 mod stages;
+mod start;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;

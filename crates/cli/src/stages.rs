@@ -3,6 +3,7 @@
 use crate::commands::write_beside;
 use crate::metrics::Told;
 use crate::progress::Progress;
+use crate::start::Start;
 use kitestring_core::{Error, Kind, Result, Schema, Seed};
 use kitestring_data::config::{DataConfig, Layout};
 use kitestring_data::dataset::manifest::MANIFEST;
@@ -13,7 +14,7 @@ use kitestring_data::reader::BadRows;
 use kitestring_data::simulator;
 use kitestring_train::assemble::{self, Parts, peak_rss_mib};
 use kitestring_train::evaluate::{self, Evaluation};
-use kitestring_train::fit::{Event, Fitted, fit};
+use kitestring_train::fit::{Event, Fitted, fit_from};
 use kitestring_train::history::History;
 use kitestring_train::report::{self, Speed};
 use kitestring_train::run::{Run, remove_directory};
@@ -55,15 +56,22 @@ pub fn raw(config: &RunConfig, given: Option<&Path>) -> Result<PathBuf> {
     })
 }
 
-/// Prepares raw data in the directory `out`.
+/// Prepares raw data in the directory `out`, going on with the vocabularies `like`, where they are given.
 ///
 /// # Errors
 /// What is wrong with the data, the config or the disk.
-pub fn prepare(config: &RunConfig, bad_rows: u64, raw: &Path, out: &Path, progress: &mut Progress) -> Result<Dataset> {
+pub fn prepare(
+    config: &RunConfig,
+    (bad_rows, like): (u64, Option<&Vocabularies>),
+    raw: &Path,
+    out: &Path,
+    progress: &mut Progress,
+) -> Result<Dataset> {
     let data = DataConfig { max_bad_rows: bad_rows, ..config.data.clone() };
     let opened = layout::open(&data, raw)?;
     let seed = Seed(config.seed).child("prepare");
-    prepare_folder(&opened, &data, &config.schema, seed, out, &mut |step| progress.preparing(step))?;
+    let told = &mut |step| progress.preparing(step);
+    prepare_folder(&opened, &data, &config.schema, (seed, like), out, told)?;
     for (side, rows) in opened.without_partner().into_iter().filter(|(_, rows)| *rows > 0) {
         progress.note(&format!("{rows} rows have no partner in {side}: its columns are missing there"));
     }
@@ -71,7 +79,7 @@ pub fn prepare(config: &RunConfig, bad_rows: u64, raw: &Path, out: &Path, progre
 }
 
 /// Makes ready what a run learns from: a prepared data set as it is, raw data prepared within the run, or, where no data are given
-/// and the config has a simulator, a simulated marketplace.
+/// and the config has a simulator, a simulated marketplace. What is prepared goes on with the vocabularies of the run to start from.
 ///
 /// # Errors
 /// What is wrong with the data, the config or the disk.
@@ -79,9 +87,15 @@ pub fn data(
     run: &Run,
     config: &RunConfig,
     given: Option<&Path>,
+    start: Option<&Start>,
     (bad_rows, resume): (u64, bool),
     progress: &mut Progress,
 ) -> Result<Dataset> {
+    let from = start.map(|start| start.directory.as_path());
+    if resume && let Ok(origin) = run.origin() {
+        check_same_start(origin.from.as_deref(), from)?;
+    }
+    let how = (bad_rows, start.map(|start| &start.vocabularies));
     let directory = run.directory();
     let place = directory.join(DATASET);
     let (dataset, place, source) = match (given, &config.simulator) {
@@ -95,11 +109,11 @@ pub fn data(
             let folder = directory.join(SIMULATED);
             let events = simulator.events;
             simulator::write(simulator, &folder, &mut |done| progress.simulating(done, events))?;
-            (prepare(config, bad_rows, &folder, &place, progress)?, place, Some(folder))
+            (prepare(config, how, &folder, &place, progress)?, place, Some(folder))
         }
         _ => {
             let source = raw(config, given)?;
-            (prepare(config, bad_rows, &source, &place, progress)?, place, Some(source))
+            (prepare(config, how, &source, &place, progress)?, place, Some(source))
         }
     };
     if dataset.schema() != &config.schema {
@@ -108,8 +122,21 @@ pub fn data(
             .mend("prepare it again with this config, or use the config it was prepared with"));
     }
     dataset.vocabularies()?.copy_to(&directory.join(VOCABULARIES))?;
-    run.begin(config, &place, source.as_deref())?;
+    run.begin(config, &place, source.as_deref(), from)?;
     Ok(dataset)
+}
+
+/// Checks that a run which is gone on with started where it is said to start.
+fn check_same_start(before: Option<&Path>, now: Option<&Path>) -> Result<()> {
+    let place = |path: &Path| path.canonicalize().or_else(|_| std::path::absolute(path)).unwrap_or_default();
+    if before.map(place) == now.map(place) {
+        return Ok(());
+    }
+    let error = match before {
+        Some(before) => Error::config(format!("the run started from {}", before.display())).mend("give the same --from"),
+        None => Error::config("the run started from nothing").mend("leave --from out, or start a new run"),
+    };
+    Err(error.in_field("--from"))
 }
 
 /// How a model was trained: kept in the run for later evaluations.
@@ -145,7 +172,7 @@ pub struct Trained {
     pub how: How,
 }
 
-/// Trains the run's model.
+/// Trains the run's model, from nothing or as a model that was grown.
 ///
 /// # Errors
 /// What is wrong with the config, a loss that is not finite, a full disk.
@@ -153,6 +180,7 @@ pub fn train(
     run: &Run,
     config: &RunConfig,
     dataset: &Dataset,
+    start: Option<Model>,
     resume: bool,
     progress: &mut Progress,
 ) -> Result<Trained> {
@@ -162,7 +190,7 @@ pub fn train(
     }
     let mut logged = Ok(());
     let Fitted { model, history, seconds, samples_per_second } =
-        fit(config, dataset, run.directory(), resume, &mut |event| {
+        fit_from(start, (config, dataset), run.directory(), resume, &mut |event| {
             progress.training(&event);
             let entry = match event {
                 Event::Resumed { steps } => json!({ "event": "resumed", "steps": steps }),

@@ -301,6 +301,64 @@ impl Schema {
         self.tasks.iter().position(|task| task.name == name)
     }
 
+    /// Checks that this is an earlier schema with at most more tasks: what a trained model can be grown to.
+    ///
+    /// # Errors
+    /// A config error that names what is missing or another.
+    pub fn check_grown_from(&self, earlier: &Self) -> Result<()> {
+        for task in &earlier.tasks {
+            let field = format!("schema.tasks.{}", task.name);
+            match self.task(&task.name).map(|number| &self.tasks[number]) {
+                Some(same) if same == task => {}
+                Some(_) => {
+                    let error = Error::config("the task is another one in the run to start from");
+                    return Err(error.in_field(field).mend("keep its keys, or give the new task another name"));
+                }
+                None => {
+                    let error = Error::config("the run to start from has this task: tasks are added, not taken away");
+                    return Err(error.in_field(field).mend("keep the task"));
+                }
+            }
+        }
+        let feature = |of: &Self, name: &str| of.features.iter().find(|feature| feature.name == name).cloned();
+        for name in self.features.iter().chain(&earlier.features).map(|feature| feature.name.as_str()) {
+            if feature(self, name) != feature(earlier, name) {
+                return Err(Error::config("the feature is not the same in the run to start from")
+                    .in_field(format!("schema.features.{name}"))
+                    .mend("keep that run's features: only tasks and scenarios can be added"));
+            }
+        }
+        let (mine, theirs) = (self.others(), earlier.others());
+        match mine.into_iter().zip(theirs).find(|((_, mine), (_, theirs))| mine != theirs) {
+            None => Ok(()),
+            Some(((key, _), _)) => Err(Error::config("this is not the same in the run to start from")
+                .in_field(format!("schema.{key}"))
+                .mend("keep that run's: only tasks and scenarios can be added")),
+        }
+    }
+
+    /// Everything but the tasks, for a comparison.
+    fn others(&self) -> Vec<(&'static str, String)> {
+        let Self { user, item, time, position, treatment, propensity, weight, features, tables, scenarios, tasks: _ } = self;
+        let names: Vec<&str> = features.iter().map(|feature| feature.name.as_str()).collect();
+        let columns = [
+            ("user", user),
+            ("item", item),
+            ("time", time),
+            ("position", position),
+            ("treatment", treatment),
+            ("propensity", propensity),
+            ("weight", weight),
+        ];
+        let columns = columns.map(|(key, column)| (key, format!("{column:?}")));
+        let lists = [
+            ("features", format!("{names:?}")),
+            ("tables", format!("{tables:?}")),
+            ("scenarios", format!("{scenarios:?}")),
+        ];
+        columns.into_iter().chain(lists).collect()
+    }
+
     /// Checks what does not need the data: names, references, chains of tasks.
     ///
     /// # Errors
@@ -437,6 +495,28 @@ mod tests {
         let mut wrong = schema();
         wrong.user = None;
         assert!(wrong.check().is_err());
+    }
+
+    #[test]
+    fn only_tasks_are_added() {
+        let mut grown = schema();
+        grown.tasks.insert(0, Task::binary("share"));
+        grown.check_grown_from(&schema()).unwrap();
+        schema().check_grown_from(&schema()).unwrap();
+        let refused = |change: &dyn Fn(&mut Schema), texts: [&str; 2]| {
+            let mut other = schema();
+            change(&mut other);
+            let error = other.check_grown_from(&schema()).unwrap_err().to_string();
+            assert!(texts.iter().all(|text| error.contains(text)), "{error}");
+        };
+        refused(&|schema| schema.tasks[0].name = "love".into(), ["schema.tasks.like", "keep the task"]);
+        refused(&|schema| schema.tasks[0].at_least = Some(4.0), ["schema.tasks.like", "another name"]);
+        refused(&|schema| schema.features[2].transform = Transform::Log, ["schema.features.age", "same"]);
+        refused(&|schema| drop(schema.features.pop()), ["schema.features.age", "same"]);
+        refused(&|schema| schema.features.swap(0, 2), ["schema.features", "same"]);
+        refused(&|schema| schema.user = Some("who".into()), ["schema.user", "same"]);
+        let level = Level { name: "page".into(), column: None };
+        refused(&|schema| schema.scenarios.push(level.clone()), ["schema.scenarios", "same"]);
     }
 
     #[test]

@@ -33,7 +33,7 @@ fn prepared(config: &str, name: &str) -> Option<(tempfile::TempDir, Dataset)> {
     let schema: Schema = table.remove("schema").unwrap().try_into().unwrap();
     let directory = tempfile::tempdir().unwrap();
     let out = directory.path().join("set");
-    prepare_folder(&open(&data, &folder).unwrap(), &data, &schema, Seed(1), &out, &mut |_| {}).unwrap();
+    prepare_folder(&open(&data, &folder).unwrap(), &data, &schema, (Seed(1), None), &out, &mut |_| {}).unwrap();
     let dataset = Dataset::open(&out).unwrap();
     Some((directory, dataset))
 }

@@ -20,7 +20,7 @@ fn the_preset_prepares_what_the_simulator_writes() {
     let summary = write(&simulated, &folder, &mut |_| ()).unwrap();
     let sessions: Vec<Session> = Simulator::new(&simulated).unwrap().collect();
 
-    prepare_folder(&open(&data, &folder).unwrap(), &data, &schema, Seed(1), &out, &mut |_| {}).unwrap();
+    prepare_folder(&open(&data, &folder).unwrap(), &data, &schema, (Seed(1), None), &out, &mut |_| {}).unwrap();
     let dataset = Dataset::open(&out).unwrap();
     let history = dataset.schema().sparse().position(|feature| feature.name == "clicked_items").unwrap();
     let (mut rows, mut random, mut labels, mut listed) = (0, 0, [0.0; 2], 0);

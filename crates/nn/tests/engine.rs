@@ -205,7 +205,7 @@ fn a_batch_is_the_mean_of_its_samples() {
         let (mut of_rows, mut of_row) = (Vec::new(), Vec::new());
         for row in 0..MANY {
             let one = only(&samples, row);
-            scorer.score(&network.weights, &[], &one.inputs(), &OneWorker, &mut of_row).unwrap();
+            scorer.score(&network.weights, &network.state, &one.inputs(), &OneWorker, &mut of_row).unwrap();
             of_rows.extend_from_slice(&of_row);
             let step = Stepped::again(&mut trainer, &network, &one, None, 1);
             let add = |mean: &mut [f64], grads: &[f32]| {

@@ -181,7 +181,8 @@ impl Case {
         }
         for name in ["running_mean", "running_variance"] {
             if let Some(matrix) = self.constants.get(name) {
-                set_state(graph, &mut network.state, name, &matrix.floats());
+                let name = if self.operation == "dice" { format!("dice.{name}") } else { name.to_owned() };
+                set_state(graph, &mut network.state, &name, &matrix.floats());
             }
         }
         network

@@ -213,6 +213,11 @@ impl Model {
         values
     }
 
+    /// Our name of a running statistic.
+    fn state_name(&self, name: &str) -> String {
+        if self.batch_norm { name.to_owned() } else { name.replace("running", "dice.running") }
+    }
+
     fn network(&self, graph: &Graph) -> Network {
         // A weight that the fixture does not set would show as NaN.
         let mut network =
@@ -223,7 +228,7 @@ impl Model {
             set_weight(graph, &mut network.weights, &ours, &values);
         });
         for (name, matrix) in &self.constants {
-            set_state(graph, &mut network.state, name, &matrix.floats());
+            set_state(graph, &mut network.state, &self.state_name(name), &matrix.floats());
         }
         network
     }
@@ -252,7 +257,7 @@ impl Model {
             assert_close(&what(&format!("rows of {}", table.name)), found, &expected, 1e-4, 1e-6);
         }
         for (name, expected) in &self.state_after {
-            assert_close(&what(name), state_of(graph, &stepped.state, name), &expected.values(), 1e-4, 1e-6);
+            assert_close(&what(name), state_of(graph, &stepped.state, &self.state_name(name)), &expected.values(), 1e-4, 1e-6);
         }
         if self.state_after.is_empty() {
             let scored = scores(graph, &network, &samples);

@@ -30,6 +30,7 @@ mod config;
 mod file;
 mod index;
 mod init;
+mod restart;
 mod route;
 mod rows;
 mod rule;

@@ -62,7 +62,7 @@ fn ranker(folder: &Path) -> Result<(Dataset, Model)> {
     let (shop, place) = (folder.join("shop"), folder.join("dataset"));
     simulator::write(&world, &shop, &mut |_| {})?;
     let opened = layout::open(&config.data, &shop)?;
-    prepare_folder(&opened, &config.data, &config.schema, Seed(config.seed), &place, &mut |_| {})?;
+    prepare_folder(&opened, &config.data, &config.schema, (Seed(config.seed), None), &place, &mut |_| {})?;
     let dataset = Dataset::open(&place)?;
     let run = Run::create(Some(&folder.join("run")))?;
     let fitted = fit(&config, &dataset, run.directory(), false, &mut |_| {})?;

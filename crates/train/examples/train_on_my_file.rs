@@ -68,7 +68,7 @@ fn train(file: &Path, folder: &Path) -> Result<f64> {
     // training rows only. The data set can be used by any number of runs.
     let opened = layout::open(&config.data, file)?;
     let place = folder.join("dataset");
-    prepare_folder(&opened, &config.data, &config.schema, seed, &place, &mut |_| {})?;
+    prepare_folder(&opened, &config.data, &config.schema, (seed, None), &place, &mut |_| {})?;
     let dataset = Dataset::open(&place)?;
     for split in dataset.splits() {
         println!("{}: {} samples", split.name(), split.rows());

@@ -127,7 +127,7 @@ fn learn(folder: &Path) -> Result<(f64, f64)> {
     simulator::write(&world, &shop, &mut |_| {})?;
     let opened = layout::open(&config.data, &shop)?;
     let seed = Seed(config.seed);
-    prepare_folder(&opened, &config.data, &config.schema, seed, &place, &mut |_| {})?;
+    prepare_folder(&opened, &config.data, &config.schema, (seed, None), &place, &mut |_| {})?;
     let dataset = Dataset::open(&place)?;
 
     let mut model = model(&config, dataset.schema(), &dataset, seed)?;

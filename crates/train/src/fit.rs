@@ -81,7 +81,21 @@ pub fn fit(
     resume: bool,
     observe: &mut dyn FnMut(Event<'_>),
 ) -> Result<Fitted> {
-    Fit::new(config, dataset, directory, resume, observe)?.run(observe)
+    fit_from(None, (config, dataset), directory, resume, observe)
+}
+
+/// [`fit`] from a [grown](crate::grow) model in place of one that knows nothing. Without an epoch the model is left as it is.
+///
+/// # Errors
+/// As [`fit`].
+pub fn fit_from(
+    start: Option<Model>,
+    (config, dataset): (&RunConfig, &Dataset),
+    directory: &Path,
+    resume: bool,
+    observe: &mut dyn FnMut(Event<'_>),
+) -> Result<Fitted> {
+    Fit::new(start, (config, dataset), directory, resume, observe)?.run(observe)
 }
 
 struct Fit<'a> {
@@ -103,8 +117,8 @@ struct Fit<'a> {
 
 impl<'a> Fit<'a> {
     fn new(
-        config: &'a RunConfig,
-        dataset: &'a Dataset,
+        start: Option<Model>,
+        (config, dataset): (&'a RunConfig, &'a Dataset),
         directory: &'a Path,
         resume: bool,
         observe: &mut dyn FnMut(Event<'_>),
@@ -119,7 +133,7 @@ impl<'a> Fit<'a> {
         };
         let (model, memory, progress) = match loaded {
             Some(loaded) => (loaded.model, Some((loaded.steps, loaded.first, loaded.second)), loaded.progress),
-            None => (fresh()?, None, Progress { rate_factor: 1.0, ..Progress::default() }),
+            None => (start.map_or_else(fresh, Ok)?, None, Progress { rate_factor: 1.0, ..Progress::default() }),
         };
         let asynchronous = if config.train.asynchronous { threads.count() } else { 0 };
         let passes = (0..asynchronous).map(|_| Pass::new(&model, &config.train, 1)).collect();

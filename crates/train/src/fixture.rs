@@ -124,6 +124,6 @@ impl Fixture {
 pub(crate) fn prepared(config: &RunConfig, folder: &Path) -> Dataset {
     let opened = layout::open(&config.data, folder).unwrap();
     let out = folder.join("set");
-    prepare_folder(&opened, &config.data, &config.schema, Seed(config.seed), &out, &mut |_| {}).unwrap();
+    prepare_folder(&opened, &config.data, &config.schema, (Seed(config.seed), None), &out, &mut |_| {}).unwrap();
     Dataset::open(out).unwrap()
 }

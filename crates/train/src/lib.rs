@@ -11,6 +11,7 @@ pub mod evaluate;
 pub mod fit;
 #[cfg(test)]
 mod fixture;
+pub mod grow;
 pub mod history;
 pub mod inputs;
 pub mod learner;

@@ -23,6 +23,9 @@ pub struct Origin {
     pub dataset: PathBuf,
     /// The folder or file it was prepared from, where this run prepared it.
     pub raw: Option<PathBuf>,
+    /// The run whose model it started from, where it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<PathBuf>,
 }
 
 /// A run directory.
@@ -72,13 +75,14 @@ impl Run {
         &self.directory
     }
 
-    /// Notes the resolved config and where the data came from.
+    /// Notes the resolved config, where the data came from, and the run whose model it starts from, if any.
     ///
     /// # Errors
     /// What the file system says.
-    pub fn begin(&self, config: &RunConfig, dataset: &Path, raw: Option<&Path>) -> Result<()> {
+    pub fn begin(&self, config: &RunConfig, dataset: &Path, raw: Option<&Path>, from: Option<&Path>) -> Result<()> {
         let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-        let origin = Origin { format: FORMAT, dataset: absolute(dataset), raw: raw.map(absolute) };
+        let (raw, from) = (raw.map(absolute), from.map(absolute));
+        let origin = Origin { format: FORMAT, dataset: absolute(dataset), raw, from };
         let text = serde_json::to_string_pretty(&origin);
         let text = text.map_err(|error| Error::internal("the run's origin").caused_by(error))?;
         self.write(ORIGIN, text.as_bytes())?;

@@ -4,6 +4,7 @@ use crate::arguments::{BadRows, Settings, Telling};
 use crate::output::{columns, dropped, say, say_line};
 use crate::progress::Progress;
 use crate::stages;
+use crate::start::vocabularies;
 use clap::Args;
 use kitestring_core::Result;
 use kitestring_data::dataset::{Dataset, Manifest};
@@ -15,8 +16,9 @@ use std::time::Instant;
 /// Prepare raw files: a data set directory of splits, histories and vocabularies
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Example:
-  kitestring prepare configs/movielens-1m.toml --data ml-1m --out ml-1m-prepared")]
+Examples:
+  kitestring prepare configs/movielens-1m.toml --data ml-1m --out ml-1m-prepared
+  kitestring prepare configs/movielens-1m.toml --data ml-1m-later --like runs/din --out ml-1m-grown")]
 pub struct Prepare {
     /// The config, with its data and schema sections
     config: PathBuf,
@@ -26,6 +28,9 @@ pub struct Prepare {
     /// The data set directory to write
     #[arg(long, value_name = "FOLDER", default_value = "dataset")]
     out: PathBuf,
+    /// Go on with the vocabularies and transforms of this run: its ids stay as they are, and new values follow. For `train --from`
+    #[arg(long, value_name = "RUN")]
+    like: Option<PathBuf>,
     #[command(flatten)]
     bad_rows: BadRows,
     #[command(flatten)]
@@ -42,7 +47,9 @@ impl Prepare {
         let config = self.settings.read(Some(&self.config))?;
         let raw = stages::raw(&config, self.data.as_deref())?;
         let mut progress = Progress::new()?;
-        let dataset = stages::prepare(&config, self.bad_rows.allowed(&config), &raw, &self.out, &mut progress)?;
+        let like = self.like.as_deref().map(vocabularies).transpose()?;
+        let how = (self.bad_rows.allowed(&config), like.as_ref());
+        let dataset = stages::prepare(&config, how, &raw, &self.out, &mut progress)?;
         drop(progress);
         let manifest = dataset.manifest();
         say(&splits(manifest))?;

@@ -78,7 +78,7 @@ impl Sweep {
         self.check_place(&place)?;
         let mut progress = Progress::new()?;
         let how = (self.bad_rows.allowed(&plan.base), self.resume);
-        let dataset = stages::data(&place, &plan.base, self.data.as_deref(), how, &mut progress)?;
+        let dataset = stages::data(&place, &plan.base, self.data.as_deref(), None, how, &mut progress)?;
         drop(progress);
         plan.check(&dataset.scenario_counts())?;
         let (limits, workers) = self.limits(&plan.base);
@@ -218,8 +218,8 @@ impl Work<'_> {
         }
         Outcome::remove(&run)?;
         let mut progress = several.progress(&self.name(of))?;
-        let dataset = stages::data(&run, &config, Some(&self.source), (0, false), &mut progress)?;
-        let trained = stages::train(&run, &config, &dataset, known, &mut progress)?;
+        let dataset = stages::data(&run, &config, Some(&self.source), None, (0, false), &mut progress)?;
+        let trained = stages::train(&run, &config, &dataset, None, known, &mut progress)?;
         let mut judged = Judged::default();
         let about = Known { config: &config, model: &trained.model, dataset: &dataset, how: &trained.how };
         // The same draws for every run, so that they can be compared pair by pair.

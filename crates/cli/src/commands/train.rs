@@ -5,9 +5,11 @@ use crate::metrics::{Told, table};
 use crate::output::{say, say_line};
 use crate::progress::Progress;
 use crate::stages::{self, Judged, Known};
+use crate::start::Starting;
 use clap::Args;
 use kitestring_core::{Result, Seed};
 use kitestring_train::run::Run;
+use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -16,7 +18,8 @@ use std::time::Instant;
 #[command(after_help = "\
 Examples:
   kitestring train configs/movielens-1m.toml --data ml-1m-prepared --out runs/din
-  kitestring train configs/movielens-1m.toml --data ml-1m-prepared --out runs/din --resume")]
+  kitestring train configs/movielens-1m.toml --data ml-1m-prepared --out runs/din --resume
+  kitestring train configs/movielens-1m.toml --data ml-1m-grown --out runs/later --from runs/din")]
 pub struct Train {
     /// The config
     config: PathBuf,
@@ -45,6 +48,8 @@ pub struct Learning {
     #[arg(long, requires = "out")]
     resume: bool,
     #[command(flatten)]
+    starting: Starting,
+    #[command(flatten)]
     bad_rows: BadRows,
     #[command(flatten)]
     settings: Settings,
@@ -60,11 +65,17 @@ impl Learning {
     pub fn execute(self, config: Option<&Path>, report: bool) -> Result<()> {
         let start = Instant::now();
         let config = self.settings.read(config)?;
+        let begin = self.starting.open(&config, self.out.as_deref())?;
         let run = Run::create(self.out.as_deref())?;
         let mut progress = Progress::new()?;
         let how = (self.bad_rows.allowed(&config), self.resume);
-        let dataset = stages::data(&run, &config, self.data.as_deref(), how, &mut progress)?;
-        let trained = stages::train(&run, &config, &dataset, self.resume, &mut progress)?;
+        let dataset = stages::data(&run, &config, self.data.as_deref(), begin.as_ref(), how, &mut progress)?;
+        let grown = begin.as_ref().map(|begin| begin.grow(&config, &dataset)).transpose()?;
+        let (model, added) = grown.map_or((None, Vec::new()), |grown| (Some(grown.model), grown.added));
+        if let Some(begin) = &begin {
+            run.log(&json!({ "event": "started", "from": begin.directory, "added": added }))?;
+        }
+        let trained = stages::train(&run, &config, &dataset, model, self.resume, &mut progress)?;
         let known = Known { config: &config, model: &trained.model, dataset: &dataset, how: &trained.how };
         let mut judged = Judged::default();
         judged.add(&known, Seed(config.seed), &mut progress)?;
@@ -74,6 +85,9 @@ impl Learning {
             stages::report(run.directory(), &known, &judged)?;
         }
         drop(progress);
+        for [kind, name, nearest] in &added {
+            say_line(&format!("new {kind}: {name}, started as {nearest}"))?;
+        }
         say(&table(&judged, true))?;
         let (what, place) = match report {
             true => ("report", run.directory().join(stages::REPORT)),

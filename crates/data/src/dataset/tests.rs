@@ -87,7 +87,7 @@ fn make(out: &Path, negatives: Option<&Negatives>) -> Manifest {
     let bad = BadRows::default();
     let schema = schema();
     let split = Some(Rule::LeaveLast { valid: 0, test: 1 });
-    let options = Options { schema: &schema, split, negatives, seed: Seed(3), bad_rows: &bad };
+    let options = Options { schema: &schema, split, negatives, like: None, seed: Seed(3), bad_rows: &bad };
     let candidates = |name: &str, values: Vec<&str>| (name.to_owned(), Arc::new(StringArray::from(values)) as ArrayRef);
     let given = [
         candidates("user", vec!["u1", "u0"]),

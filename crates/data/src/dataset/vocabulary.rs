@@ -6,6 +6,7 @@ use super::items::ItemTable;
 use super::manifest::{MANIFEST, Manifest};
 use crate::prepare::{ITEMS, Interner, PATH};
 use arrow_array::cast::AsArray;
+use arrow_array::types::UInt32Type;
 use arrow_array::{Array, ArrayRef};
 use arrow_schema::DataType;
 use kitestring_core::schema::Vocabulary;
@@ -19,6 +20,7 @@ pub struct Vocabularies {
     directory: PathBuf,
     manifest: Manifest,
     texts: Vec<ArrayRef>,
+    counts: Vec<ArrayRef>,
     items: Option<ItemTable>,
     finders: OnceLock<Vec<Interner>>,
 }
@@ -32,6 +34,7 @@ impl Vocabularies {
         let directory = directory.as_ref();
         let manifest = Manifest::read(directory)?;
         let mut texts = Vec::with_capacity(manifest.vocabularies.len());
+        let mut counts = Vec::with_capacity(manifest.vocabularies.len());
         for vocabulary in &manifest.vocabularies {
             let path = directory.join(&vocabulary.file);
             let table = file::read(&path, manifest.files.get(&vocabulary.file).copied())?;
@@ -40,15 +43,17 @@ impl Vocabularies {
                     && values.len() == vocabulary.entries as usize
                     && !values.is_empty()
             });
-            let values = values.ok_or_else(|| {
+            let counted = table.column_by_name("count").filter(|counts| counts.data_type() == &DataType::UInt32);
+            let (values, counted) = values.zip(counted).ok_or_else(|| {
                 Error::format("not the vocabulary that was written")
                     .in_file(path.display().to_string())
                     .mend("prepare the data set again")
             })?;
             texts.push(values.clone());
+            counts.push(counted.clone());
         }
         let items = ItemTable::open(directory, &manifest)?;
-        Ok(Self { directory: directory.to_owned(), manifest, texts, items, finders: OnceLock::new() })
+        Ok(Self { directory: directory.to_owned(), manifest, texts, counts, items, finders: OnceLock::new() })
     }
 
     /// The manifest.
@@ -85,6 +90,13 @@ impl Vocabularies {
             Some(values) => values.value(entry),
             None => values.as_string_opt::<i64>().map_or("", |values| values.value(entry)),
         }
+    }
+
+    /// The number of training rows of an entry of a vocabulary; 0 for entries there are not.
+    pub fn count(&self, vocabulary: usize, entry: u64) -> u32 {
+        let counts = self.counts.get(vocabulary).map(|counts| counts.as_primitive::<UInt32Type>().values());
+        let entry = usize::try_from(entry).ok();
+        counts.zip(entry).and_then(|(counts, entry)| counts.get(entry).copied()).unwrap_or(0)
     }
 
     /// The text of an id of a table; none for id 0, ids there are not and tables without a vocabulary.

@@ -2,13 +2,13 @@
 
 use super::{GivenCandidates, Input, Options, Progress, columns, prepare};
 use crate::config::DataConfig;
-use crate::dataset::Manifest;
+use crate::dataset::{Manifest, Vocabularies};
 use crate::layout::Opened;
 use crate::reader::BadRows;
 use kitestring_core::{Result, Schema, Seed};
 use std::path::Path;
 
-/// Prepares the rows of an opened folder or file as its config says, in the directory `out`.
+/// Prepares the rows of an opened folder or file as its config says, in the directory `out`. `like` are vocabularies to go on with.
 ///
 /// # Errors
 /// What is wrong with the layout or a file, and as [`prepare`].
@@ -16,7 +16,7 @@ pub fn prepare_folder(
     opened: &Opened,
     config: &DataConfig,
     schema: &Schema,
-    seed: Seed,
+    (seed, like): (Seed, Option<&Vocabularies>),
     out: &Path,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Manifest> {
@@ -38,6 +38,7 @@ pub fn prepare_folder(
         schema,
         split: config.split_of(opened.layout()),
         negatives: config.negatives.as_ref(),
+        like,
         seed,
         bad_rows: &bad_rows,
     };

@@ -94,8 +94,10 @@ impl ItemRecords {
         for (name, from) in item_columns(plan) {
             let mut column = empty(plan, &from);
             for (entry, row) in rows.iter().enumerate() {
-                let unseen = seen.item_rows.get(values[entry] as usize).is_none_or(|rows| *rows == 0);
-                if unseen && stored.is_some_and(|stored| stored.copy(&name, entry, &mut column)) {
+                // Its provisional number is its entry in the stored table.
+                let value = values[entry] as usize;
+                let unseen = seen.item_rows.get(value).is_none_or(|rows| *rows == 0);
+                if unseen && stored.is_some_and(|stored| stored.copy(&name, value, &mut column)) {
                     continue;
                 }
                 append(plan, numbering, fitted, &from, &records, (&[*row], self.stride), &mut column);

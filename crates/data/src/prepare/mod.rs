@@ -86,6 +86,9 @@ pub struct Options<'a> {
     pub split: Option<Split>,
     /// Which negatives are drawn when the data set is read.
     pub negatives: Option<&'a Negatives>,
+    /// Vocabularies and transforms to go on with: their ids stay as they are, and values of training rows that they do not hold follow.
+    /// Their schema is this one, perhaps with fewer tasks.
+    pub like: Option<&'a Vocabularies>,
     /// Decides drawn splits.
     pub seed: Seed,
     /// How many malformed rows are dropped.
@@ -127,8 +130,12 @@ pub fn prepare(
     check_negatives(options.negatives, &splits.names)?;
     let ranked = options.negatives.is_some() || !candidates.is_empty();
     check_items(options.schema, ranked)?;
-    let encoder = RowEncoder::new(&plan);
-    let job = Job { plan: &plan, splits, options, stored: None, past: None };
+    let mut encoder = RowEncoder::new(&plan);
+    if let Some(like) = options.like {
+        options.schema.check_grown_from(&like.manifest().schema)?;
+        encoder.interners = like.interners()?;
+    }
+    let job = Job { plan: &plan, splits, options, stored: options.like, past: None };
     job.run(encoder, inputs, candidates, out, progress)
 }
 
@@ -154,7 +161,8 @@ pub fn encode(
         return Err(Error::config("the data set of past events has another schema"));
     }
     let plan = Plan::new(&manifest.schema)?;
-    let options = Options { schema: &manifest.schema, split: None, negatives: None, seed: manifest.seed, bad_rows };
+    let schema = &manifest.schema;
+    let options = Options { schema, split: None, negatives: None, like: None, seed: manifest.seed, bad_rows };
     let splits = Splits::new(&[name.to_owned()], None, &plan, manifest.seed)?;
     let mut encoder = RowEncoder::new(&plan);
     encoder.lenient = true;
@@ -198,7 +206,7 @@ impl Job<'_> {
         };
         let stored: Option<Vec<Stored>> = self.stored.map(|stored| {
             let sizes = stored.manifest().vocabularies.iter();
-            sizes.map(|vocabulary| Stored { ids: vocabulary.ids, entries: vocabulary.entries }).collect()
+            sizes.map(|vocabulary| Stored::new(vocabulary, self.options.like.is_some())).collect()
         });
         let numbering = Numbering::new(plan, &encoder.interners, &seen, stored.as_deref());
         let mut writer = ShardWriter::new(
@@ -286,7 +294,7 @@ impl Job<'_> {
                     .mend("give it more rows, or do not ask for it"));
             }
         }
-        if self.stored.is_some() {
+        if self.stored.is_some() && self.options.like.is_none() {
             return Ok(());
         }
         let negatives = self.options.negatives;

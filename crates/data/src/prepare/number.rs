@@ -26,6 +26,17 @@ pub(crate) struct Numbering {
 pub(crate) struct Stored {
     pub(crate) ids: u32,
     pub(crate) entries: u32,
+    /// Whether values it does not hold become ids, behind its own.
+    pub(crate) grows: bool,
+}
+
+impl Stored {
+    /// A vocabulary of a manifest.
+    pub(crate) fn new(vocabulary: &VocabularyInfo, grows: bool) -> Self {
+        // What was no id before has no row, and may become one.
+        let entries = if grows { vocabulary.ids } else { vocabulary.entries };
+        Self { ids: vocabulary.ids, entries, grows }
+    }
 }
 
 impl Numbering {
@@ -34,17 +45,15 @@ impl Numbering {
         for (vocabulary, rule) in plan.vocabularies.iter().enumerate() {
             let counts = &seen.counts[vocabulary];
             let mut entries = vec![0; counts.len()];
-            let mut values = vec![0];
-            let mut known = 1;
-            if let Some(stored) = stored.map(|stored| stored[vocabulary]) {
-                values.extend(1..stored.entries);
-                known = stored.entries as usize;
-            }
+            let fresh = Stored { ids: 1, entries: 1, grows: true };
+            let stored = stored.map_or(fresh, |stored| stored[vocabulary]);
+            let known = stored.entries as usize;
+            let mut values: Vec<u32> = (0..stored.entries).collect();
             let kept = |number: &usize| rule.min_count.is_none_or(|least| counts[*number] >= least);
-            if stored.is_none() {
+            if stored.grows {
                 values.extend((known..counts.len()).filter(kept).map(|number| number as u32));
             }
-            let ids = stored.map_or(values.len() as u32, |stored| stored[vocabulary].ids);
+            let ids = if stored.grows { values.len() as u32 } else { stored.ids };
             for (entry, value) in values.iter().enumerate().skip(1) {
                 entries[*value as usize] = entry as u32;
             }

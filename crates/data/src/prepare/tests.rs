@@ -88,7 +88,7 @@ fn run(
     let out = directory.path().join("set");
     let bad = BadRows::default();
     let schema = schema();
-    let options = Options { schema: &schema, split, negatives, seed: Seed(7), bad_rows: &bad };
+    let options = Options { schema: &schema, split, negatives, like: None, seed: Seed(7), bad_rows: &bad };
     let inputs = inputs.iter().map(|(name, events)| Input::new(*name, chunks(name, events).into_iter())).collect();
     let prepared = prepare(inputs, Vec::new(), &options, &out, &mut |_| {});
     let left = directory.path().read_dir().unwrap().count();
@@ -346,7 +346,7 @@ fn failure(events: &[Event], split: Option<Split>, change: impl Fn(&mut Schema))
     let bad = BadRows::default();
     let mut schema = schema();
     change(&mut schema);
-    let options = Options { schema: &schema, split, negatives: None, seed: Seed(7), bad_rows: &bad };
+    let options = Options { schema: &schema, split, negatives: None, like: None, seed: Seed(7), bad_rows: &bad };
     let inputs = vec![Input::new("train", chunks("events.csv", events).into_iter())];
     let error = prepare(inputs, Vec::new(), &options, &out, &mut |_| {}).unwrap_err().to_string();
     assert_eq!(directory.path().read_dir().unwrap().count(), 0, "nothing is left behind");
@@ -378,7 +378,7 @@ fn malformed_rows_are_dropped_and_counted_within_the_budget() {
     let directory = tempfile::tempdir().unwrap();
     let bad = BadRows::new(2);
     let schema = schema();
-    let options = Options { schema: &schema, split: FRACTION, negatives: None, seed: Seed(7), bad_rows: &bad };
+    let options = Options { schema: &schema, split: FRACTION, negatives: None, like: None, seed: Seed(7), bad_rows: &bad };
     let columns = |user: &[&str], time: &[&str], price: &[&str]| {
         let all = |value: &str| texts(std::iter::repeat_n(value, user.len()).collect::<Vec<_>>());
         let like = texts(user.iter().enumerate().map(|(row, _)| if row % 2 == 0 { "1" } else { "0" }));
@@ -415,7 +415,7 @@ fn a_place_that_is_no_data_set_is_not_overwritten() {
     std::fs::write(directory.path().join("letter.txt"), "dear").unwrap();
     let bad = BadRows::default();
     let schema = schema();
-    let options = Options { schema: &schema, split: FRACTION, negatives: None, seed: Seed(7), bad_rows: &bad };
+    let options = Options { schema: &schema, split: FRACTION, negatives: None, like: None, seed: Seed(7), bad_rows: &bad };
     let inputs = vec![Input::new("train", chunks("f", &some()).into_iter())];
     let error = prepare(inputs, Vec::new(), &options, directory.path(), &mut |_| {}).unwrap_err();
     assert!(error.to_string().contains("not a data set; choose another place"), "{error}");
@@ -432,7 +432,7 @@ fn a_full_disk_leaves_what_was_there() {
         .collect();
     let prepare_in = |out: &Path| {
         let (bad, schema) = (BadRows::default(), schema());
-        let options = Options { schema: &schema, split: FRACTION, negatives: None, seed: Seed(7), bad_rows: &bad };
+        let options = Options { schema: &schema, split: FRACTION, negatives: None, like: None, seed: Seed(7), bad_rows: &bad };
         let inputs = vec![Input::new("train", chunks("f", &many).into_iter())];
         prepare(inputs, Vec::new(), &options, out, &mut |_| {})
     };

@@ -34,7 +34,8 @@ impl Graph {
     /// variance.
     pub fn dice(&mut self, x: Value) -> Value {
         let (domain, width) = (self.domain(x), self.width(x));
-        let normal = self.batch_norm(x, false, Activation::None, 1e-8);
+        // Its statistics have a name of their own: a batch norm may stand before it.
+        let normal = self.scope("dice", |graph| graph.batch_norm(x, false, Activation::None, 1e-8));
         let slope = self.weight("slope", [1, width], Initializer::Constant(0.0));
         self.record(super::Op::Dice(DiceGate { slope }), &[x, normal], domain, width)
     }

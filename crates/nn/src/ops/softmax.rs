@@ -39,7 +39,7 @@ impl Graph {
     }
 }
 
-/// The softmax of one row in place. Minus infinity becomes zero. Nothing happens to an empty row.
+/// The softmax of one row in place. Minus infinity becomes zero, in all columns too.
 #[inline(always)]
 pub(crate) fn softmax(row: &mut [f32]) {
     let highest = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
@@ -49,7 +49,9 @@ pub(crate) fn softmax(row: &mut [f32]) {
         *x = if *x == f32::NEG_INFINITY { 0.0 } else { exp(*x - highest) };
         sum += *x;
     }
-    row.iter_mut().for_each(|x| *x /= sum);
+    if sum != 0.0 {
+        row.iter_mut().for_each(|x| *x /= sum);
+    }
 }
 
 /// From the gradient of a softmax's result to that of its argument, in place.
