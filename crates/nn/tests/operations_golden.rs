@@ -170,6 +170,11 @@ impl Case {
         }
     }
 
+    /// Our name of a running statistic.
+    fn state_name(&self, name: &str) -> String {
+        if self.operation == "dice" { format!("dice.{name}") } else { name.to_owned() }
+    }
+
     fn network(&self, graph: &Graph) -> Network {
         let mut network = Network::new(graph, Seed(1));
         for (name, matrix) in &self.weights {
@@ -181,8 +186,7 @@ impl Case {
         }
         for name in ["running_mean", "running_variance"] {
             if let Some(matrix) = self.constants.get(name) {
-                let name = if self.operation == "dice" { format!("dice.{name}") } else { name.to_owned() };
-                set_state(graph, &mut network.state, &name, &matrix.floats());
+                set_state(graph, &mut network.state, &self.state_name(name), &matrix.floats());
             }
         }
         network
@@ -234,7 +238,7 @@ impl Case {
         let stepped = Stepped::of(&graph, &network, &samples, None, 1);
         self.compare(&graph, &stepped, &tables);
         for (name, expected) in &self.state_after {
-            let found = state_of(&graph, &stepped.state, name);
+            let found = state_of(&graph, &stepped.state, &self.state_name(name));
             assert_close(&format!("{}: {name}", self.name), found, &expected.values(), 1e-4, 1e-6);
         }
     }

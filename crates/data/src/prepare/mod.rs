@@ -78,7 +78,7 @@ impl<'a> Input<'a> {
 }
 
 /// What decides how rows become a data set, besides the rows.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Options<'a> {
     /// The meaning of the columns.
     pub schema: &'a Schema,
