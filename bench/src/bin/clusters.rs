@@ -216,7 +216,7 @@ fn in_world(asked: &Asked, models: &[(&str, &[&str])], world: usize) -> Result<V
     let truths = Truths::of(&marketplace)?;
     let prepare = |config: &RunConfig, name: &str| {
         let (out, opened) = (place.path().join(name), layout::open(&config.data, &raw)?);
-        prepare_folder(&opened, &config.data, &config.schema, Seed(config.seed), &out, &mut |_| {})?;
+        prepare_folder(&opened, &config.data, &config.schema, (Seed(config.seed), None), &out, &mut |_| {})?;
         Dataset::open(&out)
     };
     let all = prepare(&whole, "all")?;

@@ -74,7 +74,7 @@ fn in_world(path: &str, overrides: &[String], world: usize) -> Result<Vec<Found>
         let out = run.join("dataset");
         std::fs::create_dir_all(&run).map_err(|error| Error::io(error, "could not make the folder", &run))?;
         let opened = layout::open(&config.data, &raw)?;
-        let seed = Seed(config.seed).child("prepare");
+        let seed = (Seed(config.seed).child("prepare"), None);
         prepare_folder(&opened, &config.data, &config.schema, seed, &out, &mut |_| {})?;
         let dataset = Dataset::open(&out)?;
         let fitted = fit(&config, &dataset, &run, false, &mut |_| {})?;

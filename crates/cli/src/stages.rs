@@ -133,7 +133,9 @@ fn check_same_start(before: Option<&Path>, now: Option<&Path>) -> Result<()> {
         return Ok(());
     }
     let error = match before {
-        Some(before) => Error::config(format!("the run started from {}", before.display())).mend("give the same --from"),
+        Some(before) => {
+            Error::config(format!("the run started from {}", before.display())).mend("give the same --from")
+        }
         None => Error::config("the run started from nothing").mend("leave --from out, or start a new run"),
     };
     Err(error.in_field("--from"))

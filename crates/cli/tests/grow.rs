@@ -148,13 +148,34 @@ fn a_run_gets_a_scenario_a_task_and_ids() {
     }
 }
 
+/// Where nobody says otherwise: the largest of the same parent, or of the one the parent starts as.
+#[test]
+fn the_nearest_scenario_is_a_large_relative() {
+    let world = World::new();
+    done(&world.train("old.toml", "old", "runs/old", &[]));
+    let added = ["kiosk,desk", "shop,cart", "live,room"];
+    world.log("new/log.csv", 500, |row| if row % 2 == 0 { added[row / 2 % 3] } else { OLD[row / 2 % 4] });
+    let from = world.path("runs/old");
+    let more = ["--from", &from, "--set", "train.epochs=0"];
+    let told = done(&world.train("new.toml", "new", "runs/new", &more)).stdout;
+    for line in [
+        "new scenario: kiosk, started as live",
+        "new scenario: kiosk / desk, started as live / hall",
+        "new scenario: shop / cart, started as shop / home",
+        "new scenario: live / room, started as live / hall",
+    ] {
+        assert!(told.lines().any(|told| told == line), "no `{line}` in {told}");
+    }
+}
+
 /// Without anything new it is a warm start: the second run goes on where the first one was.
 #[test]
 fn a_run_goes_on_from_another() {
     let world = World::new();
     done(&world.train("old.toml", "old", "runs/old", &[]));
     let from = world.path("runs/old");
-    let told = done(&world.train("old.toml", "runs/old/dataset", "runs/same", &["--from", &from, "--set", "train.epochs=0"]));
+    let told =
+        done(&world.train("old.toml", "runs/old/dataset", "runs/same", &["--from", &from, "--set", "train.epochs=0"]));
     assert!(!told.stdout.contains("new "), "{}", told.stdout);
     let read = |run: &str| std::fs::read(Path::new(&world.path(run)).join("model/network.safetensors")).unwrap();
     assert_eq!(read("runs/same"), read("runs/old"));

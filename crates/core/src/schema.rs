@@ -339,7 +339,8 @@ impl Schema {
 
     /// Everything but the tasks, for a comparison.
     fn others(&self) -> Vec<(&'static str, String)> {
-        let Self { user, item, time, position, treatment, propensity, weight, features, tables, scenarios, tasks: _ } = self;
+        let Self { user, item, time, position, treatment, propensity, weight, features, tables, scenarios, tasks: _ } =
+            self;
         let names: Vec<&str> = features.iter().map(|feature| feature.name.as_str()).collect();
         let columns = [
             ("user", user),

@@ -208,9 +208,8 @@ fn grown(old: &[Matrix<'_>], new: &[Matrix<'_>], origins: &Origins) -> Result<Ve
     let mut all = Vec::new();
     for matrix in new {
         let owners: Option<Vec<Owner>> = matrix.whose.owners.iter().map(|owner| origins.of(*owner)).collect();
-        let same = |old: &Matrix<'_>| {
-            old.whose.pattern == matrix.whose.pattern && Some(&old.whose.owners) == owners.as_ref()
-        };
+        let same =
+            |old: &Matrix<'_>| old.whose.pattern == matrix.whose.pattern && Some(&old.whose.owners) == owners.as_ref();
         let found = old.iter().position(same);
         found.into_iter().for_each(|found| taken[found] = true);
         let found = found.map(|found| &old[found]);
@@ -219,15 +218,19 @@ fn grown(old: &[Matrix<'_>], new: &[Matrix<'_>], origins: &Origins) -> Result<Ve
                 None => "the model to start from has no such weight".to_owned(),
                 Some(found) => format!("the model to start from has {:?} here, not {:?}", found.shape, matrix.shape),
             };
-            Error::config(what).in_field(matrix.name).mend("start from a run with the same [model], or choose another nearest task")
+            Error::config(what)
+                .in_field(matrix.name)
+                .mend("start from a run with the same [model], or choose another nearest task")
         })?;
         all.extend(values);
     }
     match old.iter().zip(taken).find(|(_, taken)| !taken) {
         None => Ok(all),
-        Some((left, _)) => Err(Error::config("the model to start from has this weight, and the new one has no place for it")
-            .in_field(left.name)
-            .mend("start from a run with the same [model]")),
+        Some((left, _)) => {
+            Err(Error::config("the model to start from has this weight, and the new one has no place for it")
+                .in_field(left.name)
+                .mend("start from a run with the same [model]"))
+        }
     }
 }
 

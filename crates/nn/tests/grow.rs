@@ -23,9 +23,7 @@ fn bodies() -> Vec<Value> {
     let mut all: Vec<Value> = defaults.collect();
     assert!(all.len() >= 10);
     let expert = json!({"units": [5, 4]});
-    let layers = |experts: usize, specific: usize, shared: usize, layers: usize| {
-        json!({"layers": layers, "experts": experts, "specific": specific, "shared": shared, "expert": expert})
-    };
+    let layers = |experts: usize, specific: usize, shared: usize, layers: usize| json!({"layers": layers, "experts": experts, "specific": specific, "shared": shared, "expert": expert});
     all.extend([
         json!({"type": "mlp", "units": [7], "activation": "dice", "batch_norm": true}),
         json!({"type": "mlp", "units": []}),
@@ -183,7 +181,10 @@ impl Grown {
             assert!(!theirs || !weight || reached, "{what}: nothing reaches {}", info.name);
         }
         let [before, after] = [&self.after, &moved].map(|network| scores(&self.new.graph, network, &samples));
-        assert!(before.iter().zip(&after).filter(|(before, after)| before != after).count() > before.len() / 2, "{what}");
+        assert!(
+            before.iter().zip(&after).filter(|(before, after)| before != after).count() > before.len() / 2,
+            "{what}"
+        );
     }
 }
 
@@ -296,7 +297,8 @@ fn strangers_are_named() {
     };
     let old = ranker(json!({"type": "mlp", "units": [6, 5]}));
     let network = network(&old.graph, Seed(1));
-    for (units, name) in [(json!([6, 4]), "body.1."), (json!([6, 5, 4]), "body.2."), (json!([6]), "head.click.weight")] {
+    for (units, name) in [(json!([6, 4]), "body.1."), (json!([6, 5, 4]), "body.2."), (json!([6]), "head.click.weight")]
+    {
         let new = ranker(json!({"type": "mlp", "units": units}));
         let error = network.grown(&old.graph, &new.graph, &origins).unwrap_err().to_string();
         assert!(error.contains(name), "{units}: {error}");

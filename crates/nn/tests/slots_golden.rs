@@ -257,7 +257,13 @@ impl Model {
             assert_close(&what(&format!("rows of {}", table.name)), found, &expected, 1e-4, 1e-6);
         }
         for (name, expected) in &self.state_after {
-            assert_close(&what(name), state_of(graph, &stepped.state, &self.state_name(name)), &expected.values(), 1e-4, 1e-6);
+            assert_close(
+                &what(name),
+                state_of(graph, &stepped.state, &self.state_name(name)),
+                &expected.values(),
+                1e-4,
+                1e-6,
+            );
         }
         if self.state_after.is_empty() {
             let scored = scores(graph, &network, &samples);

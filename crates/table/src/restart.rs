@@ -20,7 +20,9 @@ impl Table {
             (Space::Direct { rows: old }, Space::Direct { rows }) if rows >= old => ((0..old).collect(), old..rows),
             (Space::Open(_), Space::Open(_)) => (self.ids(), 0..0),
             (old, new) => {
-                return Err(Error::config(format!("a table of {old:?} cannot become one of {new:?}")).in_field(self.name()));
+                return Err(
+                    Error::config(format!("a table of {old:?} cannot become one of {new:?}")).in_field(self.name())
+                );
             }
         };
         let config = Config { space, optimizer, ..*self.config() };

@@ -168,7 +168,11 @@ impl<'a> Level<'a> {
     fn new(vocabularies: [&'a Vocabularies; 2], number: usize) -> Self {
         let count = |all: &Vocabularies| {
             let manifest = all.manifest();
-            manifest.scenarios.get(number).and_then(|level| manifest.vocabularies.get(*level)).map_or(1, |info| info.ids)
+            manifest
+                .scenarios
+                .get(number)
+                .and_then(|level| manifest.vocabularies.get(*level))
+                .map_or(1, |info| info.ids)
         };
         Self { vocabularies, number, counts: vocabularies.map(count) }
     }
@@ -208,7 +212,8 @@ fn scenarios(
     let mut all: Vec<Vec<Origin>> = Vec::new();
     for level in &levels {
         // Without a seen scenario there is one row all the same.
-        let mut origins: Vec<Origin> = (0..level.counts[0].saturating_sub(1).max(1) as usize).map(Origin::Kept).collect();
+        let mut origins: Vec<Origin> =
+            (0..level.counts[0].saturating_sub(1).max(1) as usize).map(Origin::Kept).collect();
         if level.counts[0] < 2 && level.counts[1] > 1 {
             return Err(Error::config("the run to start from has no scenario here that a new one could start as")
                 .in_field(format!("schema.scenarios.{}", new.manifest().schema.scenarios[level.number].name))
@@ -227,7 +232,8 @@ fn scenarios(
 
 /// The old scenario with the most training rows among those with the same parent, or with the one that the parent starts as.
 fn default_scenario(levels: &[Level<'_>], origins: &[Vec<Origin>], level: &Level<'_>, id: u32) -> u32 {
-    let parent_of = |id: u32| level.name(id).rsplit_once(" / ").map(|(parent, _)| parent.to_owned()).unwrap_or_default();
+    let parent_of =
+        |id: u32| level.name(id).rsplit_once(" / ").map(|(parent, _)| parent.to_owned()).unwrap_or_default();
     let parent = level.number.checked_sub(1).and_then(|outer| {
         let (outer, origins) = (levels.get(outer)?, origins.get(outer)?);
         let parent = outer.find(&parent_of(id), outer.counts[1])?;

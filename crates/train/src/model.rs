@@ -12,7 +12,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 /// The format number of model directories.
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
 const MANIFEST: &str = "manifest.json";
 const NETWORK: &str = "network.safetensors";
 

@@ -84,11 +84,20 @@ fn run(
     split: Option<Split>,
     negatives: Option<&Negatives>,
 ) -> (tempfile::TempDir, Result<Dataset>) {
+    run_like(inputs, split, negatives, None)
+}
+
+fn run_like(
+    inputs: &[(&str, &[Event])],
+    split: Option<Split>,
+    negatives: Option<&Negatives>,
+    like: Option<&Vocabularies>,
+) -> (tempfile::TempDir, Result<Dataset>) {
     let directory = tempfile::tempdir().unwrap();
     let out = directory.path().join("set");
     let bad = BadRows::default();
     let schema = schema();
-    let options = Options { schema: &schema, split, negatives, like: None, seed: Seed(7), bad_rows: &bad };
+    let options = Options { schema: &schema, split, negatives, like, seed: Seed(7), bad_rows: &bad };
     let inputs = inputs.iter().map(|(name, events)| Input::new(*name, chunks(name, events).into_iter())).collect();
     let prepared = prepare(inputs, Vec::new(), &options, &out, &mut |_| {});
     let left = directory.path().read_dir().unwrap().count();
@@ -138,16 +147,22 @@ fn read_all(dataset: &Dataset) -> Vec<Row> {
 
 /// The definition: the last `length` events of the user that are earlier, in this file or one before it.
 fn expected(inputs: &[(&str, &[Event])], split_of: impl Fn(usize, usize) -> String) -> Vec<Row> {
+    expected_like(inputs, BTreeSet::new(), split_of)
+}
+
+/// The same, where some items have ids already.
+fn expected_like(
+    inputs: &[(&str, &[Event])],
+    mut train: BTreeSet<u8>,
+    split_of: impl Fn(usize, usize) -> String,
+) -> Vec<Row> {
     let all: Vec<(usize, usize, &Event)> = inputs
         .iter()
         .enumerate()
         .flat_map(|(file, (_, events))| events.iter().enumerate().map(move |(line, event)| (file, line, event)))
         .collect();
-    let train: BTreeSet<u8> = all
-        .iter()
-        .filter(|(file, line, _)| split_of(*file, *line) == "train")
-        .map(|(_, _, event)| event.item)
-        .collect();
+    let of_train = all.iter().filter(|(file, line, _)| split_of(*file, *line) == "train");
+    train.extend(of_train.map(|(_, _, event)| event.item));
     let mut rows: Vec<Row> = all
         .iter()
         .map(|(file, line, event)| {
@@ -282,6 +297,42 @@ proptest! {
         }
     }
 
+    /// Ids and transforms stay, new values follow, and rows and histories are those of the definition.
+    #[test]
+    fn vocabularies_go_on(first in events(0..60), second in events(1..120)) {
+        let split = Some(Split::User { valid: 0.0, test: 0.4 });
+        let (first, second) = (padded(first), padded(second));
+        let (_old, old) = run(&[("train", &first)], split, None);
+        let Ok(old) = old else { return Ok(()) };
+        let known = old.vocabularies().unwrap();
+        let (_new, new) = run_like(&[("train", &second)], split, None, Some(&known));
+        let Ok(new) = new else { return Ok(()) };
+        let grown = new.vocabularies().unwrap();
+        prop_assert_eq!(&known.manifest().fitted, &grown.manifest().fitted);
+        for (number, info) in known.manifest().vocabularies.iter().enumerate() {
+            for id in 0..u64::from(info.ids) {
+                prop_assert_eq!(known.text(number, id), grown.text(number, id));
+            }
+        }
+        let rows = read_all(&new);
+        let of: BTreeMap<u64, String> = rows.iter().map(|row| (row.line, row.split.clone())).collect();
+        let had = (0..=u8::MAX).filter(|item| known.id("item", &format!("i{item}")) != 0).collect();
+        let inputs: [(&str, &[Event]); 1] = [("train", &second)];
+        prop_assert_eq!(&rows, &expected_like(&inputs, had, |_, line| of[&(line as u64 + 1)].clone()));
+        // What the second rows do not show of an item is what the first ones did.
+        for item in (0..=u8::MAX).map(|item| format!("i{item}")) {
+            let [before, after] = [&known, &grown].map(|all| all.id("item", &item));
+            if before != 0 {
+                let brands = [(&known, before), (&grown, after)].map(|(all, id)| {
+                    let mut batch = Batch::default();
+                    all.items().unwrap().put(&[id as u32], &mut batch).unwrap();
+                    all.value("brand", batch.sparse[2].ids[0]).map(str::to_owned)
+                });
+                prop_assert_eq!(&brands[0], &brands[1]);
+            }
+        }
+    }
+
     #[test]
     fn negatives_were_never_had(events in events(20..200), popular in any::<bool>(), epoch in 0u64..1000) {
         let draw = if popular { Draw::Popularity } else { Draw::Uniform };
@@ -378,7 +429,8 @@ fn malformed_rows_are_dropped_and_counted_within_the_budget() {
     let directory = tempfile::tempdir().unwrap();
     let bad = BadRows::new(2);
     let schema = schema();
-    let options = Options { schema: &schema, split: FRACTION, negatives: None, like: None, seed: Seed(7), bad_rows: &bad };
+    let options =
+        Options { schema: &schema, split: FRACTION, negatives: None, like: None, seed: Seed(7), bad_rows: &bad };
     let columns = |user: &[&str], time: &[&str], price: &[&str]| {
         let all = |value: &str| texts(std::iter::repeat_n(value, user.len()).collect::<Vec<_>>());
         let like = texts(user.iter().enumerate().map(|(row, _)| if row % 2 == 0 { "1" } else { "0" }));
@@ -415,7 +467,8 @@ fn a_place_that_is_no_data_set_is_not_overwritten() {
     std::fs::write(directory.path().join("letter.txt"), "dear").unwrap();
     let bad = BadRows::default();
     let schema = schema();
-    let options = Options { schema: &schema, split: FRACTION, negatives: None, like: None, seed: Seed(7), bad_rows: &bad };
+    let options =
+        Options { schema: &schema, split: FRACTION, negatives: None, like: None, seed: Seed(7), bad_rows: &bad };
     let inputs = vec![Input::new("train", chunks("f", &some()).into_iter())];
     let error = prepare(inputs, Vec::new(), &options, directory.path(), &mut |_| {}).unwrap_err();
     assert!(error.to_string().contains("not a data set; choose another place"), "{error}");
@@ -432,7 +485,8 @@ fn a_full_disk_leaves_what_was_there() {
         .collect();
     let prepare_in = |out: &Path| {
         let (bad, schema) = (BadRows::default(), schema());
-        let options = Options { schema: &schema, split: FRACTION, negatives: None, like: None, seed: Seed(7), bad_rows: &bad };
+        let options =
+            Options { schema: &schema, split: FRACTION, negatives: None, like: None, seed: Seed(7), bad_rows: &bad };
         let inputs = vec![Input::new("train", chunks("f", &many).into_iter())];
         prepare(inputs, Vec::new(), &options, out, &mut |_| {})
     };

@@ -73,9 +73,7 @@ impl Operation for Softmax {
         out.copy_from_slice(inputs.get(0));
         if let Some(Heard { start, level }) = self.heard {
             for (row, out) in out.chunks_exact_mut(self.width).enumerate() {
-                let listener = level.map_or(0, |level| {
-                    cx.seen_scenario(level, row, self.width).unwrap_or(self.width)
-                });
+                let listener = level.map_or(0, |level| cx.seen_scenario(level, row, self.width).unwrap_or(self.width));
                 let heard = &cx.state[start + listener * self.width..][..self.width];
                 let silent = out.iter_mut().zip(heard).filter(|(_, heard)| **heard == 0.0);
                 silent.for_each(|(out, _)| *out = f32::NEG_INFINITY);

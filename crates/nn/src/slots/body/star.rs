@@ -59,9 +59,8 @@ impl Star {
         let units = 0..self.layers.units.len();
         let h = units.fold(x, |x, number| self.layers.layer(graph, x, number, star));
         let of_tasks = Parts::new(Of::Task, tasks);
-        let main = graph.scope("logit", |graph| {
-            graph.columns_of(of_tasks, |graph| star(graph, h, tasks, Activation::None))
-        });
+        let main =
+            graph.scope("logit", |graph| graph.columns_of(of_tasks, |graph| star(graph, h, tasks, Activation::None)));
         let auxiliary = graph.scope("auxiliary", |graph| {
             let h = self.auxiliary.forward(graph, input.x);
             let linear = |graph: &mut Graph| graph.linear(h, tasks, Activation::None);
