@@ -64,7 +64,7 @@ impl Table {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::{Init, Open, Rule, Step};
+    use crate::{Init, Open, Step};
     use kitestring_core::Seed;
 
     fn rows(table: &Table, ids: &[u64]) -> Vec<f32> {
@@ -90,7 +90,7 @@ mod tests {
         let known: Vec<u64> = (0..1000).collect();
         assert_eq!(rows(&grown, &known), rows(&table, &known));
         assert_eq!(rows(&grown, &[1000, 69_999]), rows(&table, &[0, 0]));
-        assert_eq!((grown.step(), grown.len(), grown.config().optimizer.rule), (0, 70_000, Rule::Sgd));
+        assert_eq!((grown.step(), grown.len(), grown.config().optimizer), (0, 70_000, Optimizer::sgd()));
         let mut route = Route::new();
         grown.route(&[1000], &mut route).unwrap();
         grown.apply(&mut route, &[1.0; 3], Step { number: 1, learning_rate: 1.0 }).unwrap();
