@@ -30,11 +30,12 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 /// The models, and what each has other than the config.
-const MODELS: [(&str, &[&str]); 7] = [
+const MODELS: [(&str, &[&str]); 8] = [
     ("aesm2", &[]),
     ("aesm2, noise 0", &["model.body.noise=0"]),
     ("aesm2, specific_weight 0", &["model.body.specific_weight=0"]),
     ("aesm2, shared_weight 0", &["model.body.shared_weight=0"]),
+    ("aesm2, gate_batch_norm off", &["model.body.gate_batch_norm=false"]),
     ("mmoe", &["model.body.type=mmoe"]),
     ("shared_bottom", &["model.body.type=shared_bottom"]),
     (ALONE, &["model.body.type=shared_bottom"]),

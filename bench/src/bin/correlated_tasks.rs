@@ -20,7 +20,7 @@ const WIDTH: usize = 100;
 const SINES: u64 = 1;
 const CORRELATIONS: [f64; 3] = [1.0, 0.9, 0.5];
 const MODELS: [&str; 3] = ["shared bottom", "OMoE", "MMoE"];
-const RATES: [f32; 3] = [1e-3, 3e-3, 1e-2];
+const RATES: [f32; 4] = [1e-3, 3e-3, 1e-2, 3e-2];
 const WORLDS: usize = 20;
 /// Worlds that only choose learning rates.
 const CHOOSING: usize = 2;
