@@ -144,6 +144,9 @@ impl Judged {
     }
 }
 
+/// A number of what was found.
+type Measure = fn(&Judged) -> f64;
+
 /// All samples, beside the names of scenarios.
 const ALL: &str = "all";
 
@@ -273,10 +276,10 @@ fn run() -> Result<()> {
         return Err(Error::config("there is no such model, or no world"));
     };
     let scenarios: Vec<&String> = first.judged.keys().collect();
-    let values = |model: usize, scenario: &str, of: fn(&Judged) -> f64| -> Vec<f64> {
+    let values = |model: usize, scenario: &str, of: Measure| -> Vec<f64> {
         worlds.iter().map(|models| models[model].judged.get(scenario).map_or(f64::NAN, of)).collect()
     };
-    let measures: [(&str, fn(&Judged) -> f64); 2] =
+    let measures: [(&str, Measure); 2] =
         [("labels", |judged| judged.on_labels), ("relevance", |judged| judged.on_relevance)];
     let mut lines: Vec<Value> = models
         .iter()
@@ -313,12 +316,12 @@ fn run() -> Result<()> {
     for scenario in &scenarios {
         let of = |judged: &Judged| judged.on_relevance;
         print!("{scenario:<20}{:>8.4}", mean(&values(0, scenario, |judged| judged.ceiling))?.value);
-        for model in 0..models.len() {
+        for (model, line) in lines.iter_mut().enumerate() {
             let own = mean(&values(model, scenario, of))?;
             let ahead = mean_difference(&values(0, scenario, of), &values(model, scenario, of))?;
             let half = ahead.interval.map_or(f64::NAN, |[low, high]| (high - low) / 2.0);
             print!("  {:>24}", format!("{:.4} ({:+.4} ± {:.4})", own.value, ahead.value, half));
-            lines[model]["by scenario"][scenario.as_str()] = json!({"auc": own, "ahead": ahead});
+            line["by scenario"][scenario.as_str()] = json!({"auc": own, "ahead": ahead});
         }
         println!();
     }
