@@ -177,6 +177,22 @@ impl std::error::Error for Error {
     }
 }
 
+/// Names that a mend lists before it breaks off.
+const LISTED: usize = 20;
+
+impl Error {
+    /// With the mend of a name that is not known: the nearest of those that are, else what they are.
+    pub fn suggest<'a>(self, name: &str, known: impl IntoIterator<Item = &'a str>) -> Self {
+        let known: Vec<&str> = known.into_iter().collect();
+        match did_you_mean(name, known.iter().copied()) {
+            Some(near) => self.mend(format!("did you mean `{near}`?")),
+            None if known.is_empty() => self.mend("there is none"),
+            None if known.len() > LISTED => self.mend(format!("there is {} …", known[..LISTED].join(", "))),
+            None => self.mend(format!("there is {}", known.join(", "))),
+        }
+    }
+}
+
 /// The candidate closest to a misspelt name, for "did you mean". `None` when nothing is near.
 pub fn did_you_mean<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     candidates

@@ -2,7 +2,7 @@
 //!
 //! A schema is written in TOML by the user and travels, as JSON, with every data set, model and artifact.
 
-use crate::error::{Error, Result, did_you_mean};
+use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
 
 /// The declared meaning of the columns.
@@ -447,11 +447,7 @@ fn known<'a>(field: &str, what: &str, name: &str, names: impl Iterator<Item = &'
     if names.clone().any(|known| known == name) {
         return Ok(());
     }
-    let error = Error::config(format!("`{name}` is not {what}")).in_field(field);
-    Err(match did_you_mean(name, names) {
-        Some(near) => error.mend(format!("did you mean `{near}`?")),
-        None => error,
-    })
+    Err(Error::config(format!("`{name}` is not {what}")).in_field(field).suggest(name, names))
 }
 
 #[cfg(test)]

@@ -7,7 +7,6 @@ use crate::slots::body::{Body, BodyInput};
 use crate::slots::encoder::Encoder;
 use crate::slots::head::Head;
 use crate::slots::loss::TaskLoss;
-use kitestring_core::error::did_you_mean;
 use kitestring_core::{Error, Result, Schema};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -77,10 +76,7 @@ impl Ranker {
         for name in config.dimensions.keys() {
             if !names.contains(&name.as_str()) {
                 let error = Error::config(format!("there is no table `{name}`")).in_field("model.dimensions");
-                return Err(match did_you_mean(name, names.iter().copied()) {
-                    Some(near) => error.mend(format!("did you mean `{near}`?")),
-                    None => error.mend(format!("the tables are {}", names.join(", "))),
-                });
+                return Err(error.suggest(name, names.iter().copied()));
             }
         }
         if config.dimension == 0 || config.dimensions.values().any(|dimension| *dimension == 0) {

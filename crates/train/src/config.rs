@@ -306,11 +306,7 @@ impl RunConfig {
         for (task, power) in &self.evaluate.score {
             if self.schema.task(task).is_none() {
                 let error = Error::config(format!("there is no task `{task}`")).in_field("evaluate.score");
-                let names = self.schema.tasks.iter().map(|task| task.name.as_str());
-                return Err(match did_you_mean(task, names) {
-                    Some(near) => error.mend(format!("did you mean `{near}`?")),
-                    None => error,
-                });
+                return Err(error.suggest(task, self.schema.tasks.iter().map(|task| task.name.as_str())));
             }
             if !power.is_finite() {
                 return wrong("evaluate.score", "a power must be a finite number");
@@ -320,12 +316,8 @@ impl RunConfig {
             let categorical = || self.schema.features.iter().filter(|feature| feature.kind == FeatureKind::Categorical);
             if !categorical().any(|feature| feature.name == *name) {
                 let error = Error::config(format!("there is no categorical feature `{name}`"));
-                let near = did_you_mean(name, categorical().map(|feature| feature.name.as_str()));
-                let error = error.in_field("evaluate.serve_as");
-                return Err(match near {
-                    Some(near) => error.mend(format!("did you mean `{near}`?")),
-                    None => error,
-                });
+                let known = categorical().map(|feature| feature.name.as_str());
+                return Err(error.in_field("evaluate.serve_as").suggest(name, known));
             }
         }
         if self.evaluate.cutoffs.contains(&0) {

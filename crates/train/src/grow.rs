@@ -14,7 +14,6 @@
 
 use crate::config::RunConfig;
 use crate::model::Model;
-use kitestring_core::error::did_you_mean;
 use kitestring_core::schema::Task;
 use kitestring_core::{Error, Result, Schema};
 use kitestring_data::dataset::{Dataset, Vocabularies};
@@ -262,7 +261,9 @@ fn chosen_scenario(text: &str, levels: &[Level<'_>]) -> Result<(usize, u32, u32)
         levels.iter().flat_map(each).collect::<Vec<_>>()
     };
     let (level, id) = known(name).ok_or_else(|| {
-        unknown(format!("the data set has no new scenario `{name}`"), name, &names(true), "--nearest")
+        Error::config(format!("the data set has no new scenario `{name}`"))
+            .in_field("--nearest")
+            .suggest(name, names(true).iter().map(String::as_str))
     })?;
     if !level.is_new(id) {
         return Err(Error::config(format!("`{name}` is not new: the run to start from has it"))
@@ -272,7 +273,7 @@ fn chosen_scenario(text: &str, levels: &[Level<'_>]) -> Result<(usize, u32, u32)
     let found = level.find(nearest, level.counts[0]);
     let found = found.ok_or_else(|| {
         let what = format!("the run to start from has no scenario `{nearest}` on the level of `{name}`");
-        unknown(what, nearest, &names(false), "--nearest")
+        Error::config(what).in_field("--nearest").suggest(nearest, names(false).iter().map(String::as_str))
     })?;
     Ok((level.number, id, found))
 }
@@ -286,7 +287,9 @@ fn tasks(old: &Schema, new: &Schema, chosen: &[String], added: &mut Vec<[String;
             return Err(unequal(text, "--nearest-task", "like=click"));
         };
         if new.task(name).is_none() {
-            return Err(unknown(format!("there is no task `{name}`"), name, &names(&new.tasks), "--nearest-task"));
+            return Err(Error::config(format!("there is no task `{name}`"))
+                .in_field("--nearest-task")
+                .suggest(name, names(&new.tasks).iter().map(String::as_str)));
         }
         if old.task(name).is_some() {
             return Err(Error::config(format!("`{name}` is not new: the run to start from has it"))
@@ -295,7 +298,9 @@ fn tasks(old: &Schema, new: &Schema, chosen: &[String], added: &mut Vec<[String;
         }
         let number = old.task(nearest).ok_or_else(|| {
             let what = format!("the run to start from has no task `{nearest}`");
-            unknown(what, nearest, &names(&old.tasks), "--nearest-task")
+            Error::config(what)
+                .in_field("--nearest-task")
+                .suggest(nearest, names(&old.tasks).iter().map(String::as_str))
         })?;
         pairs.push((name, number));
     }
@@ -324,13 +329,4 @@ fn tasks(old: &Schema, new: &Schema, chosen: &[String], added: &mut Vec<[String;
 
 fn unequal(text: &str, field: &str, example: &str) -> Error {
     Error::config(format!("`{text}` has no `=`")).in_field(field).mend(format!("write it as {field} {example}"))
-}
-
-fn unknown(what: String, name: &str, known: &[String], field: &str) -> Error {
-    let error = Error::config(what).in_field(field);
-    match did_you_mean(name, known.iter().map(String::as_str)) {
-        Some(near) => error.mend(format!("did you mean `{near}`?")),
-        None if known.is_empty() => error.mend("there is none"),
-        None => error.mend(format!("there is {}", known.iter().take(10).cloned().collect::<Vec<_>>().join(", "))),
-    }
 }

@@ -1,6 +1,5 @@
 //! What of a row is kept, and where in its record.
 
-use kitestring_core::error::did_you_mean;
 use kitestring_core::schema::{Feature, FeatureKind, Of, Transform, Vocabulary};
 use kitestring_core::{Error, Result, Schema};
 
@@ -339,10 +338,6 @@ impl Plan {
 }
 
 /// The error of a column that a file does not have.
-pub(crate) fn unknown_column<'a>(column: &str, present: impl Iterator<Item = &'a str> + Clone) -> Error {
-    let error = Error::config(format!("there is no column `{column}`"));
-    match did_you_mean(column, present.clone()) {
-        Some(near) => error.mend(format!("did you mean `{near}`?")),
-        None => error.mend(format!("the columns are: {}", present.collect::<Vec<_>>().join(", "))),
-    }
+pub(crate) fn unknown_column<'a>(column: &str, present: impl Iterator<Item = &'a str>) -> Error {
+    Error::config(format!("there is no column `{column}`")).suggest(column, present)
 }

@@ -10,7 +10,6 @@ use super::ModelInputs;
 use crate::graph::{Graph, Loss, Value};
 use crate::grow::Owner;
 use crate::ops::Op;
-use kitestring_core::error::did_you_mean;
 use kitestring_core::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -70,12 +69,8 @@ impl TaskLoss {
             if inputs.task_names.contains(name) {
                 return Ok(());
             }
-            let names = || inputs.task_names.iter().map(String::as_str);
             let error = Error::config(format!("there is no task `{name}`")).in_field(format!("model.loss.{key}"));
-            Err(match did_you_mean(name, names()) {
-                Some(near) => error.mend(format!("did you mean `{near}`?")),
-                None => error.mend(format!("the tasks are {}", names().collect::<Vec<_>>().join(", "))),
-            })
+            Err(error.suggest(name, inputs.task_names.iter().map(String::as_str)))
         };
         for (name, space) in self.spaces() {
             known("spaces", name)?;

@@ -7,7 +7,6 @@ use crate::graph::{Domain, Graph, Value};
 use crate::grow::Owner;
 use crate::ops::Op;
 use crate::slots::ModelInputs;
-use kitestring_core::error::did_you_mean;
 use kitestring_core::schema::TaskKind;
 use kitestring_core::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -85,11 +84,7 @@ impl Position {
 }
 
 fn unknown<'a>(what: &str, name: &str, names: impl Iterator<Item = &'a str>) -> Error {
-    let error = Error::config(format!("there is no {what} `{name}`"));
-    match did_you_mean(name, names) {
-        Some(near) => error.mend(format!("did you mean `{near}`?")),
-        None => error,
-    }
+    Error::config(format!("there is no {what} `{name}`")).suggest(name, names)
 }
 
 /// What the crossed features add to a task's logit at each position, missing first, where they have this row: the embeddings of all crossed

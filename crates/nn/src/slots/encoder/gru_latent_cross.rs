@@ -11,7 +11,6 @@ use super::{Encoded, History, histories};
 use crate::graph::{Graph, Value};
 use crate::ops::pool::Pooling;
 use crate::slots::{ModelInputs, SparseInput};
-use kitestring_core::error::did_you_mean;
 use kitestring_core::schema::FeatureKind;
 use kitestring_core::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -78,13 +77,7 @@ fn named<'a>(names: &[String], known: Vec<&'a SparseInput>, key: &str, what: &st
     for (at, name) in names.iter().enumerate() {
         if !known.iter().any(|input| input.name == *name) {
             let error = Error::config(format!("there is no {what} `{name}`")).in_field(field);
-            return Err(match did_you_mean(name, known.iter().map(|input| input.name.as_str())) {
-                Some(near) => error.mend(format!("did you mean `{near}`?")),
-                None => {
-                    let known: Vec<&str> = known.iter().map(|input| input.name.as_str()).collect();
-                    error.mend(format!("there is {}", if known.is_empty() { "none".into() } else { known.join(", ") }))
-                }
-            });
+            return Err(error.suggest(name, known.iter().map(|input| input.name.as_str())));
         }
         if names[..at].contains(name) {
             return Err(Error::config(format!("`{name}` is named twice")).in_field(field));
