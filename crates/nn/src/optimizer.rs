@@ -1,5 +1,6 @@
 //! Dense optimizers over the flat vector of a network's weights.
 
+use crate::engine::{OneWorker, PIECE, Workers, each_piece};
 use crate::graph::Graph;
 use crate::kernels::kernel;
 use kitestring_core::{Error, Result};
@@ -111,14 +112,27 @@ impl Optimizer {
 
     /// Moves the weights against their gradients by one step of length `rate`.
     pub fn apply(&mut self, weights: &mut [f32], gradients: &[f32], rate: f32) {
+        self.apply_with(weights, gradients, rate, &OneWorker);
+    }
+
+    /// [`Self::apply`] by several workers; the result is the same to the bit.
+    pub fn apply_with(&mut self, weights: &mut [f32], gradients: &[f32], rate: f32, workers: &dyn Workers) {
         self.steps += 1;
         let steps = i32::try_from(self.steps).unwrap_or(i32::MAX);
-        for (range, decays) in &self.ranges {
-            let l2 = if *decays { self.l2 } else { 0.0 };
-            let (w, g) = (&mut weights[range.clone()], &gradients[range.clone()]);
-            let first = self.first.get_mut(range.clone()).unwrap_or_default();
-            let second = self.second.get_mut(range.clone()).unwrap_or_default();
-            match self.rule {
+        let (rule, decay) = (self.rule, self.l2);
+        let count = weights.len();
+        let pieces = Pieces {
+            ranges: self.ranges.iter(),
+            left: (0, false),
+            weights,
+            gradients,
+            first: &mut self.first,
+            second: &mut self.second,
+        };
+        each_piece(workers, count, pieces, |piece| {
+            let Piece { w, g, first, second, decays } = piece;
+            let l2 = if decays { decay } else { 0.0 };
+            match rule {
                 Rule::Sgd { .. } if first.is_empty() => sgd(w, g, rate, l2),
                 Rule::Sgd { momentum } => sgd_with_momentum(w, g, first, rate, l2, momentum),
                 Rule::Adagrad { epsilon } => adagrad(w, g, second, rate, l2, epsilon),
@@ -128,7 +142,7 @@ impl Optimizer {
                     adam(w, g, first, second, rate, l2, [beta1, beta2, correction, epsilon]);
                 }
             }
-        }
+        });
     }
 
     /// What it remembers, for a checkpoint: steps, first and second moments.
@@ -149,6 +163,46 @@ impl Optimizer {
         self.first.copy_from_slice(first);
         self.second.copy_from_slice(second);
         Ok(())
+    }
+}
+
+/// What is left to be moved, weight by weight.
+struct Pieces<'a> {
+    ranges: std::slice::Iter<'a, (std::ops::Range<usize>, bool)>,
+    /// How much of the last range, and whether L2 applies to it.
+    left: (usize, bool),
+    weights: &'a mut [f32],
+    gradients: &'a [f32],
+    first: &'a mut [f32],
+    second: &'a mut [f32],
+}
+
+/// A part of a weight, its gradient and what is remembered of it.
+struct Piece<'a> {
+    w: &'a mut [f32],
+    g: &'a [f32],
+    first: &'a mut [f32],
+    second: &'a mut [f32],
+    decays: bool,
+}
+
+impl<'a> Iterator for Pieces<'a> {
+    type Item = Piece<'a>;
+
+    fn next(&mut self) -> Option<Piece<'a>> {
+        while self.left.0 == 0 {
+            let (range, decays) = self.ranges.next()?;
+            self.left = (range.len(), *decays);
+        }
+        let len = self.left.0.min(PIECE);
+        self.left.0 -= len;
+        Some(Piece {
+            w: self.weights.split_off_mut(..len)?,
+            g: self.gradients.split_off(..len)?,
+            first: self.first.split_off_mut(..len).unwrap_or_default(),
+            second: self.second.split_off_mut(..len).unwrap_or_default(),
+            decays: self.left.1,
+        })
     }
 }
 

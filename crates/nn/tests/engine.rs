@@ -95,6 +95,12 @@ fn rankers() -> Vec<(&'static str, Ranker)> {
             json!({"dimension": 4, "body": {"type": "aesm2", "gate_batch_norm": false, "noise": 0.0,
                 "scenarios": {"experts": 5, "expert": {"units": [6]}, "specific": 1, "shared": 1}}}),
         ),
+        // So many weights that tiles are made larger for them.
+        (
+            "many experts",
+            json!({"dimension": 4, "body": {"type": "aesm2", "gate_batch_norm": false, "noise": 0.0, "tasks": {"layers": 0},
+                "scenarios": {"layers": 1, "experts": 24, "expert": {"units": [128, 96]}, "specific": 1, "shared": 1}}}),
+        ),
         ("gru", json!({"dimension": 4, "encoder": {"type": "gru", "units": 6}, "body": small})),
         (
             "latent cross",

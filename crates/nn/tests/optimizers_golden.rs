@@ -6,7 +6,8 @@
 
 mod common;
 
-use common::{Matrix, assert_close};
+use common::{Matrix, Threads, assert_close, normal};
+use kitestring_core::Seed;
 use kitestring_nn::graph::Graph;
 use kitestring_nn::kernels::activation::Activation;
 use kitestring_nn::optimizer::{Optimizer, Rule};
@@ -76,6 +77,30 @@ fn dense_steps_are_pytorchs() {
             let what = format!("{}, step {number}", case.name);
             assert_close(&what, &weights, &step.rows.values(), 1e-5, 1e-7);
         }
+    }
+}
+
+/// Weights larger than a piece of work, and several of them.
+#[test]
+fn workers_change_no_step() {
+    let mut graph = Graph::new();
+    let x = graph.numeric(300);
+    let h = graph.linear(x, 250, Activation::None);
+    graph.linear(h, 3, Activation::None);
+    let count = graph.weight_count();
+    for rule in [Rule::Sgd { momentum: 0.0 }, Rule::Sgd { momentum: 0.9 }, Rule::default()] {
+        let run = |workers: usize| {
+            let mut optimizer = Optimizer::new(rule, 0.1, &graph).unwrap();
+            let mut weights = normal(Seed(1), count, 1.0);
+            for step in 0..3 {
+                optimizer.apply_with(&mut weights, &normal(Seed(2).at(step), count, 1.0), 0.1, &Threads(workers));
+            }
+            let (steps, first, second) = optimizer.memory();
+            (weights, steps, first.to_vec(), second.to_vec())
+        };
+        let one = run(1);
+        assert!(one.0.iter().zip(normal(Seed(1), count, 1.0)).all(|(after, before)| *after != before));
+        assert!(one == run(3), "{rule:?}");
     }
 }
 

@@ -287,8 +287,9 @@ impl<'a> Inputs<'a> {
     }
 }
 
-/// Cuts a batch into tiles: each as many samples as keep `floats(samples, positions)` below [`super::TILE_FLOATS`], a multiple of eight.
-pub(crate) fn cut(graph: &Graph, batch: &Batch, floats_of_row: usize, floats_of_position: usize) -> usize {
+/// Cuts a batch into tiles: each as many samples as keep its floats, so many a sample and so many a position, below
+/// [`super::TILE_FLOATS`], a multiple of eight. More where many experts are to be chosen from, but some for every worker.
+pub(crate) fn cut(graph: &Graph, batch: &Batch, floats: [usize; 2], workers: usize) -> usize {
     let ragged = graph.nodes().iter().find_map(|node| match &node.op {
         crate::ops::Op::Embed(embed) => match embed.domain {
             Domain::Positions(feature) => Some(feature),
@@ -300,7 +301,18 @@ pub(crate) fn cut(graph: &Graph, batch: &Batch, floats_of_row: usize, floats_of_
         let ids = &batch.sparse[feature];
         ids.ids.len() as f64 / batch.rows.max(1) as f64
     });
-    let a_row = floats_of_row as f64 + positions * floats_of_position as f64;
-    let rows = (super::TILE_FLOATS as f64 / a_row.max(1.0)) as usize;
-    (rows / 8 * 8).clamp(16, 512)
+    let a_row = floats[0] as f64 + positions * floats[1] as f64;
+    let rows = |floats: usize| (floats as f64 / a_row.max(1.0)) as usize;
+    let in_cache = (rows(super::TILE_FLOATS) / 8 * 8).clamp(16, 512);
+    // Where samples choose few of many experts whose weights and gradients do not stay in cache, a small tile has all of them read for a
+    // handful of samples each: worse than values that come from the cache behind.
+    let for_experts = graph.nodes().iter().filter_map(|node| match &node.op {
+        crate::ops::Op::Experts(experts) if 2 * experts.size() > super::TILE_FLOATS => {
+            let spread = experts.experts.len().div_ceil(experts.chosen.max(1));
+            (spread > 1).then_some(spread * super::EXPERT_ROWS)
+        }
+        _ => None,
+    });
+    let most = rows(32 * super::TILE_FLOATS).min(batch.rows.div_ceil(workers).next_multiple_of(8));
+    for_experts.max().unwrap_or(0).min(most).max(in_cache)
 }

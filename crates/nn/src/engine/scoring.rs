@@ -163,7 +163,7 @@ impl Scorer {
     }
 
     fn tile_rows(&self, inputs: &BatchInputs<'_>) -> usize {
-        super::context::cut(&self.graph, inputs.batch, self.floats[0], self.floats[1])
+        super::context::cut(&self.graph, inputs.batch, self.floats, self.workers.len())
     }
 
     fn run_tile(&self, cx: &Context<'_>, worker: &mut Worker, each: &mut dyn FnMut(Shown<'_>)) {

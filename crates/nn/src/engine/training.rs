@@ -1,13 +1,14 @@
 //! The forward pass with recording, and back.
 
 use super::context::{BatchInputs, Context, Inputs, Recording, cut};
-use super::workers::{Workers, check_count};
+use super::workers::{PIECE, Workers, check_count, each_piece};
 use crate::graph::{Domain, Graph, Loss};
 use crate::kernels::{matmul::transpose, reduce::add};
 use crate::ops::{Backward, Op, Target};
 use kitestring_core::{Error, Result, Seed};
+use std::collections::HashSet;
 use std::ops::Range;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
 
 /// Differentiates a graph's losses over batches.
 #[derive(Debug)]
@@ -23,15 +24,18 @@ pub struct Trainer {
     crossing: Vec<usize>,
     floats: [usize; 2],
     statistics: Vec<f32>,
-    /// All weights, each matrix transposed: what the gradients of a product's left factor are made with.
+    /// All weights, each matrix transposed: what the gradients of a product's left factor are made with. Not those of experts, which
+    /// transpose what samples chose.
     transposed: Vec<f32>,
+    /// Which weights those are.
+    to_transpose: Vec<bool>,
     /// Memory that a step takes and puts back.
     kept: Kept,
     /// The sample of the last step whose loss was not finite.
     not_finite: Option<usize>,
     /// Steps done, for what changes with them.
     steps: u64,
-    workers: Vec<Mutex<Worker>>,
+    workers: Vec<RwLock<Worker>>,
 }
 
 /// What a step needs and the next one needs again.
@@ -115,8 +119,16 @@ impl Trainer {
             }
         }
         let statistics = vec![0.0; graph.statistics_count()];
-        let workers = (0..workers.max(1)).map(|_| Mutex::new(Worker::default())).collect();
+        let workers = (0..workers.max(1)).map(|_| RwLock::new(Worker::default())).collect();
         let kept = Kept::default();
+        let experts = graph.nodes().iter().filter_map(|node| match &node.op {
+            Op::Experts(experts) => Some(experts.experts.iter().flatten().map(|(weight, _)| weight.offset)),
+            _ => None,
+        });
+        let experts: HashSet<usize> = experts.flatten().collect();
+        let to_transpose =
+            graph.weights().iter().map(|info| info.shape[0] > 1 && !experts.contains(&info.offset)).collect();
+        let transposed = vec![0.0; graph.weight_count()];
         Self {
             graph,
             needed,
@@ -125,7 +137,8 @@ impl Trainer {
             crossing,
             floats,
             statistics,
-            transposed: Vec::new(),
+            transposed,
+            to_transpose,
             kept,
             not_finite: None,
             steps: 0,
@@ -161,11 +174,6 @@ impl Trainer {
         inputs.check(&self.graph)?;
         inputs.check_training(&self.graph)?;
         check_count(workers, self.workers.len())?;
-        self.transposed.resize(weights.len(), 0.0);
-        for info in self.graph.weights().iter().filter(|info| info.shape[0] > 1) {
-            let ([rows, columns], at) = (info.shape, info.offset..info.offset + info.shape[0] * info.shape[1]);
-            transpose(&mut self.transposed[at.clone()], &weights[at], rows, columns);
-        }
         let labelled = self.labelled(inputs);
         let mut kept = std::mem::take(&mut self.kept);
         kept.scales.clear();
@@ -179,7 +187,9 @@ impl Trainer {
         kept.state.extend_from_slice(state);
         let number = self.steps;
         let step = Step { weights, state, inputs, dropout, number, scales: &kept.scales, tiles: &kept.tiles };
-        self.reset(inputs, if self.barriers.is_empty() { 1 } else { step.tiles.len() });
+        self.make_room(inputs, if self.barriers.is_empty() { 1 } else { step.tiles.len() });
+        self.reset(inputs, workers);
+        self.transpose(weights, workers);
 
         if self.barriers.is_empty() {
             self.each_tile(workers, &step, &|trainer, worker, slab, cx| {
@@ -190,7 +200,7 @@ impl Trainer {
         } else {
             self.in_segments(workers, &step, &mut kept.state, &mut kept.partials);
         }
-        let report = self.finish(labelled, &step);
+        let report = self.finish(labelled, &step, workers);
         if report.is_ok() {
             state.copy_from_slice(&kept.state);
         }
@@ -209,14 +219,14 @@ impl Trainer {
         Gradients { network: &mut worker.weight_grads, rows: &mut worker.row_grads }
     }
 
-    fn worker(&self, number: usize) -> Option<MutexGuard<'_, Worker>> {
-        Some(self.workers.get(number)?.lock().unwrap_or_else(PoisonError::into_inner))
+    fn worker(&self, number: usize) -> Option<RwLockWriteGuard<'_, Worker>> {
+        Some(self.workers.get(number)?.write().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn cut_into(&self, inputs: &BatchInputs<'_>, tiles: &mut Vec<Range<usize>>) {
         let rows = inputs.batch.rows;
-        let size = cut(&self.graph, inputs.batch, self.floats[0], self.floats[1]);
         let workers = self.workers.len();
+        let size = cut(&self.graph, inputs.batch, self.floats, workers);
         // As many tiles for each worker, and no tile much smaller than the others.
         let count = if rows <= size { 1 } else { rows.div_ceil(size).next_multiple_of(workers) };
         tiles.clear();
@@ -233,7 +243,7 @@ impl Trainer {
         self.graph.losses().iter().map(of).collect()
     }
 
-    fn reset(&mut self, inputs: &BatchInputs<'_>, tiles: usize) {
+    fn make_room(&mut self, inputs: &BatchInputs<'_>, tiles: usize) {
         let (graph, count) = (&self.graph, self.workers.len());
         for worker in &mut self.workers {
             let worker = worker.get_mut().unwrap_or_else(PoisonError::into_inner);
@@ -246,17 +256,37 @@ impl Trainer {
                 });
             }
             worker.grads.resize_with(graph.values.len(), Vec::new);
-            worker.weight_grads.clear();
-            worker.weight_grads.resize(graph.weight_count(), 0.0);
             worker.row_grads.resize_with(inputs.rows.len(), Vec::new);
-            for (grads, rows) in worker.row_grads.iter_mut().zip(inputs.rows) {
-                grads.clear();
-                grads.resize(rows.len(), 0.0);
-            }
             worker.losses.clear();
             worker.losses.resize(graph.losses().len(), 0.0);
             worker.not_finite = None;
         }
+    }
+
+    /// Sets all gradients to zero.
+    fn reset(&mut self, inputs: &BatchInputs<'_>, workers: &dyn Workers) {
+        let count = self.graph.weight_count();
+        each_piece(workers, count, self.workers.iter_mut(), |worker| {
+            let worker = worker.get_mut().unwrap_or_else(PoisonError::into_inner);
+            worker.weight_grads.clear();
+            worker.weight_grads.resize(count, 0.0);
+            for (grads, rows) in worker.row_grads.iter_mut().zip(inputs.rows) {
+                grads.clear();
+                grads.resize(rows.len(), 0.0);
+            }
+        });
+    }
+
+    fn transpose(&mut self, weights: &[f32], workers: &dyn Workers) {
+        let mut rest = self.transposed.as_mut_slice();
+        let each = self.graph.weights().iter().zip(&self.to_transpose).filter_map(|(info, wanted)| {
+            let into = rest.split_off_mut(..info.shape[0] * info.shape[1])?;
+            wanted.then_some((info, into))
+        });
+        each_piece(workers, weights.len(), each, |(info, into)| {
+            let [rows, columns] = info.shape;
+            transpose(into, &weights[info.offset..info.offset + into.len()], rows, columns);
+        });
     }
 
     /// Runs a body over all tiles, each worker its share. A worker keeps one slab, or one a tile when the pass is cut.
@@ -445,17 +475,27 @@ impl Trainer {
     }
 
     /// Sums the workers' gradients and losses in the order of their numbers, into the first one's.
-    fn finish(&mut self, labelled: Vec<f64>, step: &Step<'_>) -> Result<StepReport> {
-        let mut workers =
-            self.workers.iter_mut().map(|worker| worker.get_mut().unwrap_or_else(PoisonError::into_inner));
-        let Some(first) = workers.next() else { return Err(Error::internal("no worker")) };
-        for worker in workers {
-            add(&mut first.weight_grads, &worker.weight_grads);
-            for (first, other) in first.row_grads.iter_mut().zip(&worker.row_grads) {
-                add(first, other);
-            }
-            first.losses.iter_mut().zip(&worker.losses).for_each(|(first, other)| *first += other);
-            first.not_finite = first.not_finite.or(worker.not_finite);
+    fn finish(&mut self, labelled: Vec<f64>, step: &Step<'_>, workers: &dyn Workers) -> Result<StepReport> {
+        let Some((first, others)) = self.workers.split_first_mut() else { return Err(Error::internal("no worker")) };
+        let first = first.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let others = &*others;
+        if !others.is_empty() {
+            let network = first.weight_grads.chunks_mut(PIECE).enumerate();
+            let network = network.map(|(number, piece)| (None, number * PIECE, piece));
+            let tables = first.row_grads.iter_mut().enumerate();
+            let tables = tables.map(|(table, grads)| (Some(table), 0, grads.as_mut_slice()));
+            each_piece(workers, step.weights.len(), network.chain(tables), |(table, start, piece)| {
+                for other in others {
+                    let other = other.read().unwrap_or_else(PoisonError::into_inner);
+                    let grads = table.map_or(&other.weight_grads, |table| &other.row_grads[table]);
+                    add(piece, &grads[start..start + piece.len()]);
+                }
+            });
+        }
+        for other in others {
+            let other = other.read().unwrap_or_else(PoisonError::into_inner);
+            first.losses.iter_mut().zip(&other.losses).for_each(|(first, other)| *first += other);
+            first.not_finite = first.not_finite.or(other.not_finite);
         }
         self.not_finite = first.not_finite;
         if let Some(row) = first.not_finite {

@@ -84,24 +84,41 @@ pub fn matmul(out: &mut [f32], left: Matrix<'_>, right: &[f32], n: usize, start:
     pulp::Arch::new().dispatch(Product { out, left, right, n, start });
 }
 
-/// Writes the transpose of a row-major `rows × columns` matrix.
-///
-/// # Panics
-/// If the slices are not `rows × columns` long.
-pub fn transpose(out: &mut [f32], x: &[f32], rows: usize, columns: usize) {
-    const BLOCK: usize = 16;
-    assert_eq!((x.len(), out.len()), (rows * columns, rows * columns), "transpose of {rows} × {columns}");
-    for first_row in (0..rows).step_by(BLOCK) {
-        for first_column in (0..columns).step_by(BLOCK) {
-            for column in first_column..(first_column + BLOCK).min(columns) {
-                let into = &mut out[column * rows..(column + 1) * rows];
-                for row in first_row..(first_row + BLOCK).min(rows) {
-                    into[row] = x[row * columns + column];
+kernel! {
+    /// Writes the transpose of a row-major `rows × columns` matrix.
+    ///
+    /// # Panics
+    /// If the slices are not `rows × columns` long.
+    pub fn transpose['a](out: &'a mut [f32], x: &'a [f32], rows: usize, columns: usize) {
+        assert_eq!((x.len(), out.len()), (rows * columns, rows * columns), "transpose of {rows} × {columns}");
+        // Four rows are interleaved, which vectorizes, and go out four numbers at a time. Sixteen rows are a line of cache of each column.
+        let mut interleaved = [[0.0; 4]; BLOCK];
+        for first_row in (0..rows).step_by(16) {
+            for first in (0..columns).step_by(BLOCK) {
+                let width = BLOCK.min(columns - first);
+                let part = |row: usize| &x[row * columns + first..][..width];
+                let end = rows.min(first_row + 16);
+                let mut row = first_row;
+                while row + 4 <= end {
+                    let [a, b, c, d] = [0, 1, 2, 3].map(|i| part(row + i));
+                    for ((((into, a), b), c), d) in interleaved.iter_mut().zip(a).zip(b).zip(c).zip(d) {
+                        *into = [*a, *b, *c, *d];
+                    }
+                    for (column, from) in interleaved[..width].iter().enumerate() {
+                        out[(first + column) * rows + row..][..4].copy_from_slice(from);
+                    }
+                    row += 4;
+                }
+                for row in row..end {
+                    part(row).iter().enumerate().for_each(|(column, x)| out[(first + column) * rows + row] = *x);
                 }
             }
         }
     }
 }
+
+/// Columns that are transposed at a time.
+const BLOCK: usize = 32;
 
 /// Rows of the right factor that stay in cache at a time.
 const INNER: usize = 128;

@@ -6,13 +6,16 @@ use super::dropout::drop_rows;
 use super::{Cost, Operation};
 use crate::engine::{Context, Inputs};
 use crate::graph::{Domain, Graph, Initializer, Value, Weight};
-#[cfg(feature = "train")]
-use crate::kernels::reduce::{add as add_to, add_column_sums, dot};
 use crate::kernels::{
     activation::Activation,
     kernel,
     matmul::{Matrix, Start, matmul},
     reduce::axpy,
+};
+#[cfg(feature = "train")]
+use crate::kernels::{
+    matmul::transpose,
+    reduce::{add_column_sums, dot},
 };
 use serde::{Deserialize, Serialize};
 
@@ -90,13 +93,15 @@ impl Graph {
     }
 }
 
-/// Where a pass of an expert lies in what is saved: the number of its samples, which they are and their inputs (unless they are all),
-/// then the results of its layers.
-struct Pass {
+/// What is saved: where each expert's samples start, and where the last one's end; which they are, expert by expert; memory for the
+/// inputs of one expert's samples; then the results of its layers for every expert, or for one at a time where nothing is recorded.
+#[derive(Debug, Clone, Copy)]
+struct Layout {
     rows: usize,
     x: usize,
-    layers: usize,
-    end: usize,
+    results: usize,
+    /// Floats of the results of one sample.
+    units: usize,
 }
 
 impl Experts {
@@ -104,12 +109,53 @@ impl Experts {
         self.experts.first().and_then(|layers| layers.last()).map_or(0, |(weight, _)| weight.columns)
     }
 
-    fn pass(&self, expert: usize, start: usize, count: usize, all: bool) -> Pass {
-        let rows = start + 1;
-        let x = rows + if all { 0 } else { count };
-        let layers = x + if all { 0 } else { count * self.width };
-        let units: usize = self.experts[expert].iter().map(|(weight, _)| weight.columns).sum();
-        Pass { rows, x, layers, end: layers + count * units }
+    /// Floats of all weights.
+    pub(crate) fn size(&self) -> usize {
+        self.experts.iter().flatten().map(|(weight, _)| weight.rows * weight.columns).sum()
+    }
+
+    /// Writes which samples chose each expert.
+    fn choose(&self, gates: &[f32], saved: &mut Vec<f32>) {
+        let count = self.experts.len();
+        // What is there of an earlier pass is overwritten, not cleared: that would cost as much as a layer.
+        saved.resize(saved.len().max(count + 1), 0.0);
+        saved[..=count].fill(0.0);
+        for gates in gates.chunks_exact(self.mixtures * count) {
+            for expert in 0..count {
+                // Few enough samples are in a tile for their numbers to be exact.
+                saved[expert + 1] += f32::from(self.chooses(gates, expert));
+            }
+        }
+        for expert in 0..count {
+            saved[expert + 1] += saved[expert];
+        }
+        let total = saved[count] as usize;
+        saved.resize(saved.len().max(count + 1 + total), 0.0);
+        let (starts, rows) = saved.split_at_mut(count + 1);
+        for (row, gates) in gates.chunks_exact(self.mixtures * count).enumerate() {
+            for expert in (0..count).filter(|expert| self.chooses(gates, *expert)) {
+                rows[starts[expert] as usize] = row as f32;
+                starts[expert] += 1.0;
+            }
+        }
+        // Each start has become the next one.
+        starts.copy_within(..count, 1);
+        starts[0] = 0.0;
+    }
+
+    /// Whether any mixture of a sample, whose gates these are, needs an expert.
+    #[inline(always)]
+    fn chooses(&self, gates: &[f32], expert: usize) -> bool {
+        gates[expert..].iter().step_by(self.experts.len()).any(|gate| *gate != 0.0)
+    }
+
+    fn layout(&self, saved: &[f32], samples: usize) -> Layout {
+        let starts = &saved[..=self.experts.len()];
+        let rows = starts.len();
+        let x = rows + starts[starts.len() - 1] as usize;
+        let units = self.experts.first().map_or(0, |layers| layers.iter().map(|(weight, _)| weight.columns).sum());
+        // An expert may be everybody's. What is not needed is not touched.
+        Layout { rows, x, results: x + samples * self.width, units }
     }
 
     fn drop(&self, cx: &Context<'_>, layer: [usize; 2], rows: &[f32], values: &mut [f32], width: usize) {
@@ -118,6 +164,18 @@ impl Experts {
         let row = |row: usize| (cx.rows.start + rows.get(row).map_or(row, |row| *row as usize)) as u64;
         drop_rows(values, width, self.dropout, seed, row);
     }
+}
+
+/// The rows of `x` that an expert reads: all of it, or those named, gathered into `memory`.
+fn gather<'a>(memory: &'a mut [f32], x: &'a [f32], rows: &[f32], width: usize) -> &'a [f32] {
+    if rows.is_empty() {
+        return x;
+    }
+    let memory = &mut memory[..rows.len() * width];
+    for (into, row) in memory.chunks_exact_mut(width).zip(rows) {
+        into.copy_from_slice(&x[*row as usize * width..][..width]);
+    }
+    memory
 }
 
 /// Where an expert's results go.
@@ -148,10 +206,10 @@ kernel! {
 
 #[cfg(feature = "train")]
 kernel! {
-    /// From the gradients of the mixtures to those of an expert's results, and of its gates.
+    /// From the gradients of the mixtures to those of an expert's results, and adds those of its gates unless nobody needs them.
     fn mix_back['a](
         grad: &'a mut [f32],
-        gate_grads: &'a mut [f32],
+        gate_grads: Option<&'a mut [f32]>,
         out_grad: &'a [f32],
         y: &'a [f32],
         rows: &'a [f32],
@@ -159,12 +217,16 @@ kernel! {
         shape: Shape,
     ) {
         let Shape { width, mixtures, count, expert } = shape;
+        let mut gate_grads = gate_grads;
         for (at, (grad, y)) in grad.chunks_exact_mut(width).zip(y.chunks_exact(width)).enumerate() {
             let row = rows.get(at).map_or(at, |row| *row as usize);
             let out_grad = &out_grad[row * mixtures * width..(row + 1) * mixtures * width];
+            grad.fill(0.0);
             for (mixture, out_grad) in out_grad.chunks_exact(width).enumerate() {
                 let gate = (row * mixtures + mixture) * count + expert;
-                gate_grads[gate] = dot(out_grad, y);
+                if let Some(gate_grads) = &mut gate_grads {
+                    gate_grads[gate] += dot(out_grad, y);
+                }
                 axpy(grad, gates[gate], out_grad);
             }
         }
@@ -180,36 +242,24 @@ kernel! {
 impl Operation for Experts {
     fn forward(&self, cx: &Context<'_>, inputs: Inputs<'_>, out: &mut [f32], saved: &mut Vec<f32>) {
         let (x, gates) = (inputs.get(0), inputs.get(1));
-        let (count, width) = (self.experts.len(), self.outputs());
-        let (columns, samples) = (self.mixtures * count, x.len() / self.width);
+        let (count, width, samples) = (self.experts.len(), self.outputs(), x.len() / self.width);
         out.fill(0.0);
-        saved.clear();
+        self.choose(gates, saved);
+        let Layout { rows: first_row, x: memory, results, units } = self.layout(saved, samples);
+        let kept = if cx.records() { memory - first_row } else { samples };
+        saved.resize(results + kept * units, 0.0);
+        let (head, results) = saved.split_at_mut(results);
+        let (head, memory) = head.split_at_mut(memory);
+        let (starts, all_rows) = head.split_at(first_row);
         for (expert, layers) in self.experts.iter().enumerate() {
-            if !cx.records() {
-                saved.clear();
-            }
-            let start = saved.len();
-            saved.push(0.0);
-            let of = |row: usize| gates[row * columns + expert..(row + 1) * columns].iter().step_by(count);
-            // The place of a sample in its tile is small enough to be exact.
-            saved.extend((0..samples).filter(|row| of(*row).any(|gate| *gate != 0.0)).map(|row| row as f32));
-            let chosen = saved.len() - start - 1;
-            saved[start] = chosen as f32;
-            let all = chosen == samples;
-            let pass = self.pass(expert, start, chosen, all);
-            saved.resize(pass.end, 0.0);
+            let (start, end) = (starts[expert] as usize, starts[expert + 1] as usize);
+            let chosen = end - start;
             if chosen == 0 {
                 continue;
             }
-            if !all {
-                for at in 0..chosen {
-                    let (row, to) = (saved[pass.rows + at] as usize, pass.x + at * self.width);
-                    saved[to..to + self.width].copy_from_slice(&x[row * self.width..(row + 1) * self.width]);
-                }
-            }
-            let (head, mut rest) = saved[start..].split_at_mut(pass.layers - start);
-            let rows = &head[1..][..if all { 0 } else { chosen }];
-            let mut input = if all { x } else { &head[pass.x - start..] };
+            let rows = if chosen == samples { &[] } else { &all_rows[start..end] };
+            let mut input = gather(memory, x, rows, self.width);
+            let mut rest = if cx.records() { &mut results[start * units..] } else { &mut *results };
             for (number, (weight, bias)) in layers.iter().enumerate() {
                 let (k, n) = (weight.rows, weight.columns);
                 let (y, after) = rest.split_at_mut(chosen * n);
@@ -225,33 +275,34 @@ impl Operation for Experts {
     #[cfg(feature = "train")]
     fn backward(&self, cx: &Context<'_>, mut pass: Backward<'_>) {
         let (x, gates) = (pass.inputs.get(0), pass.inputs.get(1));
-        let (count, width) = (self.experts.len(), self.outputs());
-        let samples = x.len() / self.width;
-        let widest =
-            self.experts.iter().flatten().map(|(weight, _)| weight.rows.max(weight.columns)).max().unwrap_or(0);
+        let (count, width, samples) = (self.experts.len(), self.outputs(), x.len() / self.width);
+        let Layout { rows: first_row, x: memory, results, units } = self.layout(pass.saved, samples);
+        let weights = || self.experts.iter().flatten().map(|(weight, _)| weight);
+        let widest = weights().map(|weight| weight.rows.max(weight.columns)).max().unwrap_or(0);
+        let largest = weights().map(|weight| weight.rows * weight.columns).max().unwrap_or(0);
         let (out_grad, mut scratch) = (std::mem::take(&mut pass.out_grad), std::mem::take(pass.scratch));
-        scratch.clear();
-        scratch.resize(gates.len() + 2 * samples * widest, 0.0);
-        let (gate_grads, buffers) = scratch.split_at_mut(gates.len());
-        let (mut grad, mut next) = buffers.split_at_mut(samples * widest);
+        scratch.resize(2 * samples * widest + largest, 0.0);
+        let (mut grad, next) = scratch.split_at_mut(samples * widest);
+        let (mut next, transposed) = next.split_at_mut(samples * widest);
         let x_grad = pass.input_grad_to_add(0).is_some();
-        let mut start = 0;
+        let gates_grad = pass.input_grad_to_add(1).is_some();
+        let [into_x, into_gates] = [0, 1].map(|input| pass.inputs.value(input).index());
+        let (head, results) = pass.saved.split_at_mut(results);
+        let (head, memory) = head.split_at_mut(memory);
+        let (starts, all_rows) = head.split_at(first_row);
         for (expert, layers) in self.experts.iter().enumerate() {
-            let chosen = pass.saved[start] as usize;
-            let all = chosen == samples;
-            let place = self.pass(expert, start, chosen, all);
-            start = place.end;
+            let (start, end) = (starts[expert] as usize, starts[expert + 1] as usize);
+            let chosen = end - start;
             if chosen == 0 {
                 continue;
             }
-            let saved = &mut pass.saved[..place.end];
-            let (head, results) = saved.split_at_mut(place.layers);
-            let rows = &head[place.rows..][..if all { 0 } else { chosen }];
-            let gathered = if all { x } else { &head[place.x..place.layers] };
+            let rows = if chosen == samples { &[] } else { &all_rows[start..end] };
+            let gathered = gather(memory, x, rows, self.width);
+            let results = &mut results[start * units..end * units];
             // From the mixtures to the expert's result and to the gates.
             let y = &results[results.len() - chosen * width..];
-            grad[..chosen * width].fill(0.0);
             let shape = Shape { width, mixtures: self.mixtures, count, expert };
+            let gate_grads = gates_grad.then(|| pass.grads[into_gates].as_mut_slice());
             mix_back(&mut grad[..chosen * width], gate_grads, out_grad, y, rows, gates, shape);
             let mut end = results.len();
             for (number, (weight, bias)) in layers.iter().enumerate().rev() {
@@ -269,25 +320,20 @@ impl Operation for Experts {
                 let left = Matrix::new(input, chosen, k).transposed();
                 matmul(weight.of_mut(pass.weight_grads), left, own, n, Start::Existing);
                 add_column_sums(bias.of_mut(pass.weight_grads), own);
-                let right = cx.transposed(*weight);
-                if number > 0 || (x_grad && !all) {
+                if number == 0 && !x_grad {
+                    continue;
+                }
+                let right = &mut transposed[..k * n];
+                transpose(right, weight.of(cx.weights), k, n);
+                if number == 0 && rows.is_empty() {
+                    matmul(&mut pass.grads[into_x], Matrix::new(own, chosen, n), right, k, Start::Existing);
+                } else {
                     matmul(&mut next[..chosen * k], Matrix::new(own, chosen, n), right, k, Start::Zero);
                     std::mem::swap(&mut grad, &mut next);
-                } else if x_grad {
-                    let into = &mut pass.grads[pass.inputs.value(0).index()];
-                    matmul(into, Matrix::new(own, chosen, n), right, k, Start::Existing);
                 }
             }
-            if x_grad && !all {
-                let into = &mut pass.grads[pass.inputs.value(0).index()];
-                scatter(into, &grad[..chosen * self.width], rows, self.width);
-            }
-        }
-        if let Some((into, add)) = pass.input_grad(1) {
-            if add {
-                add_to(into, gate_grads);
-            } else {
-                into.copy_from_slice(gate_grads);
+            if x_grad && !rows.is_empty() {
+                scatter(&mut pass.grads[into_x], &grad[..chosen * self.width], rows, self.width);
             }
         }
         *pass.scratch = scratch;
@@ -298,7 +344,6 @@ impl Operation for Experts {
             layers.iter().map(|(weight, _)| weight.rows * weight.columns).sum::<usize>()
         };
         let each = self.experts.first().map_or(0, size) + self.mixtures * self.outputs();
-        let all: usize = self.experts.iter().map(size).sum();
-        Cost { flops: (2 * out_rows * self.chosen * each) as u64, bytes: 4 * all as u64 }
+        Cost { flops: (2 * out_rows * self.chosen * each) as u64, bytes: 4 * self.size() as u64 }
     }
 }
