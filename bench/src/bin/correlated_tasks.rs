@@ -166,15 +166,15 @@ fn run() -> Result<()> {
         "\nMean squared error over both tasks, {WORLDS} worlds, sines {sines}, noise 0.01; ahead: the other's error less MMoE's, paired"
     );
     println!(
-        "{:>4}  {:<26}{:<26}{:<26}{:<28}{:<28}",
+        "{:>4}  {:<30}{:<30}{:<30}{:<32}{:<32}",
         "p", MODELS[0], MODELS[1], MODELS[2], "ahead of shared bottom", "ahead of OMoE"
     );
     let mut lines = Vec::new();
     for (number, p) in CORRELATIONS.iter().enumerate() {
         let means = (0..3).map(|model| mean(&errors(number, model))).collect::<Result<Vec<Estimate>>>()?;
         let leads = (0..2).map(|over| mean(&lead(number, over))).collect::<Result<Vec<Estimate>>>()?;
-        let texts: Vec<String> = means.iter().chain(&leads).map(|estimate| shown(*estimate, 4)).collect();
-        println!("{p:>4}  {:<26}{:<26}{:<26}{:<28}{:<28}", texts[0], texts[1], texts[2], texts[3], texts[4]);
+        let texts: Vec<String> = means.iter().chain(&leads).map(|estimate| shown(*estimate, 5)).collect();
+        println!("{p:>4}  {:<30}{:<30}{:<30}{:<32}{:<32}", texts[0], texts[1], texts[2], texts[3], texts[4]);
         lines.push(json!({"p": p, "shared_bottom": means[0], "omoe": means[1], "mmoe": means[2],
             "ahead_of_shared_bottom": leads[0], "ahead_of_omoe": leads[1]}));
     }
@@ -187,7 +187,7 @@ fn run() -> Result<()> {
             println!(
                 "ahead of {} by more at p = {to} than at p = {from}: {}; by the logarithm of the ratio: {}",
                 other,
-                shown(more, 4),
+                shown(more, 5),
                 shown(times, 3)
             );
             growth.push(json!({"over": other, "from": from, "to": to, "more": more, "log_ratio": times}));

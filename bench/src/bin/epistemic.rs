@@ -7,7 +7,9 @@
 //! aleatoric uncertainty should be that of the data however many there are.
 //!
 //! The weights have a normal prior of deviation one: L2 of 1 / samples on the mean loss. Dropout has one rate for all sizes, or that with
-//! the most likely held-out labels, a fifth of the samples being held out to choose it. Prints means with 95 % intervals over seeds.
+//! the most likely held-out labels, a fifth of the samples being held out to choose it. At one rate passes keep differing by about as much,
+//! however many the samples are: it is the rate that says how much (Osband 2016). And a network of rectifiers is sure of a yes or a no far
+//! from its data (Hein et al. 2019), so that its passes agree there. Prints means with 95 % intervals over seeds.
 
 use kitestring_bench::by_hand::ByHand;
 use kitestring_bench::seeds::{each, mean, shown};
