@@ -84,6 +84,13 @@ pub fn matmul(out: &mut [f32], left: Matrix<'_>, right: &[f32], n: usize, start:
     pulp::Arch::new().dispatch(Product { out, left, right, n, start });
 }
 
+/// Brings a matrix that is not in cache there, in order. A product goes through it a few columns at a time, which the processor does not
+/// foresee: it would wait for every line.
+pub fn fetch(x: &[f32]) {
+    const LINE: usize = 16;
+    std::hint::black_box(x.iter().step_by(LINE).fold(0, |bits, x| bits ^ x.to_bits()));
+}
+
 kernel! {
     /// Writes the transpose of a row-major `rows × columns` matrix.
     ///

@@ -9,7 +9,7 @@ use crate::graph::{Domain, Graph, Initializer, Value, Weight};
 use crate::kernels::{
     activation::Activation,
     kernel,
-    matmul::{Matrix, Start, matmul},
+    matmul::{Matrix, Start, fetch, matmul},
     reduce::axpy,
 };
 #[cfg(feature = "train")]
@@ -263,6 +263,7 @@ impl Operation for Experts {
             for (number, (weight, bias)) in layers.iter().enumerate() {
                 let (k, n) = (weight.rows, weight.columns);
                 let (y, after) = rest.split_at_mut(chosen * n);
+                fetch(weight.of(cx.weights));
                 matmul(y, Matrix::new(input, chosen, k), weight.of(cx.weights), n, Start::Zero);
                 self.activation.apply_with_bias(y, bias.of(cx.weights));
                 self.drop(cx, [expert, number], rows, y, n);
@@ -318,12 +319,14 @@ impl Operation for Experts {
                 self.activation.chain(own, y);
                 let input = if number == 0 { gathered } else { &before[end - chosen * k..] };
                 let left = Matrix::new(input, chosen, k).transposed();
+                fetch(weight.of(pass.weight_grads));
                 matmul(weight.of_mut(pass.weight_grads), left, own, n, Start::Existing);
                 add_column_sums(bias.of_mut(pass.weight_grads), own);
                 if number == 0 && !x_grad {
                     continue;
                 }
                 let right = &mut transposed[..k * n];
+                fetch(weight.of(cx.weights));
                 transpose(right, weight.of(cx.weights), k, n);
                 if number == 0 && rows.is_empty() {
                     matmul(&mut pass.grads[into_x], Matrix::new(own, chosen, n), right, k, Start::Existing);
