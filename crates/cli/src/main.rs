@@ -109,7 +109,14 @@ mod tests {
     #[test]
     fn every_command_in_the_documents_parses() {
         let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-        for document in ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "docs/data-sets.md", "docs/simulator.md"] {
+        for document in [
+            "README.md",
+            "ARCHITECTURE.md",
+            "CONTRIBUTING.md",
+            "docs/data-sets.md",
+            "docs/simulator.md",
+            "docs/experiments.md",
+        ] {
             let text =
                 std::fs::read_to_string(root.join(document)).unwrap_or_else(|error| panic!("{document}: {error}"));
             // Commands stand in fenced blocks; every second part between fences is one.

@@ -91,7 +91,7 @@ impl Learner {
             workers,
         )?;
         self.steps += 1;
-        self.optimizer.apply(&mut network.weights, self.pass.network_gradients(), learning_rate);
+        self.optimizer.apply_with(&mut network.weights, self.pass.network_gradients(), learning_rate, workers);
         let step = Step { number: self.steps, learning_rate };
         self.pass.push(&model.tables, step, workers)?;
         self.evict(&model.tables);
