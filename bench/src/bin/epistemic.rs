@@ -1,4 +1,5 @@
-//! What more data take away and what they do not: `cargo run --release -p kitestring-bench --bin epistemic`.
+//! What more data take away and what they do not: `cargo run --release -p kitestring-bench --bin epistemic [PAGE]`; with
+//! PAGE, the name of an HTML file, draws it too.
 //!
 //! One number x, drawn evenly from [−2, 2], and a label around sin 2x: a regression whose noise has the deviation 0.3 + 0.1 x, and a yes with
 //! the probability σ(2 sin 2x). Networks of two hidden layers with dropout learn from 100 to 10,000 samples each; 50 passes with dropout
@@ -14,9 +15,9 @@
 use kitestring_bench::by_hand::ByHand;
 use kitestring_bench::seeds::{each, mean, shown};
 use kitestring_core::schema::TaskKind;
-use kitestring_core::{Batch, Result, Seed};
+use kitestring_core::{Batch, Error, Result, Seed};
 use kitestring_nn::uncertainty::{Uncertainty, binary, regression};
-use kitestring_train::report::Estimate;
+use kitestring_train::report::{Chart, Estimate, charts};
 use serde_json::json;
 
 const SIZES: [usize; 5] = [100, 300, 1_000, 3_000, 10_000];
@@ -172,7 +173,7 @@ fn main() {
 }
 
 fn run() -> Result<()> {
-    let mut lines = Vec::new();
+    let (mut lines, mut drawn) = (Vec::new(), Vec::new());
     for (kind, name, unit) in
         [(TaskKind::Regression, "regression", "variance"), (TaskKind::Binary, "yes or no", "nats")]
     {
@@ -189,6 +190,19 @@ fn run() -> Result<()> {
                 "samples", "dropout", "error", "aleatoric", "off by", "epistemic within the range", "epistemic outside"
             );
             let mut sizes = Vec::new();
+            let mut chart = Chart {
+                title: format!("{name}, {way_name}"),
+                caption: format!(
+                    "The noise of the data is {truth:.3}. Whiskers are 95 % intervals over {SEEDS} seeds."
+                ),
+                x: "samples".into(),
+                y: unit.into(),
+                log_x: true,
+                log_y: true,
+                lines: ["aleatoric", "epistemic within the range", "epistemic outside"]
+                    .map(|line| (line.to_owned(), Vec::new()))
+                    .into(),
+            };
             for (size, samples) in SIZES.iter().enumerate() {
                 let of = |of: fn(&Found) -> f64| mean(&values(size, of));
                 let (rate, error, off_by) = (of(|f| f.rate.into())?, of(|f| f.error)?, of(|f| f.off_by)?);
@@ -202,9 +216,13 @@ fn run() -> Result<()> {
                     shown(epistemic, 5),
                     shown(outside, 4)
                 );
+                for ((_, line), value) in chart.lines.iter_mut().zip([aleatoric, epistemic, outside]) {
+                    line.push((*samples as f64, value));
+                }
                 sizes.push(json!({"samples": samples, "dropout": rate, "error": error, "aleatoric": aleatoric,
                     "off_by": off_by, "epistemic": epistemic, "outside": outside}));
             }
+            drawn.push(chart);
             // Ratios are averaged as factors.
             let factor = |ratios: Vec<f64>| -> Result<Estimate> {
                 let Estimate { value, interval } = mean(&ratios.into_iter().map(f64::ln).collect::<Vec<_>>())?;
@@ -229,6 +247,10 @@ fn run() -> Result<()> {
                 "outside_times": outside, "aleatoric_times": aleatoric, "outside_over_within": rises}),
             );
         }
+    }
+    if let Some(path) = std::env::args().nth(1) {
+        let page = charts("What more data take away", "Passes with dropout part ignorance from noise.", &drawn);
+        std::fs::write(&path, page).map_err(|error| Error::io(error, "could not write the page", &path))?;
     }
     println!("{}", json!({"task": "epistemic", "seeds": SEEDS, "found": lines}));
     Ok(())

@@ -26,6 +26,9 @@ use std::path::Path;
 /// What is done with the position.
 const MODELS: [&str; 3] = ["a tower of its own", "a feature, served as 1", "nothing"];
 
+/// A number of what a model came to.
+type Read = fn(&Found) -> f64;
+
 /// What one model came to in one world.
 struct Found {
     correlation: f64,
@@ -122,9 +125,8 @@ fn run() -> Result<()> {
         }
     }
     let found = each(worlds, |world| in_world(&path, &overrides, world))?;
-    let values =
-        |model: usize, of: fn(&Found) -> f64| -> Vec<f64> { found.iter().map(|models| of(&models[model])).collect() };
-    let measures: [(&str, fn(&Found) -> f64); 4] = [
+    let values = |model: usize, of: Read| -> Vec<f64> { found.iter().map(|models| of(&models[model])).collect() };
+    let measures: [(&str, Read); 4] = [
         ("rank correlation with relevance", |found| found.correlation),
         ("AUC against relevance", |found| found.auc),
         ("rank correlation with relevance, random pages", |found| found.on_random[0]),

@@ -237,8 +237,7 @@ impl SelectExperts {
         &self,
         relevance: &[f32],
         noisy: impl Fn(usize, &mut [f32]),
-        active: Lane,
-        heard: impl Fn(usize) -> &'a [f32],
+        (active, heard): (Lane, impl Fn(usize) -> &'a [f32]),
         memory: &mut [f32],
         places: &mut [f32],
         out: &mut [f32],
@@ -385,7 +384,7 @@ impl Operation for SelectExperts {
             let start = if cx.records() { first * of_sample } else { 0 };
             let places = &mut kept[start..start + samples * of_sample];
             let heard = |row: usize| self.heard(cx.state, self.condition(cx, first + row));
-            self.select(relevance, noisy, active, heard, memory, places, out);
+            self.select(relevance, noisy, (active, heard), memory, places, out);
         }
     }
 
@@ -423,7 +422,7 @@ mod tests {
         let (mut places, mut out) = (vec![0.0; select.of_sample()], vec![0.0; select.experts + 2]);
         let active = [active.map_or(-1.0, |active| active as f32); LANES];
         let mut memory = vec![0.0; select.memory()];
-        select.select(relevance, |_, _| {}, active, |_| heard, &mut memory, &mut places, &mut out);
+        select.select(relevance, |_, _| {}, (active, |_| heard), &mut memory, &mut places, &mut out);
         [places, out]
     }
 

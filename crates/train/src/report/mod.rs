@@ -23,6 +23,7 @@
 //! assert!(report::html(&report).contains("0.7410"));
 //! ```
 
+mod chart;
 mod compare;
 mod data;
 mod format;
@@ -38,6 +39,7 @@ mod sample;
 #[cfg(test)]
 mod tests;
 
+pub use chart::{Chart, charts};
 pub use compare::{compare, compare_text};
 pub use data::*;
 pub use sweep::*;

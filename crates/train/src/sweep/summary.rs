@@ -37,7 +37,7 @@ pub fn summarize(sweep: &Sweep, outcomes: &BTreeMap<RunOf, Outcome>, failures: &
             let (values, differences) = over.points(split, &key);
             match key.split_once('[') {
                 None => metrics.push(metric(
-                    &sweep.base.schema.tasks.len(),
+                    sweep.base.schema.tasks.len() > 1,
                     split,
                     &key,
                     *split == judged,
@@ -146,7 +146,7 @@ fn intervals(sweep: &Sweep, metric: Option<&SweepMetric>) -> String {
 }
 
 fn metric(
-    tasks: &usize,
+    many_tasks: bool,
     split: &str,
     key: &str,
     is_last: bool,
@@ -158,7 +158,7 @@ fn metric(
         None => (None, key),
     };
     // A mean over one task is that task's, and says nothing more.
-    if task.is_none() && !key.contains('@') && *tasks < 2 {
+    if task.is_none() && !key.contains('@') && !many_tasks {
         return None;
     }
     let opens = match name {
