@@ -27,7 +27,7 @@ fn a_name_under_two_parents_and_a_scenario_without_positives() {
         let body = format!("model.body.type={body}");
         done(&["run", &config, "--data", &data, "--out", &out, "--set", &body, "--json"]);
         let report: Value = serde_json::from_slice(&std::fs::read(clicks.path("run/report.json")).unwrap()).unwrap();
-        let groupings = report["groupings"].as_array().unwrap();
+        let groupings = report["report"]["groupings"].as_array().unwrap();
         let by_channel = groupings.iter().find(|grouping| grouping["by"] == "channel").unwrap();
         let mut groups: Vec<(String, bool)> = by_channel["groups"]
             .as_array()
