@@ -93,9 +93,7 @@ fn in_world(path: &str, overrides: &[String], world: usize) -> Result<Vec<Found>
         let biases = position_bias(&fitted.model, &dataset, "test", Seed(0))?;
         let lines = biases.into_iter().filter(|bias| bias.task == "click").flat_map(|bias| bias.lines);
         let bias = lines.map(|line| {
-            let squares = line.learned.iter().zip(&line.truth).zip(&line.samples);
-            let sum: f64 = squares.map(|((learned, truth), count)| (learned - truth).powi(2) * *count as f64).sum();
-            let error = (sum / line.samples.iter().sum::<u64>().max(1) as f64).sqrt();
+            let error = line.distance();
             let steps = line.learned.windows(2);
             let all = steps.len().max(1) as f64;
             (line.name, error, steps.filter(|pair| pair[1] < pair[0]).count() as f64 / all, line.learned)

@@ -373,6 +373,15 @@ pub struct GateRow {
     pub chosen: Vec<f64>,
 }
 
+impl PositionLine {
+    /// The root mean squared difference of learned and true bias over the samples; 0 where nothing is known of the truth.
+    pub fn distance(&self) -> f64 {
+        let squares = self.learned.iter().zip(&self.truth).zip(&self.samples);
+        let sum: f64 = squares.map(|((learned, truth), count)| (learned - truth).powi(2) * *count as f64).sum();
+        (sum / self.samples.iter().sum::<u64>().max(1) as f64).sqrt()
+    }
+}
+
 impl Gate {
     /// The mean weight of each expert over all samples.
     pub fn means(&self) -> Vec<f64> {

@@ -3,7 +3,7 @@
 use super::outcome::{Measured, Outcome};
 use super::plan::{RunOf, Sweep};
 use crate::assemble::shown;
-use crate::evaluate::{CONFIDENCE, lower_is_better};
+use crate::evaluate::{self, CONFIDENCE, lower_is_better};
 use crate::report::{Estimate, SweepFailure, SweepGroups, SweepMetric, SweepPoint, SweepReport};
 use kitestring_core::Seed;
 use kitestring_core::metrics::{Bootstrap, BootstrapPlan, bootstrap_over_runs};
@@ -211,8 +211,5 @@ impl Over<'_> {
 }
 
 fn estimate(found: Bootstrap) -> Estimate {
-    match found.interval(CONFIDENCE) {
-        Some(interval) => Estimate::within(found.point, interval.lower, interval.upper),
-        None => found.point.into(),
-    }
+    evaluate::estimate(found.point, found.interval(CONFIDENCE).as_ref())
 }

@@ -2,7 +2,7 @@
 
 use maud::html;
 
-use super::super::data::{PositionBias, PositionLine};
+use super::super::data::PositionBias;
 use super::super::format::{capital, count, listed, number};
 use super::super::page::{Figure, Section, Table, figures};
 use super::super::plot::{Axis, Plot, Series};
@@ -40,7 +40,7 @@ fn figure(bias: &PositionBias) -> Figure {
         legend.push((series(0), format!("{name}learned")));
         if !line.truth.is_empty() {
             legend.push((series(1), format!("{name}true")));
-            errors.push(format!("{name}{}", number(error(line))));
+            errors.push(format!("{name}{}", number(line.distance())));
         }
         let rises = line.learned.windows(2).filter(|pair| pair[1] > pair[0]).count();
         said.push(match rises {
@@ -60,11 +60,4 @@ fn figure(bias: &PositionBias) -> Figure {
     }
     let drawing = plot.svg(&caption);
     Figure { title: capital(&bias.task), caption, legend, drawing, numbers: numbers.without_empty_columns() }
-}
-
-/// The root mean squared difference of learned and true bias over the samples.
-fn error(line: &PositionLine) -> f64 {
-    let squares = line.learned.iter().zip(&line.truth).zip(&line.samples);
-    let sum: f64 = squares.map(|((learned, truth), count)| (learned - truth).powi(2) * *count as f64).sum();
-    (sum / line.samples.iter().sum::<u64>().max(1) as f64).sqrt()
 }
