@@ -1,10 +1,10 @@
-//! Steps of the engine alone, without data or tables: `cargo run --release -p kitestring-bench --bin engine [small|din|dnn|experts]`.
+//! Steps of the engine alone, without data or tables: `cargo run --release -p kitestring-bench --bin engine [small|din|dnn]`.
 //!
 //! Prints the median time of a step, the samples a second, and the share of the floor that floating-point operations set at the
 //! speed of a product of 512 × 512 matrices on the same threads, measured in the same run; then a JSON line of the last case.
 
 use kitestring_bench::peak;
-use kitestring_core::schema::{Feature, FeatureKind, History, Level, Task};
+use kitestring_core::schema::{Feature, FeatureKind, History, Task};
 use kitestring_core::{Batch, Ids, Schema, Seed};
 use kitestring_nn::engine::{BatchInputs, Trainer};
 use kitestring_nn::network::Network;
@@ -27,17 +27,11 @@ fn main() {
     if one("din") {
         din(threads);
     }
-    if one("experts") {
-        experts(threads);
-    }
 }
 
 fn pool(threads: usize) -> Threads {
     Threads::new(threads).unwrap_or_else(|error| panic!("{error}"))
 }
-
-/// Scenarios of a level, where a case has levels.
-const SCENARIOS: usize = 4;
 
 struct Case {
     schema: Schema,
@@ -48,8 +42,7 @@ struct Case {
 }
 
 fn run(name: &str, case: &Case, rule: Rule, workers: &Threads, steps: usize, dropout: bool) {
-    let scenarios = vec![1 + SCENARIOS; case.schema.scenarios.len()];
-    let ranker = Ranker::new(&case.schema, &case.config, &scenarios).unwrap_or_else(|error| panic!("{error}"));
+    let ranker = Ranker::new(&case.schema, &case.config, &[]).unwrap_or_else(|error| panic!("{error}"));
     let graph = Arc::new(ranker.graph);
     let mut network = Network::new(&graph, Seed(1));
     let mut optimizer = Optimizer::new(rule, 0.0, &graph).unwrap_or_else(|error| panic!("{error}"));
@@ -142,42 +135,6 @@ fn dnn(threads: usize) {
     };
     run("DNN 100-400-400-400-1, batch 4096, dropout", &case, Rule::default(), &pool(threads), 25, true);
     run("DNN without dropout", &case, Rule::default(), &pool(threads), 25, false);
-}
-
-/// What choosing experts costs: MMoE with 4, and AESM² that selects 4 of more and more. 20 fields of dimension 16, one level of scenarios,
-/// two tasks, experts of 64 units, a tower of 64 units a task, batch 2048.
-fn experts(threads: usize) {
-    let (rows, fields, unique) = (2048, 20_usize, 500_u64);
-    let schema = Schema {
-        features: (0..fields).map(|field| Feature::new(format!("f{field}"), FeatureKind::Categorical)).collect(),
-        scenarios: vec![Level { name: "page".into(), column: None }],
-        tasks: ["click", "buy"].map(Task::binary).into(),
-        ..Schema::default()
-    };
-    let column = |field: usize| (0..rows as u64).map(move |row| Seed(field as u64).bits_at(row) % unique);
-    let mut case = Case {
-        schema,
-        config: ModelConfig::default(),
-        batch: Batch {
-            rows,
-            sparse: (0..fields).map(|field| Ids { ids: column(field).collect(), ..Ids::default() }).collect(),
-            scenarios: (0..rows as u64).map(|row| 1 + (Seed(7).bits_at(row) % SCENARIOS as u64) as u32).collect(),
-            labels: labels(2 * rows),
-            ..Batch::default()
-        },
-        lookups: (0..fields).map(|field| column(field).map(|id| id as u32).collect()).collect(),
-        rows: vec![table(unique as usize, 16); fields],
-    };
-    let workers = pool(threads);
-    case.config = config(r#"{"body": {"type": "mmoe", "experts": 4}}"#);
-    run("MMoE, 4 experts", &case, Rule::default(), &workers, 60, true);
-    for experts in [4, 8, 16, 40, 64, 128] {
-        case.config = config(&format!(
-            r#"{{"body": {{"type": "aesm2", "scenarios": {{"layers": 1, "experts": {experts}, "specific": 2, "shared": 2}},
-                "tasks": {{"layers": 0}}, "towers": {{"units": [64]}}}}}}"#
-        ));
-        run(&format!("AESM², 4 of {experts} experts"), &case, Rule::default(), &workers, 60, true);
-    }
 }
 
 /// The shape of ML-1M's DIN: six fields of dimension 16, history of up to 50, attention 64-32, head 200-80, batch 2048.

@@ -139,6 +139,32 @@ pub(crate) fn shown(metric: &str) -> String {
     cutoff.map_or_else(|| name.to_owned(), |cutoff| format!("{name}@{cutoff}"))
 }
 
+/// What a metric's key tells.
+pub(crate) struct Told<'a> {
+    /// The task it belongs to, if it belongs to one.
+    pub task: Option<String>,
+    /// The metric.
+    pub metric: &'a str,
+    /// Whether it is one of those that open a report.
+    pub opens: bool,
+}
+
+impl<'a> Told<'a> {
+    /// Of a key, where there are so many tasks; nothing of a mean over one task, which is that task's and says nothing more.
+    pub(crate) fn new(key: &'a str, tasks: usize) -> Option<Self> {
+        let (task, metric) = match key.rsplit_once('.') {
+            Some((task, metric)) => (Some(task.to_owned()), metric),
+            None => (None, key),
+        };
+        let opens = match metric {
+            "auc" | "rmse" => task.is_some(),
+            "hr@10" | "ndcg@10" => true,
+            _ => false,
+        };
+        (task.is_some() || key.contains('@') || tasks > 1).then_some(Self { task, metric, opens })
+    }
+}
+
 /// Every metric of every split. The last split's AUC opens the report, or its ranking, or whatever its tasks have.
 fn metrics(parts: &Parts<'_>) -> Vec<Metric> {
     let tasks = &parts.dataset.schema().tasks;
@@ -146,21 +172,9 @@ fn metrics(parts: &Parts<'_>) -> Vec<Metric> {
     for (number, evaluation) in parts.evaluations.iter().enumerate() {
         let is_last = number + 1 == parts.evaluations.len();
         for (key, value) in &evaluation.metrics {
-            let (task, metric) = match key.rsplit_once('.') {
-                Some((task, metric)) => (Some(task.to_owned()), metric),
-                None => (None, key.as_str()),
-            };
-            // A mean over one task is that task's, and says nothing more.
-            if task.is_none() && !key.contains('@') && tasks.len() < 2 {
-                continue;
-            }
+            let Some(Told { task, metric, opens }) = Told::new(key, tasks.len()) else { continue };
             let ceiling = parts.truth.iter().filter(|_| is_last && metric == "auc");
             let ceiling = ceiling.filter(|truth| !truth.random && Some(&truth.task) == task.as_ref());
-            let opens = match metric {
-                "auc" | "rmse" => task.is_some(),
-                "hr@10" | "ndcg@10" => true,
-                _ => false,
-            };
             found.push(Metric {
                 split: evaluation.split.clone(),
                 name: shown(metric),

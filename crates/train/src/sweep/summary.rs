@@ -2,7 +2,7 @@
 
 use super::outcome::{Measured, Outcome};
 use super::plan::{RunOf, Sweep};
-use crate::assemble::shown;
+use crate::assemble::{Told, shown};
 use crate::evaluate::{self, CONFIDENCE, lower_is_better};
 use crate::report::{Estimate, SweepFailure, SweepGroups, SweepMetric, SweepPoint, SweepReport};
 use kitestring_core::Seed;
@@ -37,7 +37,7 @@ pub fn summarize(sweep: &Sweep, outcomes: &BTreeMap<RunOf, Outcome>, failures: &
             let (values, differences) = over.points(split, &key);
             match key.split_once('[') {
                 None => metrics.push(metric(
-                    sweep.base.schema.tasks.len() > 1,
+                    sweep.base.schema.tasks.len(),
                     split,
                     &key,
                     *split == judged,
@@ -146,31 +146,19 @@ fn intervals(sweep: &Sweep, metric: Option<&SweepMetric>) -> String {
 }
 
 fn metric(
-    many_tasks: bool,
+    tasks: usize,
     split: &str,
     key: &str,
     is_last: bool,
     values: Vec<Estimate>,
     differences: Vec<Estimate>,
 ) -> Option<SweepMetric> {
-    let (task, name) = match key.rsplit_once('.') {
-        Some((task, name)) => (Some(task.to_owned()), name),
-        None => (None, key),
-    };
-    // A mean over one task is that task's, and says nothing more.
-    if task.is_none() && !key.contains('@') && !many_tasks {
-        return None;
-    }
-    let opens = match name {
-        "auc" | "rmse" => task.is_some(),
-        "hr@10" | "ndcg@10" => true,
-        _ => false,
-    };
+    let Told { task, metric, opens } = Told::new(key, tasks)?;
     Some(SweepMetric {
         split: split.to_owned(),
         task,
-        name: shown(name),
-        lower_is_better: lower_is_better(name),
+        name: shown(metric),
+        lower_is_better: lower_is_better(metric),
         headline: is_last && opens,
         values,
         differences,

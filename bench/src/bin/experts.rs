@@ -1,4 +1,4 @@
-//! What choosing few of many experts costs: `cargo run --release -p kitestring-nn --example expert_speed [threads] [seconds]`.
+//! What choosing few of many experts costs: `cargo run --release -p kitestring-bench --bin experts [threads] [seconds]`.
 //!
 //! First the time of a training step (with Adam) of MMoE with 4 experts, and of AESM² that selects 4 of more and more, for small and for
 //! larger experts. 20 fields of dimension 16, one level of 4 scenarios, two tasks, a tower of 64 units a task, batch 2048. The rankers take
@@ -6,14 +6,15 @@
 //! user's 512 candidates on one thread with AESM² as its defaults are. Beside each time stands the floor that its floating-point
 //! operations set, only chosen experts counted, at the speed of a product of 512 × 512 matrices. The last line is all of it as JSON.
 
+use kitestring_bench::peak;
 use kitestring_core::schema::{Feature, FeatureKind, Level, Task};
 use kitestring_core::{Batch, Ids, Schema, Seed};
 use kitestring_nn::engine::{BatchInputs, OneWorker, Scorer, Trainer, Workers};
 use kitestring_nn::graph::Graph;
-use kitestring_nn::kernels::matmul::{Matrix, Start, matmul};
 use kitestring_nn::network::Network;
 use kitestring_nn::optimizer::{Optimizer, Rule};
 use kitestring_nn::ranker::{ModelConfig, Ranker};
+use kitestring_train::workers::Threads;
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Instant;
@@ -23,21 +24,6 @@ const DIMENSION: usize = 16;
 const SCENARIOS: u64 = 4;
 /// Unique rows of a table.
 const UNIQUE: u64 = 500;
-
-struct Pool(rayon::ThreadPool);
-
-impl Workers for Pool {
-    fn count(&self) -> usize {
-        self.0.current_num_threads()
-    }
-
-    fn run(&self, task: &(dyn Fn(usize) + Sync)) {
-        match self.count() {
-            1 => task(0),
-            _ => drop(self.0.broadcast(|context| task(context.index()))),
-        }
-    }
-}
 
 /// A batch with the rows of its tables.
 struct Samples {
@@ -125,20 +111,8 @@ fn least(times: &[f64]) -> f64 {
     times.iter().copied().fold(f64::INFINITY, f64::min)
 }
 
-/// Seconds of 2 · 512³ floating-point operations on each worker.
-fn product(workers: &dyn Workers) -> f64 {
-    let a = vec![0.5_f32; 512 * 512];
-    let start = Instant::now();
-    workers.run(&|_| {
-        let mut out = vec![0.0; 512 * 512];
-        (0..4).for_each(|_| matmul(&mut out, Matrix::new(&a, 512, 512), &a, 512, Start::Zero));
-    });
-    start.elapsed().as_secs_f64() / 4.0
-}
-
-/// Floating-point operations a second from the time of [`product`].
-fn speed(seconds: f64, workers: usize) -> f64 {
-    2.0 * 512.0_f64.powi(3) * workers as f64 / seconds
+fn most(speeds: &[f64]) -> f64 {
+    speeds.iter().copied().fold(0.0, f64::max)
 }
 
 fn training(units: &[usize], workers: &dyn Workers, seconds: f64) -> Value {
@@ -151,12 +125,12 @@ fn training(units: &[usize], workers: &dyn Workers, seconds: f64) -> Value {
         let body = json!({"type": "aesm2", "scenarios": scenarios, "tasks": {"layers": 0}, "towers": {"units": [64]}});
         cases.push(Case::new(format!("AESM², 4 of {experts}"), experts, &body, workers.count()));
     }
-    let (start, mut products) = (Instant::now(), Vec::new());
-    while start.elapsed().as_secs_f64() < seconds || products.len() < 3 {
-        products.push(product(workers));
+    let (start, mut speeds) = (Instant::now(), Vec::new());
+    while start.elapsed().as_secs_f64() < seconds || speeds.len() < 3 {
+        speeds.push(peak(workers));
         cases.iter_mut().for_each(|case| case.turn(&samples, workers));
     }
-    let speed = speed(least(&products), workers.count());
+    let speed = most(&speeds);
     println!("experts of {units:?}, {} threads, {:.0} GFLOP/s at most", workers.count(), speed / 1e9);
     println!("{:<18} {:>9} {:>7} {:>9} {:>7}", "", "ms a step", "of MMoE", "floor ms", "floors");
     let of_mmoe = cases[0].time();
@@ -175,9 +149,9 @@ fn scoring(seconds: f64) -> Value {
     let graph = graph(&json!({"type": "aesm2"}));
     let network = Network::new(&graph, Seed(1));
     let (mut scorer, mut scores) = (Scorer::new(Arc::clone(&graph), 1), Vec::new());
-    let (start, mut products, mut turns) = (Instant::now(), Vec::new(), Vec::new());
+    let (start, mut speeds, mut turns) = (Instant::now(), Vec::new(), Vec::new());
     while start.elapsed().as_secs_f64() < seconds {
-        products.push(product(&OneWorker));
+        speeds.push(peak(&OneWorker));
         let mut pass = |_| {
             let start = Instant::now();
             scorer.score(&network.weights, &network.state, &samples.inputs(), &OneWorker, &mut scores).expect("scores");
@@ -186,7 +160,7 @@ fn scoring(seconds: f64) -> Value {
         let times: Vec<f64> = (0..20).map(&mut pass).collect();
         turns.push(least(&times[1..]));
     }
-    let (time, floor) = (least(&turns), graph.cost(samples.batch.rows, 0).flops as f64 / speed(least(&products), 1));
+    let (time, floor) = (least(&turns), graph.cost(samples.batch.rows, 0).flops as f64 / most(&speeds));
     let floors = time / floor;
     println!("512 candidates: {:.3} ms, floor {:.3} ms, {floors:.2} floors", time * 1e3, floor * 1e3);
     json!({"candidates": 512, "milliseconds": time * 1e3, "floor": floor * 1e3, "of_floor": floors})
@@ -195,8 +169,7 @@ fn scoring(seconds: f64) -> Value {
 fn main() {
     let mut arguments = std::env::args().skip(1).map(|text| text.parse().expect("a number"));
     let (threads, seconds) = (arguments.next().unwrap_or(1.0), arguments.next().unwrap_or(10.0));
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads as usize).build();
-    let pool = Pool(pool.expect("threads"));
+    let pool = Threads::new(threads as usize).expect("threads");
     let training = [&[64][..], &[256, 128]].map(|units| training(units, &pool, seconds));
     let line = json!({"task": "expert selection", "training": training, "scoring": scoring(seconds / 5.0)});
     println!("{line}");
