@@ -6,6 +6,7 @@
 //! - [`engine`]: runs it, with recording (training) or without (inference), tile by tile;
 //! - [`slots`]: the five slots of a ranker, each with its variants;
 //! - [`ranker`]: a schema and the slots' configs made into a graph;
+//! - [`retriever`]: a schema and the configs of two towers made into two graphs;
 //! - [`network`]: a graph's weights and running statistics, and their file;
 //! - [`grow`]: a trained network for more scenarios or tasks than it was trained with;
 //! - [`uncertainty`]: what a prediction does not know, from several drawn passes;
@@ -22,5 +23,6 @@ pub mod ops;
 #[cfg(feature = "train")]
 pub mod optimizer;
 pub mod ranker;
+pub mod retriever;
 pub mod slots;
 pub mod uncertainty;

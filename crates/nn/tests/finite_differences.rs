@@ -319,7 +319,7 @@ fn every_operation_over_lists_and_over_samples() {
     names.dedup();
     // All variants of `Op` but `numeric`, which has no gradient, and those that slots use and that have no lists.
     let all = "attention_pool batch_norm binary concat cross dice dropout embed factorization_machine gru linear loss pool prelu row_sum \
-        slice softmax unary";
+        slice softmax unary unit_length";
     assert_eq!(names.join(" "), all);
 }
 
@@ -359,5 +359,6 @@ fn everything(graph: &mut Graph, x: Node, other: Node) -> Node {
     let together = graph.concat(&[right, left]);
     let sum = graph.row_sum(together);
     let wide = graph.concat(&[together, sum, sum]);
+    let wide = graph.unit_length(wide);
     graph.scope("last", |graph| graph.linear_without_bias(wide, 5))
 }

@@ -27,7 +27,8 @@ fn loss(json: Value) -> TaskLoss {
 fn four(loss: &TaskLoss) -> (Graph, Samples) {
     let inputs = ModelInputs {
         sparse: Vec::new(),
-        numeric: 0,
+        numeric: Vec::new(),
+        read: Vec::new(),
         tasks: vec![(TaskKind::Binary, None), (TaskKind::Binary, Some(0))],
         task_names: ["click", "conversion"].map(String::from).into(),
         scenarios: Vec::new(),

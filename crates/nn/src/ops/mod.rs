@@ -30,6 +30,7 @@ pub mod spread_loss;
 pub mod star_linear;
 pub mod stitch;
 pub mod task_weight;
+pub mod unit_length;
 
 use crate::engine::{Context, Inputs};
 use serde::{Deserialize, Serialize};
@@ -72,6 +73,7 @@ pub enum Op {
     NoisyTopK(noisy_top_k::NoisyTopK),
     Balance(balance::Balance),
     SpreadLoss(spread_loss::SpreadLoss),
+    UnitLength(unit_length::UnitLength),
 }
 
 impl Op {
@@ -127,6 +129,7 @@ impl Op {
             Self::NoisyTopK(op) => op,
             Self::Balance(op) => op,
             Self::SpreadLoss(op) => op,
+            Self::UnitLength(op) => op,
         }
     }
 }

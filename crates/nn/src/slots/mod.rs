@@ -57,8 +57,10 @@ pub struct SparseInput {
 pub struct ModelInputs {
     /// The features with ids.
     pub sparse: Vec<SparseInput>,
-    /// How many numeric columns there are.
-    pub numeric: usize,
+    /// Whose property each number is.
+    pub numeric: Vec<Of>,
+    /// Whose features are read; a tower of a retriever reads some.
+    pub read: Vec<Of>,
     /// The kind of each task, and the number of the task that must come before it.
     pub tasks: Vec<(TaskKind, Option<usize>)>,
     /// The name of each task.
@@ -121,7 +123,8 @@ impl ModelInputs {
         });
         Ok(Self {
             sparse: sparse.collect(),
-            numeric: schema.numeric().count(),
+            numeric: schema.numeric().map(|feature| feature.of).collect(),
+            read: vec![Of::User, Of::Item, Of::Context],
             tasks: schema
                 .tasks
                 .iter()
@@ -137,12 +140,35 @@ impl ModelInputs {
 
     /// The lookups of the features with one id a sample.
     pub fn single(&self) -> Vec<Lookup> {
-        self.sparse.iter().filter(|input| input.domain == Domain::Rows).map(|input| input.lookup).collect()
+        self.read().filter(|input| input.domain == Domain::Rows).map(|input| input.lookup).collect()
     }
 
     /// The ragged features.
     pub fn ragged(&self) -> impl Iterator<Item = &SparseInput> {
-        self.sparse.iter().filter(|input| input.domain != Domain::Rows)
+        self.read().filter(|input| input.domain != Domain::Rows)
+    }
+
+    fn read(&self) -> impl Iterator<Item = &SparseInput> {
+        self.sparse.iter().filter(|input| self.read.contains(&input.of))
+    }
+
+    /// Whether any number is read.
+    pub(crate) fn has_numbers(&self) -> bool {
+        self.numeric.iter().any(|of| self.read.contains(of))
+    }
+
+    /// The numbers that are read, side by side; none where there are none.
+    pub fn numbers(&self, graph: &mut Graph) -> Option<Value> {
+        let read: Vec<usize> = (0..self.numeric.len()).filter(|at| self.read.contains(&self.numeric[*at])).collect();
+        if read.is_empty() {
+            return None;
+        }
+        let all = graph.numeric(self.numeric.len());
+        if read.len() == self.numeric.len() {
+            return Some(all);
+        }
+        let columns: Vec<Value> = read.iter().map(|column| graph.slice(all, *column, 1)).collect();
+        Some(graph.concat(&columns))
     }
 }
 

@@ -40,10 +40,7 @@ impl Fm {
         let first = graph.concat(&first_order);
         let first = graph.row_sum(first);
         let logit = graph.add(first, second);
-        let mut parts = vec![fields];
-        if inputs.numeric > 0 {
-            parts.push(graph.numeric(inputs.numeric));
-        }
+        let parts: Vec<_> = [fields].into_iter().chain(inputs.numbers(graph)).collect();
         Ok(Encoded { x: graph.concat(&parts), beside: None, logit: Some(logit) })
     }
 }

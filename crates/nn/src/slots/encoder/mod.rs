@@ -78,9 +78,7 @@ pub(crate) fn side_by_side(
     for input in inputs.ragged() {
         parts.extend(list(graph, input, pooling)?);
     }
-    if inputs.numeric > 0 {
-        parts.push(graph.numeric(inputs.numeric));
-    }
+    parts.extend(inputs.numbers(graph));
     Ok(parts)
 }
 
@@ -147,7 +145,7 @@ pub(crate) fn with_histories(
         }
         pooled(graph, input, pooling)
     })?;
-    let before_numbers = parts.len() - usize::from(inputs.numeric > 0);
+    let before_numbers = parts.len() - usize::from(inputs.has_numbers());
     for (number, history) in histories.iter().enumerate() {
         let row = graph.scope(format!("history.{number}"), |graph| encode(graph, history));
         parts.insert(before_numbers + number, row);

@@ -1,0 +1,403 @@
+//! The forward pass with recording, and back.
+
+mod passes;
+mod plan;
+
+use super::context::{BatchInputs, cut};
+use super::workers::{Workers, check_count, each_piece};
+use crate::graph::{Domain, Graph, Loss, Value};
+use crate::kernels::matmul::transpose;
+use crate::ops::{Op, Target};
+use kitestring_core::{Error, Result, Seed};
+use plan::{crossing, gradient_targets, share};
+use std::collections::HashSet;
+use std::ops::Range;
+use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
+
+/// Differentiates over batches a graph's losses, or a loss of its result that somebody else computes.
+#[derive(Debug)]
+pub struct Trainer {
+    graph: Arc<Graph>,
+    /// The value whose gradient comes from outside, where the graph's losses are not what is minimized.
+    result: Option<Value>,
+    /// The nodes the losses or the result need.
+    needed: Vec<bool>,
+    /// For each node what happens to the gradient of each input.
+    targets: Vec<Vec<Target>>,
+    /// The nodes that wait for statistics of the whole batch.
+    barriers: Arc<[usize]>,
+    /// The values whose gradients a tile keeps while other tiles work: made after a barrier, read before it.
+    crossing: Vec<usize>,
+    floats: [usize; 2],
+    statistics: Vec<f32>,
+    /// All weights, each matrix transposed: what the gradients of a product's left factor are made with. Not those of experts, which
+    /// transpose what samples chose.
+    transposed: Vec<f32>,
+    /// Which weights those are.
+    to_transpose: Vec<bool>,
+    /// Memory that a step takes and puts back.
+    kept: Kept,
+    /// The sample of the last step whose loss was not finite.
+    not_finite: Option<usize>,
+    /// Steps done, for what changes with them.
+    steps: u64,
+    workers: Vec<RwLock<Worker>>,
+}
+
+/// What a step needs and the next one needs again.
+#[derive(Debug, Default)]
+struct Kept {
+    scales: Vec<f32>,
+    tiles: Vec<Range<usize>>,
+    state: Vec<f32>,
+    partials: Vec<f64>,
+}
+
+/// What one worker holds: its share of the gradients, and the values of the tiles it works on.
+#[derive(Debug, Default)]
+struct Worker {
+    slabs: Vec<Slab>,
+    weight_grads: Vec<f32>,
+    row_grads: Vec<Vec<f32>>,
+    /// The gradients of the values of the tile at work. One set for all tiles, so that it stays in cache.
+    grads: Vec<Vec<f32>>,
+    losses: Vec<f64>,
+    not_finite: Option<usize>,
+    scratch: Vec<f32>,
+    partials: Vec<f64>,
+}
+
+/// The values of one tile.
+#[derive(Debug, Default)]
+struct Slab {
+    values: Vec<Vec<f32>>,
+    /// The gradients of the values in [`Trainer::crossing`], between two turns of the tile.
+    grads: Vec<Vec<f32>>,
+    saved: Vec<Vec<f32>>,
+}
+
+/// What a step found.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct StepReport {
+    /// The mean of each loss over its sample space, in the order of [`Graph::losses`]; unweighted.
+    pub losses: Vec<f64>,
+    /// How much sample weight each mean is over: the number of samples in its space where no sample has a weight.
+    pub labelled: Vec<f64>,
+}
+
+/// The gradients of a step.
+#[derive(Debug)]
+pub struct Gradients<'a> {
+    /// Of all weights, as they lie in the flat vector.
+    pub network: &'a mut [f32],
+    /// For each table, of its unique rows.
+    pub rows: &'a mut [Vec<f32>],
+}
+
+/// What all tiles of a step share.
+struct Step<'a> {
+    weights: &'a [f32],
+    state: &'a [f32],
+    inputs: &'a BatchInputs<'a>,
+    dropout: Option<Seed>,
+    /// Steps done before this one.
+    number: u64,
+    /// The factor of each loss: its weight at this step over its samples.
+    scales: &'a [f32],
+    tiles: &'a [Range<usize>],
+}
+
+impl Trainer {
+    /// Plans the passes of a graph for a number of workers, to minimize its losses by [`Self::step`].
+    pub fn new(graph: Arc<Graph>, workers: usize) -> Self {
+        Self::plan(graph, None, workers)
+    }
+
+    /// Plans the passes of a graph for a number of workers, to minimize a loss of its only result that couples samples, or several graphs:
+    /// [`Self::forward`], and then [`Self::backward`] with the result's gradient.
+    ///
+    /// # Errors
+    /// If the graph has not one result.
+    pub fn of_result(graph: Arc<Graph>, workers: usize) -> Result<Self> {
+        match graph.outputs() {
+            [(_, result)] => {
+                let result = *result;
+                Ok(Self::plan(graph, Some(result), workers))
+            }
+            outputs => Err(Error::internal(format!("a graph with {} results has not one", outputs.len()))),
+        }
+    }
+
+    fn plan(graph: Arc<Graph>, result: Option<Value>, workers: usize) -> Self {
+        let losses = graph.losses().iter().map(|loss| loss.value).filter(|_| result.is_none());
+        let roots: Vec<Value> = losses.chain(result).collect();
+        let needed = graph.needed_for(roots.iter().copied());
+        let targets = gradient_targets(&graph, &needed, &roots);
+        let barriers: Arc<[usize]> = (0..needed.len())
+            .filter(|node| needed[*node] && graph.nodes()[*node].op.operation().statistics().is_some())
+            .collect();
+        let crossing = crossing(&graph, &needed, &barriers);
+        let mut floats = [0; 2];
+        for (node, needed) in graph.nodes().iter().zip(&needed) {
+            if *needed {
+                let ragged = matches!(graph.domain(node.output), Domain::Positions(_));
+                floats[usize::from(ragged)] += 2 * graph.width(node.output);
+                floats[1] += 2 * node.op.operation().saved_of_position();
+            }
+        }
+        let statistics = vec![0.0; graph.statistics_count()];
+        let workers = (0..workers.max(1)).map(|_| RwLock::new(Worker::default())).collect();
+        let kept = Kept::default();
+        let experts = graph.nodes().iter().filter_map(|node| match &node.op {
+            Op::Experts(experts) => Some(experts.experts.iter().flatten().map(|(weight, _)| weight.offset)),
+            _ => None,
+        });
+        let experts: HashSet<usize> = experts.flatten().collect();
+        let to_transpose =
+            graph.weights().iter().map(|info| info.shape[0] > 1 && !experts.contains(&info.offset)).collect();
+        let transposed = vec![0.0; graph.weight_count()];
+        Self {
+            graph,
+            result,
+            needed,
+            targets,
+            barriers,
+            crossing,
+            floats,
+            statistics,
+            transposed,
+            to_transpose,
+            kept,
+            not_finite: None,
+            steps: 0,
+            workers,
+        }
+    }
+
+    /// Says how many steps were done before the next one: noise and weights of losses that decay go by it.
+    pub fn at_step(&mut self, steps: u64) {
+        self.steps = steps;
+    }
+
+    /// The graph.
+    pub fn graph(&self) -> &Graph {
+        &self.graph
+    }
+
+    /// Computes the losses of a batch and their gradients, and updates the running statistics. With `dropout` the seed of this
+    /// step's dropout; without, nothing drops out.
+    ///
+    /// The number of workers changes the result by rounding only; with one number it is the same to the bit from run to run.
+    ///
+    /// # Errors
+    /// If the batch does not fit the graph, or a loss is not finite: then nothing was updated and the error names the sample.
+    pub fn step(
+        &mut self,
+        weights: &[f32],
+        state: &mut [f32],
+        inputs: &BatchInputs<'_>,
+        dropout: Option<Seed>,
+        workers: &dyn Workers,
+    ) -> Result<StepReport> {
+        inputs.check_training(&self.graph)?;
+        let labelled = self.labelled(inputs);
+        let mut kept = self.begin(weights, state, inputs, workers)?;
+        kept.scales.clear();
+        let steps = self.steps;
+        let scale = |(loss, labelled): (&Loss, &f64)| {
+            if *labelled > 0.0 { loss.weight_at(steps) as f32 / *labelled as f32 } else { 0.0 }
+        };
+        kept.scales.extend(self.graph.losses().iter().zip(&labelled).map(scale));
+        let number = self.steps;
+        let step = Step { weights, state, inputs, dropout, number, scales: &kept.scales, tiles: &kept.tiles };
+
+        if self.barriers.is_empty() {
+            self.each_tile(workers, &step, &|trainer, worker, slab, cx| {
+                trainer.forward_last(worker, slab, cx);
+                trainer.add_losses(worker, slab, cx, &step);
+                trainer.backward_nodes(worker, slab, cx, 0..trainer.needed.len());
+            });
+        } else {
+            self.forward_to_last_barrier(workers, &step, &mut kept.state, &mut kept.partials);
+            self.backward_through_barriers(workers, &step, &mut kept.partials, &|trainer, worker, slab, cx| {
+                trainer.forward_last(worker, slab, cx);
+                trainer.add_losses(worker, slab, cx, &step);
+            });
+        }
+        let report = self.finish(labelled, &step, workers);
+        if report.is_ok() {
+            state.copy_from_slice(&kept.state);
+        }
+        self.kept = kept;
+        report
+    }
+
+    /// The result of a batch, `samples × width`, row-major, with recording: [`Self::backward`] comes next, on the same inputs. With
+    /// `dropout` the seed of this step's dropout.
+    ///
+    /// # Errors
+    /// If the batch does not fit the graph.
+    pub fn forward(
+        &mut self,
+        weights: &[f32],
+        state: &[f32],
+        inputs: &BatchInputs<'_>,
+        dropout: Option<Seed>,
+        workers: &dyn Workers,
+        result: &mut Vec<f32>,
+    ) -> Result<()> {
+        let Some(value) = self.result else { return Err(Error::internal("this trainer minimizes the graph's losses")) };
+        let mut kept = self.begin(weights, state, inputs, workers)?;
+        let number = self.steps;
+        let step = Step { weights, state, inputs, dropout, number, scales: &[], tiles: &kept.tiles };
+        self.forward_to_last_barrier(workers, &step, &mut kept.state, &mut kept.partials);
+        self.each_tile(workers, &step, &Self::forward_last);
+        result.clear();
+        for (number, worker) in self.workers.iter_mut().enumerate() {
+            let tiles = share(kept.tiles.len(), number, workers.count());
+            let worker = worker.get_mut().unwrap_or_else(PoisonError::into_inner);
+            worker.slabs[..tiles.len()].iter().for_each(|slab| result.extend_from_slice(&slab.values[value.index()]));
+        }
+        self.kept = kept;
+        Ok(())
+    }
+
+    /// From the gradient of the result that [`Self::forward`] gave to those of weights and rows ([`Self::gradients`]). Updates the running
+    /// statistics.
+    ///
+    /// # Errors
+    /// If the gradient is not the result's.
+    pub fn backward(
+        &mut self,
+        weights: &[f32],
+        state: &mut [f32],
+        inputs: &BatchInputs<'_>,
+        dropout: Option<Seed>,
+        gradient: &[f32],
+        workers: &dyn Workers,
+    ) -> Result<()> {
+        let width = self.result.map_or(0, |value| self.graph.width(value));
+        let mut kept = std::mem::take(&mut self.kept);
+        let rows = kept.tiles.last().map_or(0, |tile| tile.end);
+        let Some(value) = self.result.filter(|_| rows == inputs.batch.rows && gradient.len() == rows * width) else {
+            return Err(Error::internal("the gradient is not that of the last forward pass"));
+        };
+        let number = self.steps;
+        let step = Step { weights, state, inputs, dropout, number, scales: &[], tiles: &kept.tiles };
+        self.backward_through_barriers(workers, &step, &mut kept.partials, &|_, worker, _, cx| {
+            let into = &mut worker.grads[value.index()];
+            into.clear();
+            into.extend_from_slice(&gradient[cx.rows.start * width..cx.rows.end * width]);
+        });
+        self.sum_gradients(weights.len(), workers);
+        state.copy_from_slice(&kept.state);
+        self.kept = kept;
+        Ok(())
+    }
+
+    /// Cuts a batch into tiles and makes ready what the passes over them write.
+    fn begin(
+        &mut self,
+        weights: &[f32],
+        state: &[f32],
+        inputs: &BatchInputs<'_>,
+        workers: &dyn Workers,
+    ) -> Result<Kept> {
+        inputs.check(&self.graph)?;
+        check_count(workers, self.workers.len())?;
+        let mut kept = std::mem::take(&mut self.kept);
+        self.cut_into(inputs, &mut kept.tiles);
+        kept.state.clear();
+        kept.state.extend_from_slice(state);
+        self.make_room(inputs, if self.keeps_tiles() { kept.tiles.len() } else { 1 });
+        self.reset(inputs, workers);
+        self.transpose(weights, workers);
+        Ok(kept)
+    }
+
+    /// Whether the values of all tiles stay until the way back.
+    fn keeps_tiles(&self) -> bool {
+        self.result.is_some() || !self.barriers.is_empty()
+    }
+
+    /// The row of the last step's batch whose loss was not finite, where that is why it failed.
+    pub fn not_finite(&self) -> Option<usize> {
+        self.not_finite
+    }
+
+    /// The gradients of the last step.
+    pub fn gradients(&mut self) -> Gradients<'_> {
+        let worker = self.workers[0].get_mut().unwrap_or_else(PoisonError::into_inner);
+        Gradients { network: &mut worker.weight_grads, rows: &mut worker.row_grads }
+    }
+
+    fn worker(&self, number: usize) -> Option<RwLockWriteGuard<'_, Worker>> {
+        Some(self.workers.get(number)?.write().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn cut_into(&self, inputs: &BatchInputs<'_>, tiles: &mut Vec<Range<usize>>) {
+        let rows = inputs.batch.rows;
+        let workers = self.workers.len();
+        let size = cut(&self.graph, inputs.batch, self.floats, workers);
+        // As many tiles for each worker, and no tile much smaller than the others.
+        let count = if rows <= size { 1 } else { rows.div_ceil(size).next_multiple_of(workers) };
+        tiles.clear();
+        tiles.extend((0..count).map(|tile| tile * rows / count..(tile + 1) * rows / count));
+    }
+
+    /// The weight of the samples in each loss's space.
+    fn labelled(&self, inputs: &BatchInputs<'_>) -> Vec<f64> {
+        let batch = inputs.batch;
+        let tasks = batch.labels.len() / batch.rows.max(1);
+        let weight = |row: usize| batch.weight.get(row).map_or(1.0, |weight| f64::from(*weight));
+        let labels = |row: usize| batch.labels.get(row * tasks..(row + 1) * tasks).unwrap_or_default();
+        let of = |loss: &Loss| (0..batch.rows).filter(|row| loss.counts(labels(*row))).map(weight).sum();
+        self.graph.losses().iter().map(of).collect()
+    }
+
+    fn make_room(&mut self, inputs: &BatchInputs<'_>, tiles: usize) {
+        let (graph, count) = (&self.graph, self.workers.len());
+        for worker in &mut self.workers {
+            let worker = worker.get_mut().unwrap_or_else(PoisonError::into_inner);
+            let slabs = tiles.div_ceil(count).max(1);
+            while worker.slabs.len() < slabs {
+                worker.slabs.push(Slab {
+                    values: vec![Vec::new(); graph.values.len()],
+                    grads: vec![Vec::new(); self.crossing.len()],
+                    saved: vec![Vec::new(); graph.nodes().len()],
+                });
+            }
+            worker.grads.resize_with(graph.values.len(), Vec::new);
+            worker.row_grads.resize_with(inputs.rows.len(), Vec::new);
+            worker.losses.clear();
+            worker.losses.resize(graph.losses().len(), 0.0);
+            worker.not_finite = None;
+        }
+    }
+
+    /// Sets all gradients to zero.
+    fn reset(&mut self, inputs: &BatchInputs<'_>, workers: &dyn Workers) {
+        let count = self.graph.weight_count();
+        each_piece(workers, count, self.workers.iter_mut(), |worker| {
+            let worker = worker.get_mut().unwrap_or_else(PoisonError::into_inner);
+            worker.weight_grads.clear();
+            worker.weight_grads.resize(count, 0.0);
+            for (grads, rows) in worker.row_grads.iter_mut().zip(inputs.rows) {
+                grads.clear();
+                grads.resize(rows.len(), 0.0);
+            }
+        });
+    }
+
+    fn transpose(&mut self, weights: &[f32], workers: &dyn Workers) {
+        let mut rest = self.transposed.as_mut_slice();
+        let each = self.graph.weights().iter().zip(&self.to_transpose).filter_map(|(info, wanted)| {
+            let into = rest.split_off_mut(..info.shape[0] * info.shape[1])?;
+            wanted.then_some((info, into))
+        });
+        each_piece(workers, weights.len(), each, |(info, into)| {
+            let [rows, columns] = info.shape;
+            transpose(into, &weights[info.offset..info.offset + into.len()], rows, columns);
+        });
+    }
+}

@@ -1,0 +1,71 @@
+//! What follows from a graph alone: who gets which gradient, and where values wait.
+
+use crate::graph::{Graph, Value};
+use crate::ops::{Op, Target};
+use std::ops::Range;
+
+/// The tiles of a worker: as many for each.
+pub(super) fn share(tiles: usize, worker: usize, workers: usize) -> Range<usize> {
+    worker * tiles / workers..(worker + 1) * tiles / workers
+}
+
+/// The values whose gradient is made and read in different segments of the backward pass.
+pub(super) fn crossing(graph: &Graph, needed: &[bool], barriers: &[usize]) -> Vec<usize> {
+    let segment = |node: usize| barriers.iter().filter(|barrier| **barrier < node).count();
+    let mut producer = vec![None; graph.values.len()];
+    let mut crosses = vec![false; graph.values.len()];
+    for (index, node) in graph.nodes().iter().enumerate().filter(|(index, _)| needed[*index]) {
+        producer[node.output.index()] = Some(segment(index));
+        // Its sums are made in one segment and its input's gradient in the next.
+        crosses[node.output.index()] = barriers.contains(&index);
+        for input in &node.inputs {
+            crosses[input.index()] |= producer[input.index()] != Some(segment(index));
+        }
+    }
+    for loss in graph.losses() {
+        crosses[loss.value.index()] |= producer[loss.value.index()] != Some(barriers.len());
+    }
+    crosses.iter().enumerate().filter(|(_, crosses)| **crosses).map(|(value, _)| value).collect()
+}
+
+/// For each node what happens to the gradient of each input: nobody needs it, it is the first part, or there is one already.
+pub(super) fn gradient_targets(graph: &Graph, needed: &[bool], roots: &[Value]) -> Vec<Vec<Target>> {
+    let mut wanted = vec![false; graph.values.len()];
+    for node in graph.nodes() {
+        let leaf = matches!(node.op, Op::Embed(_));
+        let weighted = matches!(
+            node.op,
+            Op::Linear(_)
+                | Op::BatchNorm(_)
+                | Op::Prelu(_)
+                | Op::Dice(_)
+                | Op::AttentionPool(_)
+                | Op::Cross(_)
+                | Op::Scenario(_)
+                | Op::Experts(_)
+                | Op::Stitch(_)
+                | Op::PartitionedNorm(_)
+                | Op::StarLinear(_)
+                | Op::Gru(_)
+                | Op::TaskWeight(_)
+                | Op::PositionBias(_)
+        );
+        wanted[node.output.index()] = leaf || weighted || node.inputs.iter().any(|value| wanted[value.index()]);
+    }
+    let mut touched = vec![false; graph.values.len()];
+    // What is minimized has its own gradient before anything that reads it adds to that.
+    roots.iter().for_each(|root| touched[root.index()] = true);
+    let mut targets = vec![Vec::new(); graph.nodes().len()];
+    for (index, node) in graph.nodes().iter().enumerate().rev().filter(|(index, _)| needed[*index]) {
+        targets[index] = node
+            .inputs
+            .iter()
+            .map(|value| match (wanted[value.index()], std::mem::replace(&mut touched[value.index()], true)) {
+                (false, _) => Target::Skip,
+                (true, false) => Target::Write,
+                (true, true) => Target::Add,
+            })
+            .collect();
+    }
+    targets
+}
