@@ -4,11 +4,11 @@
 //! one. The one before is removed only when the next is in place.
 
 use crate::history::History;
-use crate::learner::Learner;
-use crate::model::{Model, write};
+use crate::model::write;
 use kitestring_core::{Error, Result};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// The format number of checkpoints.
@@ -19,7 +19,7 @@ const MODEL: &str = "model";
 
 /// How far a run is.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Progress {
+pub struct Progress {
     /// The epoch, counted from 0.
     pub epoch: u32,
     /// Batches of this epoch that are done.
@@ -47,27 +47,35 @@ struct State {
     progress: Progress,
 }
 
+/// What a checkpoint is made of.
+pub struct Checkpoint<'a> {
+    /// Steps done.
+    pub steps: u64,
+    /// The sections of the config that decide what training does: a checkpoint of others is not gone on from.
+    pub identity: &'a str,
+    /// How far the run is.
+    pub progress: &'a Progress,
+    /// What optimizers and objectives remember, by name.
+    pub memory: &'a [(String, &'a [f32])],
+    /// Writes the model, with what its tables' optimizers remember, into a directory.
+    pub model: &'a dyn Fn(&Path) -> Result<()>,
+}
+
 /// Writes a checkpoint below `directory` and removes older ones.
-pub(crate) fn save(
-    directory: &Path,
-    model: &Model,
-    learner: &Learner,
-    config: &str,
-    progress: &Progress,
-) -> Result<()> {
-    let finite = model.network.weights.iter().all(|weight| weight.is_finite());
-    if !finite {
-        return Err(Error::numeric("a weight is not a finite number").mend("lower the learning rate or clip gradients"));
-    }
+///
+/// # Errors
+/// What the file system says; what stood there before is then untouched.
+pub fn save(directory: &Path, checkpoint: &Checkpoint<'_>) -> Result<()> {
     let fail = |error| Error::io(error, "could not write the checkpoint", directory);
     std::fs::create_dir_all(directory).map_err(fail)?;
     let new = tempfile::Builder::new().prefix(".new-").tempdir_in(directory).map_err(fail)?;
     let place = new.path().join(MODEL);
     std::fs::create_dir(&place).map_err(fail)?;
-    model.write(&place, true)?;
-    let (steps, first, second) = learner.optimizer().memory();
-    write(&new.path().join(OPTIMIZER), &tensors(first, second)?)?;
-    let state = State { format: FORMAT, steps, config: config.to_owned(), progress: progress.clone() };
+    (checkpoint.model)(&place)?;
+    let steps = checkpoint.steps;
+    write(&new.path().join(OPTIMIZER), &tensors(checkpoint.memory)?)?;
+    let (config, progress) = (checkpoint.identity.to_owned(), checkpoint.progress.clone());
+    let state = State { format: FORMAT, steps, config, progress };
     let text = serde_json::to_vec(&state).map_err(|error| Error::internal("a checkpoint").caused_by(error))?;
     write(&new.path().join(STATE), &text)?;
     let older = list(directory)?;
@@ -90,7 +98,10 @@ pub(crate) fn save(
 }
 
 /// The newest checkpoint below `directory`, if there is one.
-pub(crate) fn load(directory: &Path, config: &str) -> Result<Option<Loaded>> {
+///
+/// # Errors
+/// A damaged checkpoint, or one of another identity.
+pub fn load(directory: &Path, identity: &str) -> Result<Option<Loaded>> {
     let Some((_, place)) = list(directory)?.into_iter().max() else { return Ok(None) };
     let path = place.join(STATE);
     let file = path.display().to_string();
@@ -103,25 +114,27 @@ pub(crate) fn load(directory: &Path, config: &str) -> Result<Option<Loaded>> {
             .mend("go on with the version of Kitestring that wrote it, or start a new run"));
     }
     let state: State = serde_json::from_value(value).map_err(damaged)?;
-    if state.config != config {
+    if state.config != identity {
         return Err(Error::config("the run was started with another [schema], [model], [train] or data set")
             .in_file(file)
             .mend("resume with the run's own config.toml, or start a new run"));
     }
     let path = place.join(OPTIMIZER);
     let bytes = std::fs::read(&path).map_err(|error| Error::io(error, "could not read the checkpoint", &path))?;
-    let (first, second) = numbers(&bytes)
+    let memory = numbers(&bytes)
         .map_err(|error| Error::format("a damaged checkpoint").caused_by(error).in_file(path.display().to_string()))?;
-    let model = Model::read(&place.join(MODEL))?;
-    Ok(Some(Loaded { model, steps: state.steps, first, second, progress: state.progress }))
+    Ok(Some(Loaded { model: place.join(MODEL), steps: state.steps, memory, progress: state.progress }))
 }
 
 /// A checkpoint that was read.
-pub(crate) struct Loaded {
-    pub model: Model,
+pub struct Loaded {
+    /// The directory of the model.
+    pub model: PathBuf,
+    /// Steps done.
     pub steps: u64,
-    pub first: Vec<f32>,
-    pub second: Vec<f32>,
+    /// What optimizers and objectives remember, by name.
+    pub memory: BTreeMap<String, Vec<f32>>,
+    /// How far the run is.
     pub progress: Progress,
 }
 
@@ -144,22 +157,21 @@ fn list(directory: &Path) -> Result<Vec<(u64, PathBuf)>> {
     Ok(found)
 }
 
-fn tensors(first: &[f32], second: &[f32]) -> Result<Vec<u8>> {
-    let bytes = |values: &[f32]| values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>();
-    let (first_bytes, second_bytes) = (bytes(first), bytes(second));
+fn tensors(memory: &[(String, &[f32])]) -> Result<Vec<u8>> {
     let broken = |error: safetensors::SafeTensorError| Error::internal("safetensors").caused_by(error);
-    let views = [
-        ("first", TensorView::new(Dtype::F32, vec![first.len()], &first_bytes).map_err(broken)?),
-        ("second", TensorView::new(Dtype::F32, vec![second.len()], &second_bytes).map_err(broken)?),
-    ];
+    let bytes: Vec<Vec<u8>> =
+        memory.iter().map(|(_, values)| values.iter().flat_map(|value| value.to_le_bytes()).collect()).collect();
+    let mut views = Vec::with_capacity(memory.len());
+    for ((name, values), bytes) in memory.iter().zip(&bytes) {
+        views.push((name, TensorView::new(Dtype::F32, vec![values.len()], bytes).map_err(broken)?));
+    }
     safetensors::serialize(views, None).map_err(broken)
 }
 
-fn numbers(bytes: &[u8]) -> std::result::Result<(Vec<f32>, Vec<f32>), safetensors::SafeTensorError> {
+fn numbers(bytes: &[u8]) -> std::result::Result<BTreeMap<String, Vec<f32>>, safetensors::SafeTensorError> {
     let tensors = SafeTensors::deserialize(bytes)?;
-    let read = |name: &str| -> std::result::Result<Vec<f32>, safetensors::SafeTensorError> {
-        let view = tensors.tensor(name)?;
-        Ok(view.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect())
+    let read = |view: &TensorView<'_>| {
+        view.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()
     };
-    Ok((read("first")?, read("second")?))
+    Ok(tensors.iter().map(|(name, view)| (name.to_owned(), read(&view))).collect())
 }

@@ -1,7 +1,7 @@
 //! Training: epochs of steps, validation, early stopping, checkpoints.
 
 use crate::asynchronous;
-use crate::checkpoint::{self, Progress};
+use crate::checkpoint::{self, Checkpoint, Progress};
 use crate::config::{RunConfig, Schedule};
 use crate::evaluate;
 use crate::history::{Epoch as EpochHistory, History, StepLoss};
@@ -132,14 +132,14 @@ impl<'a> Fit<'a> {
             Model::new(dataset.schema(), &config.model, &config.train, size, &dataset.scenario_counts(), seed)
         };
         let (model, memory, progress) = match loaded {
-            Some(loaded) => (loaded.model, Some((loaded.steps, loaded.first, loaded.second)), loaded.progress),
+            Some(loaded) => (Model::read(&loaded.model)?, Some((loaded.steps, loaded.memory)), loaded.progress),
             None => (start.map_or_else(fresh, Ok)?, None, Progress { rate_factor: 1.0, ..Progress::default() }),
         };
         let asynchronous = if config.train.asynchronous { threads.count() } else { 0 };
         let passes = (0..asynchronous).map(|_| Pass::new(&model, &config.train, 1)).collect();
         let mut learner = Learner::new(&model, &config.train, threads.count(), seed)?;
-        if let Some((steps, first, second)) = memory {
-            learner.restore(steps, &first, &second)?;
+        if let Some((steps, memory)) = memory {
+            learner.restore(steps, &memory)?;
             observe(Event::Resumed { steps });
         }
         // Choosing an epoch by the test split would tune to it: only `valid` decides.
@@ -254,7 +254,7 @@ impl<'a> Fit<'a> {
                 let due = train.checkpoint_steps > 0 && learner.steps().is_multiple_of(train.checkpoint_steps);
                 if due && watch.progress.batch < batches {
                     watch.progress.seconds += since.elapsed().as_secs_f64();
-                    checkpoint::save(&directory.join(CHECKPOINTS), model, learner, identity, watch.progress)?;
+                    save_checkpoint(directory, model, learner, identity, watch.progress)?;
                     since = Instant::now();
                 }
             }
@@ -299,8 +299,7 @@ impl<'a> Fit<'a> {
         if best {
             self.save_model()?;
         }
-        let checkpoints = self.directory.join(CHECKPOINTS);
-        checkpoint::save(&checkpoints, &self.model, &self.learner, &self.identity, &self.progress)?;
+        save_checkpoint(self.directory, &self.model, &self.learner, &self.identity, &self.progress)?;
         if let Some(epoch) = self.progress.history.epochs.last() {
             observe(Event::Epoch { epoch, best });
         }
@@ -422,6 +421,23 @@ impl LossNote {
         *self = Self::default();
         means
     }
+}
+
+fn save_checkpoint(
+    directory: &Path,
+    model: &Model,
+    learner: &Learner,
+    identity: &str,
+    progress: &Progress,
+) -> Result<()> {
+    if !model.network.weights.iter().all(|weight| weight.is_finite()) {
+        return Err(Error::numeric("a weight is not a finite number").mend("lower the learning rate or clip gradients"));
+    }
+    let (steps, first, second) = learner.optimizer().memory();
+    let memory = [("first".to_owned(), first), ("second".to_owned(), second)];
+    let model = |place: &Path| model.write(place, true);
+    let checkpoint = Checkpoint { steps, identity, progress, memory: &memory, model: &model };
+    checkpoint::save(&directory.join(CHECKPOINTS), &checkpoint)
 }
 
 /// What training depends on, as text: a checkpoint of another one is refused. The number of epochs may grow.

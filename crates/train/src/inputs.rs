@@ -7,14 +7,14 @@ use std::sync::{Mutex, PoisonError};
 
 /// Which sparse features read which table.
 #[derive(Debug, Clone)]
-pub(crate) struct Readers {
+pub struct Readers {
     /// For each table, the numbers of its features.
     features: Vec<Vec<usize>>,
 }
 
 impl Readers {
     /// The readers of each table of a schema.
-    pub(crate) fn new(schema: &Schema) -> Self {
+    pub fn new(schema: &Schema) -> Self {
         let features = schema.table_names().into_iter().map(|table| {
             let of_table = schema.sparse().enumerate().filter(|(_, feature)| feature.table() == table);
             of_table.map(|(index, _)| index).collect()
@@ -23,34 +23,52 @@ impl Readers {
     }
 }
 
-/// A batch with the distinct ids of each table. A workspace: a warm one allocates nothing.
+/// The distinct ids of each table, of one batch or of several that are learned from together. A workspace: a warm one allocates nothing.
 #[derive(Debug, Default)]
-pub struct Prepared {
-    /// The samples.
-    pub batch: Batch,
+pub struct Distinct {
     unique: Vec<Unique>,
-    /// For each sparse feature the place of each id among its table's distinct ones.
-    lookups: Vec<Vec<u32>>,
+    /// For each batch and sparse feature the place of each id among its table's distinct ones.
+    lookups: Vec<Vec<Vec<u32>>>,
 }
 
-impl Prepared {
-    /// Makes the batch's ids distinct.
-    pub(crate) fn index(&mut self, readers: &Readers) {
+impl Distinct {
+    /// Makes the ids of batches distinct, table by table.
+    pub fn index(&mut self, readers: &Readers, batches: &[&Batch]) {
         self.unique.resize_with(readers.features.len(), Unique::new);
-        self.lookups.resize_with(self.batch.sparse.len(), Vec::new);
+        self.lookups.resize_with(batches.len(), Vec::new);
+        for (lookups, batch) in self.lookups.iter_mut().zip(batches) {
+            lookups.resize_with(batch.sparse.len(), Vec::new);
+        }
         for (unique, features) in self.unique.iter_mut().zip(&readers.features) {
-            unique.dedupe(features.iter().map(|feature| self.batch.sparse[*feature].ids.as_slice()));
-            for (column, feature) in features.iter().enumerate() {
-                self.lookups[*feature].clear();
-                self.lookups[*feature].extend_from_slice(unique.column(column));
+            let columns = || batches.iter().enumerate().flat_map(|(at, _)| features.iter().map(move |of| (at, *of)));
+            unique.dedupe(columns().map(|(at, feature)| batches[at].sparse[feature].ids.as_slice()));
+            for (column, (at, feature)) in columns().enumerate() {
+                let lookups = &mut self.lookups[at][feature];
+                lookups.clear();
+                lookups.extend_from_slice(unique.column(column));
             }
         }
     }
 }
 
-/// The rows of a batch's distinct ids, pulled from the tables. Workers share the ids of a large batch.
+/// A batch with the distinct ids of each table. A workspace: a warm one allocates nothing.
 #[derive(Debug, Default)]
-pub(crate) struct Pulled {
+pub struct Prepared {
+    /// The samples.
+    pub batch: Batch,
+    pub(crate) distinct: Distinct,
+}
+
+impl Prepared {
+    /// Makes the batch's ids distinct.
+    pub(crate) fn index(&mut self, readers: &Readers) {
+        self.distinct.index(readers, &[&self.batch]);
+    }
+}
+
+/// The rows of distinct ids, pulled from the tables. Workers share the ids of a large batch.
+#[derive(Debug, Default)]
+pub struct Pulled {
     /// For each table the ways to its rows, one a share.
     routes: Vec<Vec<Route>>,
     rows: Vec<Vec<f32>>,
@@ -68,13 +86,16 @@ struct Share<'a, Numbers> {
 }
 
 impl Pulled {
-    /// Pulls the rows of a batch.
-    pub(crate) fn pull(&mut self, tables: &[Table], prepared: &Prepared, workers: &dyn Workers) -> Result<()> {
+    /// Pulls rows.
+    ///
+    /// # Errors
+    /// An id that a table cannot have.
+    pub fn pull(&mut self, tables: &[Table], distinct: &Distinct, workers: &dyn Workers) -> Result<()> {
         self.routes.resize_with(tables.len(), Vec::new);
         self.rows.resize_with(tables.len(), Vec::new);
         let mut shares = Vec::with_capacity(tables.len() * workers.count());
         let places = self.routes.iter_mut().zip(&mut self.rows);
-        for ((table, unique), (routes, rows)) in tables.iter().zip(&prepared.unique).zip(places) {
+        for ((table, unique), (routes, rows)) in tables.iter().zip(&distinct.unique).zip(places) {
             let ids = unique.ids();
             let size = share_of(ids.len(), workers.count());
             rows.resize(ids.len() * table.dim(), 0.0);
@@ -91,19 +112,38 @@ impl Pulled {
         })
     }
 
-    /// What the engine reads.
-    pub(crate) fn inputs<'a>(&'a self, prepared: &'a Prepared) -> BatchInputs<'a> {
-        BatchInputs { batch: &prepared.batch, lookups: &prepared.lookups, rows: &self.rows }
+    /// What the engine reads of a batch, the one of this number among those whose ids were made distinct.
+    pub fn inputs<'a>(&'a self, distinct: &'a Distinct, number: usize, batch: &'a Batch) -> BatchInputs<'a> {
+        let lookups = distinct.lookups.get(number).map_or(&[][..], Vec::as_slice);
+        BatchInputs { batch, lookups, rows: &self.rows }
     }
 
-    /// Applies the gradients of the rows that were pulled.
-    pub(crate) fn push(
-        &mut self,
-        tables: &[Table],
-        gradients: &[Vec<f32>],
-        step: Step,
-        workers: &dyn Workers,
-    ) -> Result<()> {
+    /// [`Self::inputs`] of a batch alone.
+    pub(crate) fn of<'a>(&'a self, prepared: &'a Prepared) -> BatchInputs<'a> {
+        self.inputs(&prepared.distinct, 0, &prepared.batch)
+    }
+
+    /// Applies the gradients of the rows that were pulled, and moves the others where the optimizer moves all rows at every step.
+    ///
+    /// # Errors
+    /// Gradients that do not fit the rows.
+    pub fn push(&mut self, tables: &[Table], gradients: &[Vec<f32>], step: Step, workers: &dyn Workers) -> Result<()> {
+        self.apply(tables, gradients, step, workers)?;
+        if !tables.iter().any(|table| table.config().optimizer.sweeps()) {
+            return Ok(());
+        }
+        let failed = Mutex::new(None);
+        workers.run(&|worker| {
+            for table in tables {
+                if let Err(error) = table.sweep(step, worker, workers.count()) {
+                    *failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+                }
+            }
+        });
+        failed.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
+    }
+
+    fn apply(&mut self, tables: &[Table], gradients: &[Vec<f32>], step: Step, workers: &dyn Workers) -> Result<()> {
         let mut shares = Vec::with_capacity(tables.len() * workers.count());
         for ((table, gradients), routes) in tables.iter().zip(gradients).zip(&mut self.routes) {
             let size = share_of(gradients.len() / table.dim(), workers.count());

@@ -8,8 +8,8 @@ use kitestring_nn::engine::{StepReport, Trainer, Workers};
 use kitestring_nn::network::Network;
 use kitestring_nn::optimizer::{Optimizer, gradient_norm};
 use kitestring_table::{Step, Table};
+use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::{Mutex, PoisonError};
 
 /// Learns on batches: pulls a submodel, computes its gradients, pushes an update.
 #[derive(Debug)]
@@ -64,9 +64,10 @@ impl Learner {
     }
 
     /// Goes on from a checkpoint.
-    pub(crate) fn restore(&mut self, steps: u64, first: &[f32], second: &[f32]) -> Result<()> {
+    pub(crate) fn restore(&mut self, steps: u64, memory: &BTreeMap<String, Vec<f32>>) -> Result<()> {
+        let part = |name: &str| memory.get(name).map_or(&[][..], Vec::as_slice);
         self.steps = steps;
-        self.optimizer.restore(steps, first, second)
+        self.optimizer.restore(steps, part("first"), part("second"))
     }
 
     /// One step on a batch.
@@ -161,8 +162,8 @@ impl Pass {
         workers: &dyn Workers,
     ) -> Result<StepReport> {
         self.trainer.at_step(step);
-        self.pulled.pull(tables, prepared, workers)?;
-        let inputs = self.pulled.inputs(prepared);
+        self.pulled.pull(tables, &prepared.distinct, workers)?;
+        let inputs = self.pulled.of(prepared);
         let report = self.trainer.step(weights, state, &inputs, Some(dropout), workers)?;
         let gradients = self.trainer.gradients();
         // The network's alone costs next to nothing, and no row's gradient diverges without it.
@@ -188,18 +189,6 @@ impl Pass {
 
     /// Applies the gradients of the rows that [`Self::compute`] found.
     pub(crate) fn push(&mut self, tables: &[Table], step: Step, workers: &dyn Workers) -> Result<()> {
-        self.pulled.push(tables, self.trainer.gradients().rows, step, workers)?;
-        if !tables.iter().any(|table| table.config().optimizer.sweeps()) {
-            return Ok(());
-        }
-        let failed = Mutex::new(None);
-        workers.run(&|worker| {
-            for table in tables {
-                if let Err(error) = table.sweep(step, worker, workers.count()) {
-                    *failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
-                }
-            }
-        });
-        failed.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
+        self.pulled.push(tables, self.trainer.gradients().rows, step, workers)
     }
 }

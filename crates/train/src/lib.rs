@@ -5,7 +5,7 @@
 
 pub mod assemble;
 mod asynchronous;
-mod checkpoint;
+pub mod checkpoint;
 pub mod config;
 pub mod evaluate;
 pub mod fit;

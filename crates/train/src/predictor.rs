@@ -32,9 +32,9 @@ impl<'a> Predictor<'a> {
     /// If the batch does not fit the model.
     pub fn score(&mut self, prepared: &mut Prepared, workers: &dyn Workers, scores: &mut Vec<f32>) -> Result<()> {
         prepared.index(&self.readers);
-        self.pulled.pull(&self.model.tables, prepared, workers)?;
+        self.pulled.pull(&self.model.tables, &prepared.distinct, workers)?;
         let network = &self.model.network;
-        self.scorer.score(&network.weights, &network.state, &self.pulled.inputs(prepared), workers, scores)
+        self.scorer.score(&network.weights, &network.state, &self.pulled.of(prepared), workers, scores)
     }
 
     /// One pass of [`Self::score`] over the batch it scored last, with what drops out in training dropping out as `seed` says.
@@ -48,7 +48,7 @@ impl<'a> Predictor<'a> {
         workers: &dyn Workers,
         scores: &mut Vec<f32>,
     ) -> Result<()> {
-        let (network, inputs) = (&self.model.network, self.pulled.inputs(prepared));
+        let (network, inputs) = (&self.model.network, self.pulled.of(prepared));
         self.scorer.score_with_dropout(&network.weights, &network.state, &inputs, seed, workers, scores)
     }
 
@@ -58,8 +58,8 @@ impl<'a> Predictor<'a> {
     /// If the batch does not fit the model.
     pub fn explain(&mut self, prepared: &mut Prepared, each: impl FnMut(Shown<'_>)) -> Result<Vec<f32>> {
         prepared.index(&self.readers);
-        self.pulled.pull(&self.model.tables, prepared, &OneWorker)?;
+        self.pulled.pull(&self.model.tables, &prepared.distinct, &OneWorker)?;
         let network = &self.model.network;
-        self.scorer.explain(&network.weights, &network.state, &self.pulled.inputs(prepared), each)
+        self.scorer.explain(&network.weights, &network.state, &self.pulled.of(prepared), each)
     }
 }

@@ -1,6 +1,5 @@
 //! Batches read on a thread of their own while the one before them is scored.
 
-use crate::inputs::Prepared;
 use kitestring_core::Result;
 use std::sync::mpsc;
 
@@ -12,15 +11,15 @@ const IN_FLIGHT: usize = 3;
 ///
 /// # Errors
 /// What `next` or `body` says first.
-pub(crate) fn read_ahead<T: Send>(
-    mut next: impl FnMut(&mut Prepared) -> Result<Option<T>> + Send,
-    mut body: impl FnMut(T, &mut Prepared) -> Result<()>,
+pub fn read_ahead<B: Default + Send, T: Send>(
+    mut next: impl FnMut(&mut B) -> Result<Option<T>> + Send,
+    mut body: impl FnMut(T, &mut B) -> Result<()>,
 ) -> Result<()> {
-    let (ready, batches) = mpsc::sync_channel::<Result<(T, Prepared)>>(IN_FLIGHT);
+    let (ready, batches) = mpsc::sync_channel::<Result<(T, B)>>(IN_FLIGHT);
     let (give_back, empty) = mpsc::channel();
     for _ in 0..IN_FLIGHT {
         // The receiver is alive: it is a few lines away.
-        let _ = give_back.send(Prepared::default());
+        let _ = give_back.send(B::default());
     }
     std::thread::scope(|scope| {
         scope.spawn(move || {
@@ -47,6 +46,7 @@ pub(crate) fn read_ahead<T: Send>(
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::inputs::Prepared;
     use kitestring_core::Error;
 
     fn run(count: u64, fails_at: u64) -> (Vec<u64>, Result<()>) {
@@ -74,7 +74,7 @@ mod tests {
         let (seen, result) = run(20, 7);
         assert_eq!(seen, (0..7).collect::<Vec<_>>());
         assert!(result.unwrap_err().to_string().contains("broken"));
-        let failing = read_ahead(|_| Ok(Some(())), |(), _| Err(Error::data("enough")));
+        let failing = read_ahead(|_: &mut Prepared| Ok(Some(())), |(), _| Err(Error::data("enough")));
         assert!(failing.is_err(), "a body that fails ends the endless reader");
     }
 }

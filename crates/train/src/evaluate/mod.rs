@@ -18,6 +18,7 @@ mod score;
 #[cfg(test)]
 mod tests;
 
+pub use ahead::read_ahead;
 pub use combine::Combine;
 pub(crate) use judge::{CONFIDENCE, Labelled, auc_replicates, estimate, plan};
 pub use ranking::{Ranked, TopList, rank_all, rank_candidates};
