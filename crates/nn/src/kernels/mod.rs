@@ -35,5 +35,6 @@ macro_rules! kernel {
 pub(crate) use kernel;
 
 pub mod activation;
+pub mod contrast;
 pub mod matmul;
 pub mod reduce;

@@ -1,0 +1,71 @@
+//! One row of scores against the one that should be highest.
+
+use super::activation::exp;
+
+/// Lanes that are summed apart, so that a loop vectorizes; the order of summation is fixed.
+const LANES: usize = 16;
+
+kernel! {
+    /// From scores to the gradient of `−ln softmax(x)[own]` over them, in place, with logits `x_j = scale · score_j + offset_j`, and
+    /// `x_own = scale · score_own + own_offset`. The result is the loss.
+    ///
+    /// # Panics
+    /// If there are not as many offsets as scores, or `own` is past them.
+    pub fn contrast['a](scores: &'a mut [f32], offsets: &'a [f32], scale: f32, own: usize, own_offset: f32) -> f32 {
+        assert_eq!(scores.len(), offsets.len(), "an offset a score");
+        let own_logit = scale * scores[own] + own_offset;
+        scores.iter_mut().zip(offsets).for_each(|(x, offset)| *x = scale * *x + offset);
+        scores[own] = own_logit;
+        let mut highest = [f32::NEG_INFINITY; LANES];
+        for part in scores.chunks(LANES) {
+            highest.iter_mut().zip(part).for_each(|(high, x)| *high = if *x > *high { *x } else { *high });
+        }
+        let highest = highest.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        let mut sums = [0.0_f32; LANES];
+        for part in scores.chunks_mut(LANES) {
+            for (sum, x) in sums.iter_mut().zip(part) {
+                *x = exp(*x - highest);
+                *sum += *x;
+            }
+        }
+        let sum: f32 = sums.iter().sum();
+        let factor = scale / sum;
+        scores.iter_mut().for_each(|x| *x *= factor);
+        scores[own] -= scale;
+        sum.ln() + highest - own_logit
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn loss_and_gradient_by_hand() {
+        for count in [1_usize, 2, 15, 16, 17, 100] {
+            let scores: Vec<f32> = (0..count).map(|at| (at as f32 * 0.7).sin()).collect();
+            let offsets: Vec<f32> = (0..count).map(|at| (at as f32 * 0.3).cos()).collect();
+            let (scale, own, own_offset) = (3.0, count / 2, 0.25);
+            let mut logits: Vec<f64> =
+                scores.iter().zip(&offsets).map(|(score, offset)| f64::from(scale * score + offset)).collect();
+            logits[own] = f64::from(scale * scores[own] + own_offset);
+            let sum: f64 = logits.iter().map(|logit| logit.exp()).sum();
+            let mut found = scores.clone();
+            let loss = contrast(&mut found, &offsets, scale, own, own_offset);
+            assert!((f64::from(loss) - (sum.ln() - logits[own])).abs() < 1e-5, "{count}");
+            for (at, (found, logit)) in found.iter().zip(&logits).enumerate() {
+                let expected = f64::from(scale) * (logit.exp() / sum - f64::from(u8::from(at == own)));
+                assert!((f64::from(*found) - expected).abs() < 1e-5, "{count} {at}: {found} {expected}");
+            }
+        }
+    }
+
+    /// An offset of minus infinity takes a score out.
+    #[test]
+    fn what_is_taken_out_has_no_weight() {
+        let mut scores = [1.0, 5.0, 2.0];
+        let loss = contrast(&mut scores, &[0.0, f32::NEG_INFINITY, 0.0], 1.0, 0, 0.0);
+        assert!((loss - (1.0 + 1.0_f32.exp()).ln()).abs() < 1e-6);
+        assert!(scores[1].abs() < 1e-30);
+    }
+}
