@@ -7,6 +7,7 @@ use kitestring_data::config::DataConfig;
 use kitestring_nn::optimizer::Rule;
 use kitestring_nn::ranker::ModelConfig;
 use kitestring_table::Init;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -35,6 +36,9 @@ pub struct RunConfig {
     /// How it is judged.
     #[serde(default)]
     pub evaluate: EvaluateConfig,
+    /// The retriever that finds candidates, where there is one: the section of the crate above that makes it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retrieve: Option<toml::Table>,
     /// The marketplace whose logs are the data where none are given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub simulator: Option<kitestring_data::simulator::Config>,
@@ -97,6 +101,37 @@ impl Default for TrainConfig {
             open: kitestring_table::Open::default(),
             evict_steps: 1000,
         }
+    }
+}
+
+impl TrainConfig {
+    /// Checks what serde does not.
+    ///
+    /// # Errors
+    /// A config error that names the key.
+    pub fn check(&self) -> Result<()> {
+        let wrong = |field: &str, what: &str| Err(Error::config(what).in_field(field));
+        if self.batch_size == 0 {
+            return wrong("train.batch_size", "a batch needs at least one sample");
+        }
+        if !(self.learning_rate > 0.0 && self.learning_rate.is_finite()) {
+            return wrong("train.learning_rate", "the learning rate must be a positive number");
+        }
+        if self.clip_norm.is_some_and(|norm| norm <= 0.0 || !norm.is_finite()) {
+            return wrong("train.clip_norm", "the norm must be a positive number");
+        }
+        if self.asynchronous && self.rows.sweeps() {
+            return wrong(
+                "train.asynchronous",
+                "an optimizer that moves every row at every step needs synchronous updates",
+            );
+        }
+        if let Schedule::Plateau { factor } = self.schedule
+            && !(factor > 0.0 && factor <= 1.0)
+        {
+            return wrong("train.schedule.factor", "the factor must be in (0, 1]");
+        }
+        Ok(())
     }
 }
 
@@ -279,27 +314,7 @@ impl RunConfig {
             })?;
         }
         let wrong = |field: &str, what: &str| Err(Error::config(what).in_field(field));
-        let train = &self.train;
-        if train.batch_size == 0 {
-            return wrong("train.batch_size", "a batch needs at least one sample");
-        }
-        if !(train.learning_rate > 0.0 && train.learning_rate.is_finite()) {
-            return wrong("train.learning_rate", "the learning rate must be a positive number");
-        }
-        if train.clip_norm.is_some_and(|norm| norm <= 0.0 || !norm.is_finite()) {
-            return wrong("train.clip_norm", "the norm must be a positive number");
-        }
-        if train.asynchronous && train.rows.sweeps() {
-            return wrong(
-                "train.asynchronous",
-                "an optimizer that moves every row at every step needs synchronous updates",
-            );
-        }
-        if let Schedule::Plateau { factor } = train.schedule
-            && !(factor > 0.0 && factor <= 1.0)
-        {
-            return wrong("train.schedule.factor", "the factor must be in (0, 1]");
-        }
+        self.train.check()?;
         if self.evaluate.batch_size == 0 {
             return wrong("evaluate.batch_size", "a batch needs at least one sample");
         }
@@ -324,6 +339,19 @@ impl RunConfig {
             return wrong("evaluate.cutoffs", "a cutoff is at least 1");
         }
         Ok(())
+    }
+
+    /// A section that a crate above this one reads; none where the config has none.
+    ///
+    /// # Errors
+    /// A config error that names the section and what is unknown there.
+    pub fn section<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>> {
+        let section = match name {
+            "retrieve" => self.retrieve.clone(),
+            _ => None,
+        };
+        let parsed = section.map(|section| toml::Value::Table(section).try_into());
+        parsed.transpose().map_err(|error: toml::de::Error| explain(&error, "").in_field(name))
     }
 
     /// The config as TOML, every default written out.

@@ -45,12 +45,12 @@ impl Fit {
 
 impl Prior {
     /// The dimension of its vectors.
-    pub(super) fn rank(self) -> usize {
+    pub(crate) fn rank(self) -> usize {
         usize::from(self != Self::None)
     }
 
     /// The vectors of a step. `most_frequent` is the largest share of training pairs that an item has.
-    pub(super) fn fill(self, pairs: &Pairs<'_>, most_frequent: f32, into: &mut PriorVectors) {
+    pub(crate) fn fill(self, pairs: &Pairs<'_>, most_frequent: f32, into: &mut PriorVectors) {
         into.rank = self.rank();
         into.queries.clear();
         into.items.clear();

@@ -1,0 +1,79 @@
+//! The `[retrieve]` section of a config.
+
+use crate::objective::config::Objective;
+use kitestring_core::{Error, Result};
+use kitestring_nn::retriever::RetrieverConfig;
+use kitestring_train::RunConfig;
+use kitestring_train::config::TrainConfig;
+use serde::{Deserialize, Serialize};
+
+/// A retriever: what it is made of, what makes it good, how it is trained.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RetrieveConfig {
+    /// The task whose positives are pairs; the schema's first one when absent. A task that counts or measures gives labels to fit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub task: Option<String>,
+    /// Row dimensions and the two towers.
+    pub model: RetrieverConfig,
+    /// What makes the towers good.
+    pub objective: Objective,
+    /// How often training does as if it did not know an item's id, so that an item never seen has a vector from its features that means
+    /// something.
+    pub unknown_items: f32,
+    /// How the towers are trained.
+    pub train: TrainConfig,
+    /// Cutoffs K of the metrics.
+    pub cutoffs: Vec<usize>,
+}
+
+impl Default for RetrieveConfig {
+    fn default() -> Self {
+        Self {
+            task: None,
+            model: RetrieverConfig::default(),
+            objective: Objective::default(),
+            unknown_items: 0.0,
+            train: TrainConfig::default(),
+            cutoffs: vec![20, 100],
+        }
+    }
+}
+
+impl RetrieveConfig {
+    /// The section of a config; none where it has none.
+    ///
+    /// # Errors
+    /// A config error that names the key.
+    pub fn of(config: &RunConfig) -> Result<Option<Self>> {
+        let Some(section) = config.section::<Self>("retrieve")? else { return Ok(None) };
+        section.check()?;
+        Ok(Some(section))
+    }
+
+    /// Checks what serde does not.
+    ///
+    /// # Errors
+    /// A config error that names the key.
+    pub fn check(&self) -> Result<()> {
+        let wrong = |field: &str, what: &str| Err(Error::config(what).in_field(format!("retrieve.{field}")));
+        self.objective.check()?;
+        self.train.check().map_err(|error| {
+            let field = error.place().field.clone().unwrap_or_default();
+            error.in_field(format!("retrieve.{field}"))
+        })?;
+        if !(0.0..1.0).contains(&self.unknown_items) {
+            return wrong("unknown_items", "this must be in [0, 1)");
+        }
+        if self.train.asynchronous {
+            return wrong(
+                "train.asynchronous",
+                "a step of a retriever couples its samples: its updates are synchronous",
+            );
+        }
+        if self.cutoffs.is_empty() || self.cutoffs.contains(&0) {
+            return wrong("cutoffs", "give at least one cutoff, each at least 1");
+        }
+        Ok(())
+    }
+}
