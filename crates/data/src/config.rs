@@ -77,6 +77,10 @@ pub struct Source {
     /// The columns' names, for files without a header line, or in place of it. Only for text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub columns: Option<Vec<String>>,
+    /// Whether the last of `columns` repeats: a line is a row for each of its values, and none without any. An empty value
+    /// is none. Only for text without quotes.
+    #[serde(default)]
+    pub repeat: bool,
     /// Whether the first line is a header. By default it is where `columns` is not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub header: Option<bool>,
@@ -130,13 +134,17 @@ pub enum Encoding {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Join {
-    /// The side table. Its keys must be unique.
+    /// The side table.
     pub source: Source,
     /// The key.
     pub on: On,
     /// The columns taken; all but the key's when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub columns: Option<Vec<String>>,
+    /// Whether a key may have several rows: each column taken then holds the list of their values, in the order of the
+    /// file, for a feature of several values. Where it is not set, a row whose key was there before is malformed.
+    #[serde(default)]
+    pub collect: bool,
 }
 
 /// The key of a join: `"user_id"`, `["user", "item"]`, or `{ left = "user_id", right = "id" }`.
@@ -197,6 +205,9 @@ pub enum Rule {
     Constant(String),
     /// `1` where the condition holds, else `0`, also for a missing value.
     When(Condition),
+    /// The text with each `%` and the two hexadecimal digits behind it read as the byte of that number, as in the paths of
+    /// URLs. A `%` without them stays.
+    PercentDecoded,
     /// Which of the ranges between these ascending borders a number lies in, in words: `under 25`, `25 to 35` (without 35), `35 and over`.
     Cut(Vec<f64>),
 }

@@ -188,6 +188,31 @@ fn official_kuairand() {
 }
 
 #[test]
+fn official_gowalla() {
+    let (opened, schema, _folder) =
+        official("gowalla.toml", &[("train.txt", b"0 5 6\n1 \n2 5\n"), ("test.txt", b"0 7\n1\n")]);
+    assert_eq!(opened.splits().collect::<Vec<_>>(), [Some("train"), Some("test")]);
+    let train = read(&opened, Some("train"), &schema);
+    assert_eq!((train.rows, train.first["item"].as_str(), train.first["visit"].as_str()), (3, "5", "1"));
+    assert_eq!(read(&opened, Some("test"), &schema).rows, 1);
+}
+
+#[test]
+fn official_wikispeedia() {
+    let (opened, schema, _folder) = official(
+        "wikispeedia.toml",
+        &[
+            ("links.tsv", b"# FORMAT: linkSource linkTarget\n\n%C3%85land\tFinland\n"),
+            ("categories.tsv", b"# FORMAT\n\nFinland\tsubject.Countries\nFinland\tsubject.Geography.Europe\n"),
+        ],
+    );
+    let read = read(&opened, None, &schema);
+    assert_eq!((read.rows, read.alone), (1, vec![1, 0]));
+    assert_eq!((read.first["source_title"].as_str(), read.first["source_category"].as_str()), ("Åland", ""));
+    assert_eq!(read.first["target_category"], "[subject.Countries, subject.Geography.Europe]");
+}
+
+#[test]
 fn movielens_1m() {
     let Some((opened, schema)) = opened("movielens-1m.toml", "ml-1m") else { return };
     let read = read(&opened, None, &schema);

@@ -133,3 +133,74 @@ fn frappe_has_its_rows_and_labels() {
     assert_eq!(dataset.manifest().splits[0].labels[0].positive, 67_598);
     assert_eq!(dataset.schema().sparse().count(), 10);
 }
+
+#[test]
+fn gowalla_has_the_rows_of_its_lists() {
+    let Some((_directory, dataset)) = prepared("gowalla.toml", "gowalla") else { return };
+    let splits = &dataset.manifest().splits;
+    let stored: Vec<u64> = splits.iter().map(|split| split.stored).collect();
+    assert_eq!((stored[0] + stored[1], stored[2]), (810_128, 217_242));
+    // A random tenth: 270 is the standard deviation.
+    assert!(stored[1].abs_diff(81_013) < 1000, "{stored:?}");
+    let vocabularies = dataset.vocabularies().unwrap();
+    let manifest = dataset.manifest();
+    // Entry 0 is no user and no item.
+    let entries = |vocabulary: Option<usize>| manifest.vocabularies[vocabulary.unwrap()].entries - 1;
+    assert_eq!((entries(manifest.user), entries(manifest.item)), (29_858, 40_981));
+    assert_eq!(dataset.items().unwrap().seen().len(), 40_981);
+    // The first line of train.txt is user 0 with places 0 to 126, of test.txt the same with others; no visit is in both, and
+    // every user has some in the test.
+    let user = vocabularies.entry(manifest.user.unwrap(), "0").into();
+    let had = |split: &str| -> Vec<u64> {
+        let items = dataset.user_items(user, split).unwrap();
+        items.iter().map(|item| vocabularies.item((*item).into()).parse().unwrap()).collect()
+    };
+    let mut known = [had("train"), had("valid")].concat();
+    known.sort_unstable();
+    assert_eq!(known, (0..127).collect::<Vec<_>>());
+    // Drawn one by one, not from the end of the line.
+    assert!(had("valid").iter().any(|place| *place < 64) && had("valid").iter().any(|place| *place >= 64));
+    for user in 1..=29_858 {
+        let test = dataset.user_items(user, "test").unwrap();
+        let known = |item: &u32| {
+            ["train", "valid"].iter().any(|split| dataset.user_items(user, split).unwrap().binary_search(item).is_ok())
+        };
+        assert!(!test.is_empty() && !test.iter().any(known), "user {user}");
+    }
+}
+
+/// The figures are those of a count of the file's lines: SNAP's page says 4,592 articles and 119,882 links.
+#[test]
+fn wikispeedia_has_its_links_categories_and_words() {
+    let Some((_directory, dataset)) = prepared("wikispeedia.toml", "wikispeedia") else { return };
+    let manifest = dataset.manifest();
+    let stored: Vec<u64> = manifest.splits.iter().map(|split| split.stored).collect();
+    assert_eq!(stored.iter().sum::<u64>(), 119_879);
+    assert!(stored[1..].iter().all(|rows| rows.abs_diff(11_988) < 400), "{stored:?}");
+    let vocabularies = dataset.vocabularies().unwrap();
+    let (user, item) = (manifest.user.unwrap(), manifest.item.unwrap());
+    assert_eq!(user, item, "an article has one number on both sides");
+    assert_eq!(manifest.vocabularies[user].entries - 1, 4_589);
+    assert_eq!(dataset.items().unwrap().seen().len(), 4_133);
+    assert_eq!(dataset.table_size("category").unwrap(), Some(129 + 1));
+    let of = |feature: &str| dataset.schema().sparse().position(|other| other.name == feature).unwrap();
+    let text = |batch: &Batch, row: usize, feature: &str, table: &str| -> Vec<String> {
+        let ids = batch.sparse[of(feature)].of_row(row).iter();
+        ids.map(|id| vocabularies.value(table, *id).unwrap_or("?").to_owned()).collect()
+    };
+    let (mut from, mut to) = (0, 0);
+    each(&dataset, "train", |batch, row| {
+        if vocabularies.user(batch.user[row]) == "%C3%81ed%C3%A1n_mac_Gabr%C3%A1in" {
+            from += 1;
+            assert_eq!(text(batch, row, "source_title", "word"), ["Áedán", "mac", "Gabráin"]);
+            let categories = text(batch, row, "source_category", "category");
+            assert_eq!(categories.len(), 2);
+            assert_eq!(categories[1], "subject.People.Historical_figures");
+        }
+        if vocabularies.item(batch.item[row]) == "Africa" && batch.labels[row] > 0.5 {
+            to += 1;
+            assert_eq!(text(batch, row, "target_title", "word"), ["Africa"]);
+        }
+    });
+    assert!(from > 0 && to > 100, "{from} {to}");
+}

@@ -10,7 +10,7 @@ const FULL: &str = r#"
     samples = { path = "ratings.dat", separator = "::", columns = ["user_id", "movie_id", "rating", "time"], encoding = "latin-1" }
     joins = [
         { source = { path = "users.dat" }, on = "user_id", columns = ["age"] },
-        { source = { path = "pairs" }, on = ["user_id", "movie_id"] },
+        { source = { path = "pairs" }, on = ["user_id", "movie_id"], collect = true },
         { source = { path = "movies.dat" }, on = { left = "movie_id", right = "id" } },
     ]
     derive = [
@@ -18,11 +18,12 @@ const FULL: &str = r#"
         { name = "user", from = "user_id", as = { offset = -1 } },
         { name = "item", from = "movie_id", as = { first_appearance = 0 } },
         { name = "one", as = { constant = "1" } },
+        { name = "title", from = "path", as = "percent_decoded" },
         { name = "old", from = "age", as = { when = { at_least = 50.0 } } },
     ]
     filters = [{ column = "rating", keep = { one_of = ["4", "5"] } }]
     candidates.test = { pairs = "negative" }
-    candidates.valid = { table = { source = { path = "v.tsv" } } }
+    candidates.valid = { table = { source = { path = "v.tsv", columns = ["user", "item"], repeat = true } } }
 "#;
 
 fn parse(text: &str) -> DataConfig {
@@ -38,7 +39,7 @@ fn reads_every_kind_of_setting_and_writes_it_again() {
     let layout = &config.layouts[0];
     assert_eq!(layout.joins[1].on.pairs(), [("user_id", "user_id"), ("movie_id", "movie_id")]);
     assert_eq!(layout.joins[2].on.pairs(), [("movie_id", "id")]);
-    assert_eq!(layout.derive[4].rule, Rule::When(Condition::AtLeast(50.0)));
+    assert_eq!(layout.derive[5].rule, Rule::When(Condition::AtLeast(50.0)));
     assert_eq!(parse(&toml::to_string(&config).unwrap()), config);
 }
 
@@ -50,7 +51,9 @@ fn refuses_unknown_keys_everywhere() {
         ("test = 0.1 }", "test = 0.1, tset = 0.1 }"),
         ("draw =", "drawn ="),
         ("index = 0", "index = 0, indx = 1"),
-        ("source = { path = \"v.tsv\" }", "source = { path = \"v.tsv\" }, usr = \"u\""),
+        ("repeat = true }", "repeat = true }, usr = \"u\""),
+        ("repeat = true", "repeats = true"),
+        ("collect = true", "collects = true"),
         ("keep = {", "kept = {"),
         ("as = { offset", "as = { ofset"),
     ] {

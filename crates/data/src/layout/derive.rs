@@ -65,6 +65,25 @@ impl Deriver {
                 }
                 Arc::new(found.into_iter().collect::<StringArray>())
             }
+            Rule::PercentDecoded => {
+                let texts = Texts::new(from)?;
+                let mut decoded = Vec::with_capacity(rows);
+                for row in 0..rows {
+                    let bytes = texts.get(row).map(percent_decoded);
+                    let text = bytes.map(String::from_utf8).transpose().map_err(|_| {
+                        let found = texts.get(row).unwrap_or_default();
+                        Error::data(format!("`{found}` is not UTF-8 once its percent signs are decoded"))
+                    });
+                    decoded.push(match text {
+                        Ok(text) => text,
+                        Err(error) => {
+                            wrong(row, error)?;
+                            None
+                        }
+                    });
+                }
+                Arc::new(decoded.into_iter().collect::<StringArray>())
+            }
             Rule::Offset(offset) => {
                 let texts = Texts::new(from)?;
                 let mut sums = Vec::with_capacity(rows);
@@ -118,6 +137,24 @@ impl Deriver {
         let column = DictionaryArray::try_new(dictionary.keys().clone(), parts);
         Ok(Arc::new(column.map_err(|cause| Error::internal("a dictionary lost values").caused_by(cause))?))
     }
+}
+
+/// The bytes of a text in which `%41` stands for the byte 0x41 (RFC 3986, 2.1). A `%` without two digits behind it stays.
+fn percent_decoded(text: &str) -> Vec<u8> {
+    let digit = |byte: Option<&u8>| byte.and_then(|byte| char::from(*byte).to_digit(16));
+    let mut rest = text.as_bytes();
+    let mut decoded = Vec::with_capacity(rest.len());
+    while let Some((first, others)) = rest.split_first() {
+        rest = others;
+        decoded.push(match (first, digit(rest.first()), digit(rest.get(1))) {
+            (b'%', Some(high), Some(low)) => {
+                rest = rest.get(2..).unwrap_or_default();
+                (16 * high + low) as u8
+            }
+            _ => *first,
+        });
+    }
+    decoded
 }
 
 /// What the ranges between ascending borders are called.
@@ -188,6 +225,14 @@ mod tests {
         assert_eq!(Texts::new(&first).unwrap().iter().collect::<Vec<_>>(), [Some("d"), None]);
         let values = |column: &ArrayRef| column.as_dictionary::<Int32Type>().values().clone();
         assert!(Arc::ptr_eq(&values(&first), &values(&second)));
+    }
+
+    #[test]
+    fn percent_signs_are_decoded() {
+        let mut decoded = Deriver::new(Rule::PercentDecoded);
+        let (values, errors) = derive(&mut decoded, &["%C3%81ed%c3%a1n_%25", "plain", "", "5%", "%4", "%zz%41", "%ff"]);
+        assert_eq!(values, ["Áedán_%", "plain", "-", "5%", "%4", "%zzA", "-"]);
+        assert_eq!(errors, ["6: `%ff` is not UTF-8 once its percent signs are decoded"]);
     }
 
     #[test]

@@ -4,7 +4,9 @@ use super::value::Texts;
 use crate::chunk::Chunk;
 use crate::reader::{BadRows, Input};
 use arrow_array::types::Int32Type;
-use arrow_array::{Array, ArrayRef, DictionaryArray, Int32Array, StringArray};
+use arrow_array::{Array, ArrayRef, DictionaryArray, Int32Array, ListArray, StringArray, UInt32Array};
+use arrow_buffer::OffsetBuffer;
+use arrow_schema::{DataType, Field};
 use hashbrown::HashMap;
 use kitestring_core::error::{Error, Result};
 use std::sync::Arc;
@@ -14,8 +16,9 @@ const BETWEEN: char = '\u{1f}';
 
 /// A side table in memory.
 pub(super) struct SideTable {
+    /// The row of each key.
     partners: HashMap<Box<str>, i32>,
-    /// The wanted columns.
+    /// The wanted columns; where the rows of a key are collected, lists.
     columns: Vec<ArrayRef>,
 }
 
@@ -35,16 +38,17 @@ fn key<'a>(keys: &'a [Texts], row: usize, joined: &'a mut String) -> Option<&'a 
 }
 
 impl SideTable {
-    /// Reads a side table's keys and wanted columns.
+    /// Reads a side table's keys and wanted columns; with `collect`, the rows of each key as one of lists.
     ///
     /// # Errors
-    /// A key that appears twice.
-    pub fn load(input: &Input, keys: &[&str], wanted: &[&str], bad: &BadRows) -> Result<Self> {
+    /// A key that appears twice, where rows are not collected; a column of lists, where they are.
+    pub fn load(input: &Input, keys: &[&str], wanted: &[&str], collect: bool, bad: &BadRows) -> Result<Self> {
         let all: Vec<&str> = keys.iter().chain(wanted).copied().collect();
-        let mut partners = HashMap::new();
+        let mut partners: HashMap<Box<str>, i32> = HashMap::new();
+        // The place of the key of each row, for those to be collected.
+        let mut places: Vec<i32> = Vec::new();
         let mut parts: Vec<Vec<ArrayRef>> = vec![Vec::new(); wanted.len()];
         let mut joined = String::new();
-        let mut count = 0;
         for chunk in input.read(&all, bad)? {
             let mut chunk: Chunk = chunk?;
             let texts = chunk.rows.columns()[..keys.len()].iter().map(Texts::new).collect::<Result<Vec<_>>>()?;
@@ -54,14 +58,21 @@ impl SideTable {
                     *kept = false;
                     continue;
                 };
-                if partners.contains_key(key) {
-                    let what = format!("the key `{}` of a side table appears twice", key.replace(BETWEEN, ", "));
+                let known = partners.get(key).copied();
+                if known.is_some() && !collect {
+                    let key = key.replace(BETWEEN, ", ");
+                    let what = format!("the key `{key}` of a side table appears twice, and its join has no `collect`");
                     bad.tolerate(chunk.blame(Error::data(what), row, &keys.join(", ")))?;
                     *kept = false;
                     continue;
                 }
-                partners.insert(key.into(), count);
-                count += 1;
+                let place = known.unwrap_or(partners.len() as i32);
+                if known.is_none() {
+                    partners.insert(key.into(), place);
+                }
+                if collect {
+                    places.push(place);
+                }
             }
             if kept.contains(&false) {
                 chunk = chunk.keep(kept.into_iter().collect())?;
@@ -70,7 +81,13 @@ impl SideTable {
                 part.push(column.clone());
             }
         }
-        let columns = parts.iter().map(|part| whole(part, &input.file())).collect::<Result<_>>()?;
+        let mut columns: Vec<ArrayRef> = parts.iter().map(|part| whole(part, &input.file())).collect::<Result<_>>()?;
+        if collect {
+            for (column, name) in columns.iter_mut().zip(wanted) {
+                *column = collected(column, &places, partners.len())
+                    .map_err(|error| error.in_file(input.file()).in_field(*name))?;
+            }
+        }
         Ok(Self { partners, columns })
     }
 
@@ -91,6 +108,23 @@ impl SideTable {
         let column = DictionaryArray::<Int32Type>::try_new(partners.clone(), values.clone());
         Ok(Arc::new(column.map_err(|cause| Error::internal("a partner is not in the side table").caused_by(cause))?))
     }
+}
+
+/// The values of a column as a list for each key, given the place of the key of each row.
+fn collected(column: &ArrayRef, places: &[i32], keys: usize) -> Result<ArrayRef> {
+    if matches!(column.data_type(), DataType::List(_) | DataType::LargeList(_) | DataType::FixedSizeList(..)) {
+        return Err(Error::config("a column of lists cannot be collected again").mend("take `collect` out of the join"));
+    }
+    let mut rows: Vec<u32> = (0..places.len() as u32).collect();
+    // Stable: the rows of a key stay in the order of the file.
+    rows.sort_by_key(|row| places[*row as usize]);
+    let mut lengths = vec![0; keys];
+    places.iter().for_each(|place| lengths[*place as usize] += 1);
+    let values = arrow_select::take::take(column, &UInt32Array::from(rows), None);
+    let values = values.map_err(|cause| Error::internal("a side table lost rows").caused_by(cause))?;
+    let field = Arc::new(Field::new("item", values.data_type().clone(), true));
+    let lists = ListArray::try_new(field, OffsetBuffer::from_lengths(lengths), values, None);
+    Ok(Arc::new(lists.map_err(|cause| Error::internal("lists do not fit together").caused_by(cause))?))
 }
 
 fn whole(parts: &[ArrayRef], file: &str) -> Result<ArrayRef> {

@@ -83,7 +83,7 @@ impl Plan {
                 let (join, side) = (&layout.joins[*number], &sides[*number]);
                 let keys: Vec<&str> = join.on.pairs().iter().map(|(_, right)| *right).collect();
                 let columns: Vec<&str> = columns.iter().map(|place| plan.names[*place].as_str()).collect();
-                *table = Some(SideTable::load(side, &keys, &columns, bad)?);
+                *table = Some(SideTable::load(side, &keys, &columns, join.collect, bad)?);
             }
         }
         Ok(plan)

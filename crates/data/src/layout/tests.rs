@@ -4,6 +4,8 @@
 
 use super::*;
 use arrow_array::Array;
+use arrow_array::cast::AsArray;
+use arrow_array::types::Int32Type;
 use value::Texts;
 
 const RATINGS: &str = "u::m::r::t\n1::20::5::100\n2::10::3::101\n1::30::4::102\n3::20::x::103\n2::20::1::-1\n";
@@ -199,4 +201,67 @@ fn a_key_twice_in_a_side_table_is_refused() {
     std::fs::write(folder.path().join("users.csv"), format!("{USERS}1,M,1\n")).unwrap();
     let error = read(&config(|_| ()), folder.path(), &["sex"]).unwrap_err().to_string();
     assert!(error.contains("users.csv:4: `id`: the key `1` of a side table appears twice"), "{error}");
+}
+
+#[test]
+fn the_rows_of_a_key_become_a_list_where_they_are_collected() {
+    let side = "a\tb\tc\n1\tx|y, \"z\"\t\n2\tq\t7\n\tlost\t1\n1\tw\t8\n1\t\t9\n";
+    let folder = folder(&[("rows.tsv", "k\n1\n3\n2\n1\n"), ("side.tsv", side)]);
+    let config: DataConfig = toml::from_str(
+        r#"
+        split = { by = "random", test = 0.5 }
+        [[layouts]]
+        name = "lists"
+        samples = { path = "rows.tsv" }
+        joins = [{ source = { path = "side.tsv" }, on = { left = "k", right = "a" }, collect = true }]
+        "#,
+    )
+    .unwrap();
+    let opened = open(&config, folder.path()).unwrap();
+    let chunks: Vec<Chunk> =
+        opened.read(None, &["b", "c"], &BadRows::default()).unwrap().collect::<Result<_>>().unwrap();
+    let lists = |column: usize| -> Vec<Option<Vec<String>>> {
+        let column = chunks[0].rows.column(column).as_dictionary::<Int32Type>();
+        let values = column.values().as_list::<i32>();
+        let texts = |key: usize| {
+            let texts = values.value(key);
+            let texts = texts.as_string::<i32>();
+            texts.iter().map(|text| text.unwrap_or_default().to_owned()).collect()
+        };
+        column.keys().iter().map(|key| key.map(|key| texts(key as usize))).collect()
+    };
+    let (one, two) = (Some(vec!["x|y, \"z\"".into(), "w".into(), String::new()]), Some(vec!["q".into()]));
+    assert_eq!(lists(0), [one.clone(), None, two, one]);
+    let one = Some(vec![String::new(), "8".into(), "9".into()]);
+    assert_eq!(lists(1), [one.clone(), None, Some(vec!["7".into()]), one]);
+    assert_eq!(opened.without_partner()[0].1, 1);
+}
+
+#[test]
+fn columns_of_lists_are_not_collected() {
+    let folder = folder(&[("rows.tsv", "k\n1\n")]);
+    let list = arrow_array::ListArray::from_iter_primitive::<arrow_array::types::Int64Type, _, _>([Some([Some(1)])]);
+    let key: arrow_array::ArrayRef = Arc::new(arrow_array::StringArray::from(vec!["1"]));
+    let batch = arrow_array::RecordBatch::try_from_iter([("k", key), ("list", Arc::new(list) as _)]).unwrap();
+    let file = std::fs::File::create(folder.path().join("side.arrow")).unwrap();
+    let mut writer = arrow_ipc::writer::FileWriter::try_new(file, &batch.schema()).unwrap();
+    writer.write(&batch).unwrap();
+    writer.finish().unwrap();
+    let of = |collect: bool| -> DataConfig {
+        toml::from_str(&format!(
+            r#"
+            split = {{ by = "random", test = 0.5 }}
+            [[layouts]]
+            name = "lists"
+            samples = {{ path = "rows.tsv" }}
+            joins = [{{ source = {{ path = "side.arrow" }}, on = "k", collect = {collect} }}]
+            "#
+        ))
+        .unwrap()
+    };
+    let read =
+        |collect| open(&of(collect), folder.path()).unwrap().read(None, &["list"], &BadRows::default()).map(|_| ());
+    assert!(read(false).is_ok());
+    let error = read(true).unwrap_err().to_string();
+    assert!(error.contains("side.arrow: `list`: a column of lists cannot be collected again"), "{error}");
 }

@@ -82,7 +82,7 @@ impl Seen {
         for ((_, slot), fit) in plan.numbers().zip(&mut self.fits) {
             for record in each() {
                 let value = f64_at(record, plan.slots[slot].at);
-                fit.add(value, split_of(record) == train, u64_at(record, plan.source_at));
+                fit.add(value, split_of(record) == train, plan.key(record));
             }
         }
         for (task, slot) in plan.labels.iter().enumerate() {
@@ -162,7 +162,7 @@ struct Sorter {
     keyed: Vec<(i64, u32)>,
     times: Vec<i64>,
     given: Vec<u8>,
-    sources: Vec<u64>,
+    keys: Vec<u64>,
     splits: Vec<u8>,
 }
 
@@ -215,16 +215,16 @@ impl Sorter {
             let rows = &mut records[range.start * stride..range.end * stride];
             self.times.clear();
             self.given.clear();
-            self.sources.clear();
+            self.keys.clear();
             for record in rows.chunks_exact(stride) {
                 self.times.push(u64_at(record, plan.slots[plan.time].at) as i64);
                 self.given.push(record[plan.given_at]);
-                self.sources.push(u64_at(record, plan.source_at));
+                self.keys.push(plan.key(record));
             }
             let user = plan
                 .user
                 .map_or("", |(slot, vocabulary)| encoder.interners[vocabulary].text(u32_at(rows, plan.slots[slot].at)));
-            splits.assign(&self.times, &self.given, &self.sources, user, &mut self.splits);
+            splits.assign(&self.times, &self.given, &self.keys, user, &mut self.splits);
             for (record, split) in rows.chunks_exact_mut(stride).zip(&self.splits) {
                 record[plan.given_at + 1] = *split;
             }

@@ -147,9 +147,24 @@ impl Cells {
 
     /// The elements of a list cell, as a range of the inner cells; `None` where the column is no list.
     pub(crate) fn list(&self, row: usize) -> Option<(&Cells, std::ops::Range<usize>)> {
-        let Self::List { offsets, values, .. } = self else { return None };
-        let range = if self.is_valid(row) { offsets[row] as usize..offsets[row + 1] as usize } else { 0..0 };
-        Some((values, range))
+        match self {
+            Self::List { offsets, values, .. } => {
+                let range = if self.is_valid(row) { offsets[row] as usize..offsets[row + 1] as usize } else { 0..0 };
+                Some((values, range))
+            }
+            Self::Dictionary { keys, values, .. } if keys.is_valid(row) => values.list(keys.value(row) as usize),
+            Self::Dictionary { values, .. } if values.holds_lists() => Some((values, 0..0)),
+            _ => None,
+        }
+    }
+
+    /// Whether a cell is a list.
+    pub(crate) fn holds_lists(&self) -> bool {
+        match self {
+            Self::List { .. } => true,
+            Self::Dictionary { values, .. } => values.holds_lists(),
+            _ => false,
+        }
     }
 }
 

@@ -37,8 +37,8 @@ impl Fit {
         }
     }
 
-    /// Takes in the value of a row, NaN where missing. `source` says which row it is.
-    pub(crate) fn add(&mut self, value: f64, train: bool, source: u64) {
+    /// Takes in the value of a row, NaN where missing. `key` tells its row from others.
+    pub(crate) fn add(&mut self, value: f64, train: bool, key: u64) {
         if value.is_nan() {
             self.missing += 1;
             return;
@@ -48,7 +48,7 @@ impl Fit {
         }
         if let Transform::Bucketize(_) = self.transform {
             // The rows with the smallest draws are a uniform sample, whatever the order in which rows come.
-            let draw = self.seed.bits_at(source);
+            let draw = self.seed.bits_at(key);
             if draw <= self.limit {
                 self.sample.push((draw, value));
                 if self.sample.len() >= 2 * SAMPLE {

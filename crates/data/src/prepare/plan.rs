@@ -1,7 +1,8 @@
 //! What of a row is kept, and where in its record.
 
+use super::spill::{u32_at, u64_at};
 use kitestring_core::schema::{Feature, FeatureKind, Of, Transform, Vocabulary};
-use kitestring_core::{Error, Result, Schema};
+use kitestring_core::{Error, Result, Schema, Seed};
 
 /// How a text becomes an id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,6 +96,8 @@ pub(crate) struct Plan {
     pub(crate) item_stride: usize,
     /// Where a record says which file (upper 24 bits) and line (lower 40 bits) it came from: `u64`.
     pub(crate) source_at: usize,
+    /// Where a record says which row of its line it is, from 0: `u32`.
+    pub(crate) place_at: usize,
     /// Where a record says its given split: `u8`. The next byte is its final split.
     pub(crate) given_at: usize,
     /// Bytes of a record.
@@ -145,6 +148,7 @@ impl Plan {
             slots: Vec::new(),
             item_stride: 0,
             source_at: 0,
+            place_at: 0,
             given_at: 0,
             stride: 0,
             vocabularies: Vec::new(),
@@ -172,8 +176,9 @@ impl Plan {
         plan.add_special();
         plan.add_histories()?;
         plan.source_at = plan.stride;
-        plan.given_at = plan.stride + 8;
-        plan.stride += 10;
+        plan.place_at = plan.stride + 8;
+        plan.given_at = plan.stride + 12;
+        plan.stride += 14;
         Ok(plan)
     }
 
@@ -304,6 +309,15 @@ impl Plan {
             self.histories[index] = Some(list);
         }
         Ok(())
+    }
+
+    /// What tells a row from all others, for draws: its source, and for those behind the first of its line also the place.
+    pub(crate) fn key(&self, record: &[u8]) -> u64 {
+        let source = u64_at(record, self.source_at);
+        match u32_at(record, self.place_at) {
+            0 => source,
+            place => Seed(source).bits_at(place.into()),
+        }
     }
 
     /// Whether the rows of a user must be brought together.

@@ -27,6 +27,8 @@ pub(crate) struct RowEncoder {
     pub(crate) interners: Vec<Interner>,
     pub(crate) files: Vec<Arc<str>>,
     pub(crate) rows: u64,
+    /// The source of the last row, and which row of its line it was.
+    last: Option<(u64, u32)>,
     translated: Vec<Option<Translated>>,
     records: Vec<u8>,
     lists: Vec<u8>,
@@ -69,6 +71,7 @@ impl RowEncoder {
             interners: plan.vocabularies.iter().map(|_| Interner::default()).collect(),
             files: Vec::new(),
             rows: 0,
+            last: None,
             translated: plan.slots.iter().map(|_| None).collect(),
             records: Vec::new(),
             lists: Vec::new(),
@@ -108,7 +111,11 @@ impl RowEncoder {
             self.fill(plan, index, &columns, &mut to)?;
         }
         for row in 0..rows {
-            to.put(row, plan.source_at, (file | chunk.lines.of(row).min((1 << 40) - 1)).to_le_bytes());
+            let source = file | chunk.lines.of(row).min((1 << 40) - 1);
+            let place = self.last.filter(|(last, _)| *last == source).map_or(0, |(_, place)| place.wrapping_add(1));
+            self.last = Some((source, place));
+            to.put(row, plan.source_at, source.to_le_bytes());
+            to.put(row, plan.place_at, place.to_le_bytes());
             to.put(row, plan.given_at, [given, given]);
         }
         for (record, bad) in records.chunks_exact(stride).zip(&bad) {
@@ -160,6 +167,12 @@ impl RowEncoder {
             return Ok(());
         };
         match &slot.kind {
+            Kind::Id(_) | Kind::Level(_) if cells.holds_lists() => {
+                return Err(Error::config("the column holds lists where one value is expected")
+                    .in_file(&*to.chunk.file)
+                    .in_field(name)
+                    .mend("read it by a feature of kind multi"));
+            }
             Kind::Id(ids) => {
                 self.fill_ids(index, slot, *ids, cells, to);
                 let user = plan.user.is_some_and(|(user, _)| user == index);

@@ -85,9 +85,9 @@ impl Splits {
         Ok(())
     }
 
-    /// The splits of the rows of one user in the order of time, or of any rows where there are no users. `time`, `given`
-    /// and `source` are those of each; `user` is the user's text.
-    pub(crate) fn assign(&self, times: &[i64], given: &[u8], sources: &[u64], user: &str, splits: &mut Vec<u8>) {
+    /// The splits of the rows of one user in the order of time, or of any rows where there are no users. `times`, `given`
+    /// and `keys` are those of each; `user` is the user's text.
+    pub(crate) fn assign(&self, times: &[i64], given: &[u8], keys: &[u64], user: &str, splits: &mut Vec<u8>) {
         splits.clear();
         splits.extend(given.iter().map(|given| self.of_given[*given as usize]));
         let train = self.of_given[0];
@@ -136,7 +136,7 @@ impl Splits {
                 let part = unit(stable_hash(user), (valid, test));
                 divide(&|_, _| part);
             }
-            Some(Split::Random { valid, test }) => divide(&|_, row| unit(sources[row], (valid, test))),
+            Some(Split::Random { valid, test }) => divide(&|_, row| unit(keys[row], (valid, test))),
         }
     }
 }

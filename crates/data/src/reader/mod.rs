@@ -52,6 +52,12 @@ impl Input {
         let first = files.first().ok_or_else(|| Error::internal("a source without files"))?;
         let mut columns = match files::format(source, first) {
             Format::Text => text::columns(first, source)?,
+            _ if source.repeat => {
+                let error = Error::config("only a column of text can repeat").in_file(first.display().to_string());
+                return Err(error
+                    .in_field("repeat")
+                    .mend("take `repeat` out: lists of this format are read as they are"));
+            }
             format => columnar::columns(first, format == Format::Parquet)?,
         };
         for (new, old) in &source.rename {

@@ -30,7 +30,7 @@ impl Syntax {
     /// How a source is written.
     ///
     /// # Errors
-    /// A config error for an empty separator, or a quote that is not one ASCII letter.
+    /// A config error for an empty separator, a quote that is not one ASCII letter, or a column that cannot repeat.
     pub fn new(source: &Source, path: &Path) -> Result<Self> {
         let separator = super::files::separator(source, path);
         if separator.is_empty() || separator.contains('\n') {
@@ -42,6 +42,16 @@ impl Syntax {
             [quote] if quote.is_ascii() && separator.as_bytes() != [*quote] => Some(*quote),
             _ => return Err(Error::config("a quote is one ASCII letter other than the separator").in_field("quote")),
         };
+        if source.repeat && source.columns.as_ref().is_none_or(|columns| columns.len() < 2) {
+            let what = "only the last of at least two `columns` can repeat";
+            return Err(Error::config(what)
+                .in_field("repeat")
+                .mend("name them, such as columns = [\"user\", \"item\"]"));
+        }
+        if source.repeat && quote.is_some() {
+            let error = Error::config("a column that repeats cannot be in quotes").in_field("repeat");
+            return Err(error.mend("set quote = \"\""));
+        }
         Ok(Self {
             separator: source.encoding.bytes(separator)?,
             quote,
@@ -61,14 +71,23 @@ impl Syntax {
     #[inline]
     pub fn plain<'a>(&self, line: &'a [u8], mut field: impl FnMut(usize, &'a [u8])) -> usize {
         let mut number = 0;
-        let mut start = 0;
-        while let Some(end) = self.find(line, start) {
-            field(number, self.trimmed(&line[start..end]));
+        let mut next = Some(0);
+        while let Some(start) = next {
+            let (text, after) = self.field(line, start);
+            field(number, text);
             number += 1;
-            start = end + self.separator.len();
+            next = after;
         }
-        field(number, self.trimmed(&line[start..]));
-        number + 1
+        number
+    }
+
+    /// The field of a line without quotes that starts at a byte, and where the next one starts, if there is one.
+    #[inline]
+    pub fn field<'a>(&self, line: &'a [u8], start: usize) -> (&'a [u8], Option<usize>) {
+        match self.find(line, start) {
+            Some(end) => (self.trimmed(&line[start..end]), Some(end + self.separator.len())),
+            None => (self.trimmed(&line[start..]), None),
+        }
     }
 
     /// Where the next separator starts.
@@ -225,6 +244,13 @@ mod tests {
         assert!(refuse(Source { quote: Some("\t".into()), ..Source::default() }).contains("quote"));
         let source = Source { separator: Some("→".into()), encoding: Encoding::Latin1, ..Source::default() };
         assert!(refuse(source).contains("latin-1"));
+        let columns = |names: &[&str]| Some(names.iter().map(|name| (*name).to_owned()).collect());
+        let repeat = Source { repeat: true, ..Source::default() };
+        assert!(refuse(repeat.clone()).contains("`repeat`: only the last of at least two `columns` can repeat"));
+        assert!(refuse(Source { columns: columns(&["items"]), ..repeat.clone() }).contains("at least two"));
+        let quoted = Source { columns: columns(&["a", "b"]), separator: Some(",".into()), ..repeat };
+        assert!(refuse(quoted.clone()).contains("cannot be in quotes; set quote = \"\""));
+        assert!(Syntax::new(&Source { quote: Some(String::new()), ..quoted }, Path::new("x")).is_ok());
     }
 
     #[test]

@@ -103,6 +103,82 @@ fn records_in_quotes_longer_than_the_buffer() {
     assert_eq!(rows[1], "100003: 2|x");
 }
 
+/// Users and their items a line, as LightGCN publishes them.
+fn lists() -> Source {
+    Source { columns: names(&["user", "item"]), separator: Some(" ".into()), repeat: true, ..Source::default() }
+}
+
+#[test]
+fn a_line_of_several_values_is_a_row_for_each() {
+    // No value, a space behind the last one, two spaces, an empty line.
+    let text = b"7 1 2 3\n8\n9 \r\n\n10 4  5 \r\n11 6";
+    assert_eq!(read(text, lists(), &["item", "user"]), ["1: 1|7", "1: 2|7", "1: 3|7", "5: 4|10", "5: 5|10", "6: 6|11"]);
+    assert_eq!(read(text, lists(), &["user"]).len(), 6);
+    let three = Source { columns: names(&["a", "b", "c"]), header: Some(true), ..lists() };
+    assert_eq!(read(b"x y z\n1 2 3 4\n5 6\n7  8\n", three, &["c", "b"]), ["2: 3|2", "2: 4|2", "4: 8|"]);
+    let settings = Source {
+        separator: Some(",".into()),
+        quote: Some(String::new()),
+        trim: true,
+        comment: Some("#".into()),
+        missing: [("item".to_owned(), vec!["0".to_owned()])].into(),
+        rename: [("thing".to_owned(), "item".to_owned())].into(),
+        encoding: Encoding::Latin1,
+        ..lists()
+    };
+    let text = b"# made by hand\ncaf\xe9, \"1\" ,0, , \xe9\n";
+    assert_eq!(
+        read(text, settings, &["user", "thing"]),
+        ["2: caf\u{e9}|\"1\"", "2: caf\u{e9}|-", "2: caf\u{e9}|\u{e9}"]
+    );
+}
+
+#[test]
+fn a_line_of_too_few_fields_or_of_wrong_letters_is_bad() {
+    let source = Source { columns: names(&["a", "b", "c"]), ..lists() };
+    let text = b"1 2 3\n4\n5 6 7 \xff 8\n9 10\n";
+    let error = error(text, source.clone(), &["a", "c"]);
+    assert!(error.contains("x.csv:2: found 1 fields, expected at least 2: `4`"), "{error}");
+    let bad = BadRows::new(9);
+    assert_eq!(read_with(text, source, &["a", "c"], &bad).unwrap(), ["1: 1|3", "3: 5|7", "3: 5|8"]);
+    assert_eq!(bad.messages()[1].split(": ").nth(1), Some("`c`"), "{:?}", bad.messages());
+    assert!(bad.messages()[1].contains("x.csv:3: `c`:"), "{:?}", bad.messages());
+}
+
+#[test]
+fn long_lines_of_values_are_cut_into_chunks() {
+    let values: String = (0..100_000).map(|value| format!(" {value}")).collect();
+    let text = format!("a{values}\nb\nc 1 2\n");
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(text.as_bytes()).unwrap();
+    let folder = folder(&[("x.txt.gz", &encoder.finish().unwrap())]);
+    let source = Source { path: "x.txt".into(), ..lists() };
+    let chunks = chunks(folder.path(), &source, &["user", "item"], &BadRows::default()).unwrap();
+    let sizes: Vec<usize> = chunks.iter().map(|chunk| chunk.rows.num_rows()).collect();
+    assert_eq!(sizes, [vec![CHUNK_ROWS; 12], vec![100_002 - 12 * CHUNK_ROWS]].concat());
+    let rows = shown(&chunks);
+    let expected = (0..100_000).map(|value| format!("1: a|{value}")).chain(["3: c|1".into(), "3: c|2".into()]);
+    assert!(rows.into_iter().eq(expected));
+}
+
+#[test]
+fn what_the_rows_of_a_line_share_counts_for_the_size_of_a_chunk() {
+    let long = "u".repeat(1 << 20);
+    let text = format!("{long}{}\n", " 1".repeat(100));
+    let folder = folder(&[("x.txt", text.as_bytes())]);
+    let source = Source { path: "x.txt".into(), ..lists() };
+    let chunks = chunks(folder.path(), &source, &["user"], &BadRows::default()).unwrap();
+    let sizes: Vec<usize> = chunks.iter().map(|chunk| chunk.rows.num_rows()).collect();
+    assert_eq!(sizes, [32, 32, 32, 4]);
+}
+
+#[test]
+fn columns_of_parquet_do_not_repeat() {
+    let folder = folder(&[("x.parquet", b"PAR1")]);
+    let error = Input::open(folder.path(), &Source { path: "x.parquet".into(), ..lists() }).unwrap_err().to_string();
+    assert!(error.contains("`repeat`: only a column of text can repeat"), "{error}");
+}
+
 #[test]
 fn spaces_comments_and_missing_texts() {
     let source = Source {

@@ -1,7 +1,7 @@
 //! Text files: lines of separated fields become columns of text.
 
 use super::bad_rows::BadRows;
-use super::lines::Lines;
+use super::lines::{Length, Lines};
 use super::record::{Quoted, Syntax};
 use super::{CHUNK_BYTES, CHUNK_ROWS, slots};
 use crate::chunk::{self, Chunk};
@@ -28,7 +28,19 @@ pub(super) struct TextReader {
     schema: SchemaRef,
     /// For each wanted column the texts that mean "no value".
     missing: Vec<Vec<String>>,
+    /// Whether the last column repeats.
+    repeat: bool,
+    /// The line of such a file that the last chunk took a part of.
+    begun: Option<Begun>,
     bad: BadRows,
+}
+
+/// A line of many values of which some were taken.
+#[derive(Clone, Copy)]
+struct Begun {
+    length: Length,
+    /// Where the next value starts.
+    at: usize,
 }
 
 /// One column under construction.
@@ -138,7 +150,8 @@ impl TextReader {
         let schema = Arc::new(Schema::new(fields));
         let texts = |name: &str| source.missing.get(name).into_iter().flatten().cloned();
         let missing = wanted.iter().map(|name| texts(name).chain(texts("*")).collect()).collect();
-        Ok(Self { lines, syntax, names, slots: places, columns, schema, missing, bad: bad.clone() })
+        let (repeat, bad) = (source.repeat, bad.clone());
+        Ok(Self { lines, syntax, names, slots: places, columns, schema, missing, repeat, begun: None, bad })
     }
 
     /// The next rows; `None` at the end of the file.
@@ -146,10 +159,18 @@ impl TextReader {
         let mut numbers = Numbers::default();
         let mut bytes = 0;
         while numbers.count < CHUNK_ROWS && bytes < CHUNK_BYTES {
+            if let Some(begun) = self.begun.take() {
+                bytes += self.repeated(begun, &mut numbers, CHUNK_BYTES - bytes)?;
+                continue;
+            }
             let Some(length) = self.lines.length()? else { break };
             let line = &self.lines.rest()[..length.text];
             if self.syntax.skips(line) {
                 self.lines.consume(length.all, 1);
+                continue;
+            }
+            if self.repeat {
+                self.begin(length, &numbers)?;
                 continue;
             }
             let has_quote = |quote: &u8| memchr::memchr(*quote, line).is_some();
@@ -161,13 +182,72 @@ impl TextReader {
             if found == self.names.len() {
                 numbers.push(self.lines.number);
             } else {
-                let error = self.wrong_count(found, line);
+                let error = self.wrong_count(found, line, &self.names.len().to_string());
                 self.drop_row(error, &numbers)?;
             }
             bytes += length.all;
             self.lines.consume(length.all, 1);
         }
         if numbers.count == 0 { Ok(None) } else { self.finish(numbers).map(Some) }
+    }
+
+    /// Begins a line whose last column repeats.
+    fn begin(&mut self, length: Length, numbers: &Numbers) -> Result<()> {
+        let line = &self.lines.rest()[..length.text];
+        let before = self.names.len() - 1;
+        let (mut found, mut next) = (0, Some(0));
+        while let Some(start) = next.filter(|_| found < before) {
+            next = self.syntax.field(line, start).1;
+            found += 1;
+        }
+        if found < before {
+            let error = self.wrong_count(found, line, &format!("at least {before}"));
+            self.drop_row(error, numbers)?;
+        }
+        match next {
+            Some(at) if found == before => self.begun = Some(Begun { length, at }),
+            // There are no values.
+            _ => self.lines.consume(length.all, 1),
+        }
+        Ok(())
+    }
+
+    /// Takes a row for each value of a line from a place in it, until the chunk is full. Gives their bytes: a row's are
+    /// counted with what it shares with the others of its line, for so it is stored.
+    fn repeated(&mut self, Begun { length, at }: Begun, numbers: &mut Numbers, most: usize) -> Result<usize> {
+        let Self { lines, syntax, slots, columns, .. } = self;
+        let line = &lines.rest()[..length.text];
+        let mut shared = Vec::with_capacity(slots.len());
+        let mut next = Some(0);
+        while let Some(start) = next.filter(|_| shared.len() + 1 < slots.len()) {
+            let (field, after) = syntax.field(line, start);
+            shared.push(syntax.encoding.utf8(field));
+            next = after;
+        }
+        let shared_bytes: usize = shared.iter().map(|field| field.len()).sum();
+        let mut bytes = 0;
+        let mut next = Some(at);
+        while let Some(start) = next {
+            if numbers.count == CHUNK_ROWS || bytes >= most {
+                self.begun = Some(Begun { length, at: start });
+                return Ok(bytes);
+            }
+            let (value, after) = syntax.field(line, start);
+            next = after;
+            if value.is_empty() {
+                continue;
+            }
+            let value = syntax.encoding.utf8(value);
+            for (field, slot) in shared.iter().chain([&value]).zip(slots.iter()) {
+                if let Some(slot) = slot {
+                    columns[*slot].push(field);
+                }
+            }
+            numbers.push(lines.number);
+            bytes += shared_bytes + value.len();
+        }
+        self.lines.consume(length.all, 1);
+        Ok(bytes)
     }
 
     /// Reads a record with quotes. Gives its length in bytes.
@@ -181,7 +261,7 @@ impl TextReader {
                     if found == self.names.len() {
                         numbers.push(self.lines.number);
                     } else {
-                        let error = self.wrong_count(found, &rest[..bytes.min(200)]);
+                        let error = self.wrong_count(found, &rest[..bytes.min(200)], &self.names.len().to_string());
                         self.drop_row(error, numbers)?;
                     }
                     self.lines.consume(bytes, lines);
@@ -216,10 +296,10 @@ impl TextReader {
         Ok(length)
     }
 
-    fn wrong_count(&self, found: usize, line: &[u8]) -> Error {
+    fn wrong_count(&self, found: usize, line: &[u8], expected: &str) -> Error {
         let shown: String = String::from_utf8_lossy(&line[..line.len().min(60)]).escape_debug().collect();
         let dots = if line.len() > 60 { "…" } else { "" };
-        Error::data(format!("found {found} fields, expected {}: `{shown}{dots}`", self.names.len()))
+        Error::data(format!("found {found} fields, expected {expected}: `{shown}{dots}`"))
             .in_file(&*self.lines.file)
             .at_line(self.lines.number)
     }
