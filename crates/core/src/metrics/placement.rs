@@ -51,6 +51,8 @@ pub struct Placement {
     candidates: usize,
     /// Ascending in rank.
     blocks: Vec<Block>,
+    /// The ranks up to which the relevant candidates are all in a block.
+    known: usize,
 }
 
 impl Placement {
@@ -134,7 +136,24 @@ impl Placement {
             }
         };
         let excluded = special.iter().filter(|item| item.1).count();
-        Some(Self { relevant: places.len(), candidates: scores.len() - excluded, blocks })
+        Some(Self { relevant: places.len(), candidates: scores.len() - excluded, blocks, known: usize::MAX })
+    }
+
+    /// From the top of an order of candidates, best first: `hits` says of each whether it is relevant; a rank that a search
+    /// left empty is no hit. `relevant` and `candidates` count all there are, also below the top. Up to as many ranks as
+    /// there are hits, metrics are those of the whole order; at deeper cuts there are none, unless the top holds all that
+    /// is relevant.
+    ///
+    /// `None` with more hits than relevant candidates, or more of these than candidates; or a hit at a rank beyond them.
+    pub fn from_top(hits: &[bool], relevant: usize, candidates: usize) -> Option<Self> {
+        let ranks = hits.iter().enumerate().filter(|(_, hit)| **hit);
+        let blocks: Vec<Block> = ranks.map(|(above, _)| Block { above, size: 1, relevant: 1 }).collect();
+        let is_beyond = blocks.last().is_some_and(|block| block.above >= candidates);
+        if blocks.len() > relevant || relevant > candidates || is_beyond {
+            return None;
+        }
+        let known = if blocks.len() == relevant { usize::MAX } else { hits.len() };
+        Some(Self { relevant, candidates, blocks, known })
     }
 
     /// Number of relevant candidates.
@@ -148,16 +167,16 @@ impl Placement {
     }
 
     /// Rank of the first relevant candidate, counted from one; with [`Ties::Expected`] its mean over the orders of
-    /// ties. `None` if nothing is relevant.
+    /// ties. `None` if nothing is relevant, or nothing in the top that is all there is to know ([`Self::from_top`]).
     pub fn first_rank(&self) -> Option<f64> {
         let first = self.blocks.first()?;
         // The least of r ranks drawn from t without replacement is (t + 1) / (r + 1) in the mean.
         Some(first.above as f64 + (first.size + 1) as f64 / (first.relevant + 1) as f64)
     }
 
-    /// The metrics at a cut. `None` if nothing is relevant or `k` is 0.
+    /// The metrics at a cut. `None` if nothing is relevant, `k` is 0, or the top of [`Self::from_top`] ends before `k`.
     pub fn at(&self, k: usize) -> Option<RankingAtK> {
-        if self.relevant == 0 || k == 0 {
+        if self.relevant == 0 || k == 0 || k > self.known {
             return None;
         }
         let (mut hits, mut gain, mut precisions) = (0.0, 0.0, 0.0);
@@ -342,6 +361,18 @@ mod tests {
         assert_eq!(Placement::from_labels(&[0.1], &[1.0], Ties::Expected).unwrap().at(0), None);
     }
 
+    #[test]
+    fn tops_that_cannot_be() {
+        assert_eq!(Placement::from_top(&[true, true], 1, 9), None);
+        assert_eq!(Placement::from_top(&[true], 3, 2), None);
+        assert_eq!(Placement::from_top(&[false, false, true], 1, 2), None);
+        // A search that found nothing: nothing is known of the first rank, and nothing of deeper cuts.
+        let nothing = Placement::from_top(&[false; 4], 2, 3).unwrap();
+        assert_eq!((nothing.relevant(), nothing.candidates(), nothing.first_rank()), (2, 3, None));
+        assert_eq!((nothing.at(4).map(array), nothing.at(5)), (Some([0.0; 6]), None));
+        assert_eq!(Placement::from_top(&[false], 0, 3).unwrap().at(1), None);
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig { cases: 96, rng_seed: RngSeed::Fixed(4), failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -372,6 +403,26 @@ mod tests {
 
             let by_index: Vec<bool> = top_k(&scores, rows.len()).iter().map(|(i, _)| rows[*i].1).collect();
             prop_assert!(close(at(Ties::ByIndex).unwrap(), of_order(&by_index, k)), "{:?}", at(Ties::ByIndex));
+        }
+
+        /// The top of an order says of its ranks what the whole order says.
+        #[test]
+        fn the_top_is_a_part_of_the_whole(
+            rows in prop::collection::vec((0u8..9, any::<bool>()), 1..60), depth in 0usize..70, k in 1usize..70,
+        ) {
+            let scores: Vec<f32> = rows.iter().map(|row| f32::from(row.0)).collect();
+            let relevant: Vec<u32> = (0..rows.len() as u32).filter(|index| rows[*index as usize].1).collect();
+            let whole = Placement::from_relevant(&scores, &relevant, &[], Ties::ByIndex).unwrap();
+            let mut hits: Vec<bool> = top_k(&scores, depth).iter().map(|(index, _)| rows[*index].1).collect();
+            hits.resize(depth, false);
+            let top = Placement::from_top(&hits, relevant.len(), rows.len()).unwrap();
+            let found = hits.iter().filter(|hit| **hit).count();
+            if found == relevant.len() {
+                prop_assert_eq!(&top, &whole);
+            } else {
+                prop_assert_eq!(top.at(k), whole.at(k).filter(|_| k <= depth));
+                prop_assert_eq!(top.first_rank(), whole.first_rank().filter(|_| found > 0));
+            }
         }
 
         /// Full ranking with exclusions is the ranking of what is left.

@@ -13,17 +13,21 @@ mod ahead;
 mod combine;
 mod groupings;
 mod judge;
+mod queries;
 mod ranking;
 mod score;
+mod tally;
 #[cfg(test)]
 mod tests;
 
 pub use ahead::read_ahead;
 pub use combine::Combine;
 pub(crate) use judge::{CONFIDENCE, Labelled, auc_replicates, estimate, plan};
-pub use ranking::{Ranked, TopList, rank_all, rank_candidates};
+pub use queries::{Query, earlier_splits, full_ranking_queries, ranked_task};
+pub use ranking::{TopList, rank_all, rank_candidates};
 pub(crate) use score::{Doubted, doubts};
 pub use score::{Scored, ScoredTask, score};
+pub use tally::{Ranked, RankingMetric, Tally};
 
 use crate::config::{EvaluateConfig, Ranking};
 use crate::model::Model;

@@ -1,41 +1,20 @@
 //! Ranks candidates: those given for a positive, or all items.
 
-use super::Evaluation;
 use super::ahead::read_ahead;
 use super::combine::Combine;
-use super::judge::{estimate, plan};
+use super::queries::{Query, draw, earlier_splits, full_ranking_queries, positives, ranked_task};
 use super::score::{Served, check_schema};
+use super::tally::{Ranked, Tally};
 use crate::config::EvaluateConfig;
 use crate::inputs::Prepared;
 use crate::loader::blame;
 use crate::model::Model;
 use crate::predictor::Predictor;
-use crate::report::{self, RankingValue};
-use kitestring_core::metrics::{Placement, RankingAtK, RankingMean, Ties, bootstrap_ratio, top_k};
-use kitestring_core::schema::TaskKind;
-use kitestring_core::{Batch, Error, Result, Schema, Seed};
-use kitestring_data::dataset::{Dataset, Permutation, Split};
+use kitestring_core::metrics::{Placement, Ties, top_k};
+use kitestring_core::{Error, Result, Seed};
+use kitestring_data::dataset::{Dataset, Split};
 use kitestring_nn::engine::Workers;
 use std::time::Instant;
-
-/// How rankings came out.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Ranked {
-    /// What was ranked against what.
-    pub protocol: String,
-    /// The mean over all lists.
-    pub mean: RankingMean,
-    /// Whether every list had a single relevant item, so that recall is the hit rate.
-    single: bool,
-    /// For each user the number of lists, and the sums of their metrics in the order of the cutoffs.
-    users: Vec<(f64, Vec<RankingAtK>)>,
-    /// Candidates scored.
-    pub candidates: u64,
-    /// Seconds it took.
-    pub seconds: f64,
-    /// Seconds of them spent waiting for candidates to be read.
-    pub waiting: f64,
-}
 
 /// The best candidates of a list: as many as the largest cutoff.
 #[derive(Debug, Clone, Copy)]
@@ -50,66 +29,6 @@ pub struct TopList<'a> {
     pub candidates: usize,
     /// Items by their numbers, with what they are ranked by ([`super::Combine`]), best first; ties by the order of the list.
     pub items: &'a [(u32, f32)],
-}
-
-/// A list to be ranked.
-struct Query {
-    user: u64,
-    /// The sample that gives the context.
-    sample: u64,
-    /// Items that should come first, ascending.
-    relevant: Vec<u32>,
-}
-
-/// The names of ranking metrics, in a key and in a report.
-type Read = fn(&RankingAtK) -> f64;
-const METRICS: [(&str, &str, Read); 4] = [
-    ("hr", "HR", |at| at.hit_rate),
-    ("recall", "Recall", |at| at.recall),
-    ("ndcg", "NDCG", |at| at.ndcg),
-    ("mrr", "MRR", |at| at.mrr),
-];
-
-/// The number of the ranked task: the first binary one.
-fn ranked_task(schema: &Schema) -> Result<usize> {
-    let task = schema.tasks.iter().position(|task| task.kind == TaskKind::Binary);
-    task.ok_or_else(|| {
-        Error::config("a ranking needs a binary task").in_field("evaluate.ranking").mend("set it to none")
-    })
-}
-
-/// The positives of a split by user, in the order of the split.
-fn positives(split: &Split, task: usize, config: &EvaluateConfig) -> Result<Vec<Query>> {
-    let mut found = Vec::new();
-    let mut batch = Batch::default();
-    let mut first = 0;
-    while first < split.rows() {
-        let last = (first + config.batch_size.max(1) as u64).min(split.rows());
-        let indices: Vec<u64> = (first..last).collect();
-        first = last;
-        // Drawn negatives are no positives, so it does not matter which are drawn.
-        split.read(&indices, Seed(0), &mut batch)?;
-        let tasks = batch.labels.len() / batch.rows.max(1);
-        let labels = batch.labels.iter().skip(task).step_by(tasks.max(1));
-        for ((label, sample), (user, item)) in labels.zip(&batch.index).zip(batch.user.iter().zip(&batch.item)) {
-            if *label > 0.5 {
-                found.push(Query { user: *user, sample: *sample, relevant: vec![*item as u32] });
-            }
-        }
-    }
-    found.sort_by_key(|query| (query.user, query.sample));
-    Ok(found)
-}
-
-/// Some of the queries, drawn with the seed; all where `most` is 0.
-fn draw(queries: Vec<Query>, most: usize, seed: Seed) -> Vec<Query> {
-    if most == 0 || queries.len() <= most {
-        return queries;
-    }
-    let order = Permutation::new(queries.len() as u64, seed.child("queries"));
-    let mut drawn = vec![false; queries.len()];
-    (0..most as u64).for_each(|position| drawn[order.at(position) as usize] = true);
-    queries.into_iter().zip(drawn).filter(|(_, drawn)| *drawn).map(|(query, _)| query).collect()
 }
 
 /// Ranks each positive of a split against the candidates given for it. Positives without any are left out. `each` is shown
@@ -180,27 +99,8 @@ pub fn rank_all(
             .mend("name their columns as `schema.user` and `schema.item`, or set it to none"));
     };
     let split = dataset.split(split)?;
-    let mut queries = positives(split, task, config)?;
-    queries.dedup_by(|next, first| {
-        let same = next.user == first.user;
-        if same {
-            first.relevant.append(&mut next.relevant);
-        }
-        same
-    });
-    if queries.is_empty() {
-        return Err(Error::data(format!("split `{}` has no positive to rank", split.name())));
-    }
-    for query in &mut queries {
-        query.relevant.sort_unstable();
-        query.relevant.dedup();
-    }
-    let queries = draw(queries, config.ranking_queries, seed);
-    let had: Vec<&str> = ["train", "valid"]
-        .into_iter()
-        .take_while(|earlier| *earlier != split.name())
-        .filter(|earlier| dataset.splits().iter().any(|known| known.name() == *earlier))
-        .collect();
+    let queries = full_ranking_queries(split, task, config, seed)?;
+    let had = earlier_splits(dataset, split.name());
     let list = |query: &Query, list: &mut Vec<u32>| {
         let had = || had.iter().map(|earlier| dataset.user_items(query.user, earlier).unwrap_or_default());
         let is_in = |items: &[u32], item: &u32| items.binary_search(item).is_ok();
@@ -323,7 +223,8 @@ impl Job<'_> {
                     let error = Error::numeric("the prediction for a candidate is not a finite number");
                     return Err(blame(error, self.split, query.sample));
                 };
-                tally.add(query.user, &placement);
+                let added = tally.add(query.user, &placement);
+                added.ok_or_else(|| Error::internal("a list without a relevant item"))?;
                 let best = top_k(&list_scores, k);
                 let best: Vec<(u32, f32)> = best.iter().map(|(at, score)| (list_items[*at], *score)).collect();
                 let number = (*number as u64, self.queries.len() as u64);
@@ -336,66 +237,8 @@ impl Job<'_> {
             Ok(())
         })?;
         let seconds = start.elapsed().as_secs_f64();
-        let Tally { mean, single, users, .. } = tally;
-        Ok(Ranked { protocol, mean, single, users, candidates, seconds, waiting: seconds - busy })
-    }
-}
-
-/// Metrics of the lists so far.
-struct Tally {
-    mean: RankingMean,
-    single: bool,
-    user: Option<u64>,
-    users: Vec<(f64, Vec<RankingAtK>)>,
-    cutoffs: Vec<usize>,
-}
-
-impl Tally {
-    fn new(cutoffs: &[usize]) -> Self {
-        Self { mean: RankingMean::new(cutoffs), single: true, user: None, users: Vec::new(), cutoffs: cutoffs.to_vec() }
-    }
-
-    /// Adds a list. The lists of a user come one after another.
-    fn add(&mut self, user: u64, placement: &Placement) {
-        self.mean.add(placement);
-        self.single &= placement.relevant() == 1;
-        let metrics = self.cutoffs.iter().filter_map(|cutoff| placement.at(*cutoff));
-        match self.users.last_mut().filter(|_| self.user == Some(user)) {
-            Some((lists, sums)) => {
-                *lists += 1.0;
-                for (sum, at) in sums.iter_mut().zip(metrics) {
-                    sum.hit_rate += at.hit_rate;
-                    sum.recall += at.recall;
-                    sum.ndcg += at.ndcg;
-                    sum.mrr += at.mrr;
-                }
-            }
-            None => self.users.push((1.0, metrics.collect())),
-        }
-        self.user = Some(user);
-    }
-}
-
-impl Ranked {
-    /// Adds what came out to an evaluation, with intervals over users.
-    pub(super) fn note(&self, config: &EvaluateConfig, seed: Seed, evaluation: &mut Evaluation) {
-        let lists: Vec<f64> = self.users.iter().map(|(lists, _)| *lists).collect();
-        let plan = plan(config, lists.len(), seed);
-        let mut values = Vec::new();
-        for (number, at) in self.mean.mean().unwrap_or_default().iter().enumerate() {
-            for (key, name, read) in METRICS.into_iter().filter(|(key, ..)| !(self.single && *key == "recall")) {
-                let key = format!("{key}@{}", at.k);
-                let of_user = |(_, sums): &(f64, Vec<RankingAtK>)| sums.get(number).map_or(0.0, read);
-                let sums: Vec<f64> = self.users.iter().map(of_user).collect();
-                let replicates = plan.and_then(|plan| bootstrap_ratio(&sums, &lists, plan));
-                evaluation.metrics.insert(key.clone(), read(at));
-                let interval = replicates.and_then(|replicates| evaluation.resampled(key, replicates));
-                let estimate = estimate(read(at), interval.as_ref());
-                values.push(RankingValue { metric: name.into(), cutoff: at.k as u64, estimate });
-            }
-        }
-        let (candidates, lists) = (self.protocol.clone(), self.mean.queries());
-        evaluation.rankings.push(report::Ranking { candidates, lists, values });
-        evaluation.ranking_seconds = self.seconds;
+        let mut ranked = tally.finish(protocol, candidates, seconds);
+        ranked.waiting = seconds - busy;
+        Ok(ranked)
     }
 }

@@ -194,6 +194,50 @@ fn a_full_ranking_leaves_out_what_the_user_had_before() {
     assert_eq!(ranked.mean.queries(), 5);
 }
 
+/// Whoever finds the best items in another way has the same metrics from the same best items.
+#[test]
+fn tops_found_elsewhere_are_judged_as_lists_are() {
+    let fixture = Fixture::new();
+    let model = fixture.trained();
+    let dataset = &fixture.dataset;
+    let config = EvaluateConfig {
+        ranking: Ranking::Full,
+        ranking_queries: 12,
+        cutoffs: vec![1, 3],
+        ..fixture.config.evaluate.clone()
+    };
+    let mut tops = Vec::new();
+    let mut each = |top: TopList<'_>| tops.push((top.user, top.sample, top.candidates, top.items.to_vec()));
+    let workers = Threads::new(1).unwrap();
+    let ranked = rank_all(&model, dataset, "test", &config, Seed(9), &workers, &mut each).unwrap();
+
+    let task = ranked_task(dataset.schema()).unwrap();
+    let queries = full_ranking_queries(dataset.split("test").unwrap(), task, &config, Seed(9)).unwrap();
+    let mut tally = Tally::new(&config.cutoffs);
+    for (query, (user, sample, candidates, top)) in queries.iter().zip(&tops) {
+        assert_eq!((query.user, query.sample), (*user, *sample));
+        let hits: Vec<bool> = top.iter().map(|(item, _)| query.relevant.binary_search(item).is_ok()).collect();
+        let shallow = metrics::Placement::from_top(&hits[..1], query.relevant.len() + 1, *candidates).unwrap();
+        assert_eq!(tally.add(query.user, &shallow), None, "a cutoff lies below what is known");
+        let placement = metrics::Placement::from_top(&hits, query.relevant.len(), *candidates).unwrap();
+        tally.add(query.user, &placement).unwrap();
+    }
+    let judged = tally.finish(ranked.protocol.clone(), ranked.candidates, 1.0);
+    assert_eq!((queries.len(), judged.mean.queries()), (12, 12));
+    let values = judged.metrics(&config, Seed(9));
+    assert_eq!(values, ranked.metrics(&config, Seed(9)));
+    let evaluation = all(&fixture, &model, &config, 1);
+    assert_eq!(values.iter().filter(|metric| metric.key.starts_with("recall@")).count(), 2);
+    for metric in &values {
+        assert_eq!(metric.value, evaluation.metrics[&metric.key], "{}", metric.key);
+        assert_eq!(metric.interval().as_ref(), evaluation.intervals.get(&metric.key), "{}", metric.key);
+    }
+    assert!(values.iter().any(|metric| metric.value > 0.0 && metric.interval().is_some()));
+    for (split, earlier) in [("train", vec![]), ("valid", vec!["train"]), ("test", vec!["train", "valid"])] {
+        assert_eq!(earlier_splits(dataset, split), earlier);
+    }
+}
+
 #[test]
 fn what_cannot_be_measured_says_why() {
     let task = |name: &str, labels: Vec<f32>| ScoredTask {
