@@ -3,6 +3,8 @@
 //! Checkpoints stand side by side as `step-N`, each written beside its place and renamed, so that a kill at any moment leaves a whole
 //! one. The one before is removed only when the next is in place.
 
+use crate::config::{Schedule, TrainConfig};
+use crate::evaluate;
 use crate::history::History;
 use crate::model::write;
 use kitestring_core::{Error, Result};
@@ -36,6 +38,45 @@ pub struct Progress {
     pub samples: u64,
     /// What was measured so far.
     pub history: History,
+}
+
+impl Progress {
+    /// Whether the last epoch is the best so far. Without early stopping or a schedule that looks at validation, nobody asks.
+    ///
+    /// # Errors
+    /// A config error, if the metric to stop by was not measured.
+    pub fn judge(&mut self, train: &TrainConfig) -> Result<bool> {
+        let stopping = train.early_stopping.clone().unwrap_or_default();
+        let plateau = match train.schedule {
+            Schedule::Plateau { factor } => Some(factor),
+            _ => None,
+        };
+        if train.early_stopping.is_none() && plateau.is_none() {
+            return Ok(false);
+        }
+        let Some(epoch) = self.history.epochs.last() else { return Ok(false) };
+        let Some(value) = epoch.metrics.get(&stopping.metric).copied() else {
+            let known = epoch.metrics.keys().cloned().collect::<Vec<_>>().join(", ");
+            return Err(Error::config(format!("validation gives no `{}`", stopping.metric))
+                .in_field("train.early_stopping.metric")
+                .mend(format!("choose one of {known}")));
+        };
+        let lower_is_better = evaluate::lower_is_better(&stopping.metric);
+        let better = self.best.is_none_or(|best| if lower_is_better { value < best } else { value > best });
+        if better {
+            self.best = Some(value);
+            self.history.best_epoch = Some(epoch.epoch);
+            self.epochs_without_better = 0;
+            return Ok(train.early_stopping.is_some());
+        }
+        self.epochs_without_better += 1;
+        self.rate_factor *= plateau.unwrap_or(1.0);
+        if train.early_stopping.is_some() && self.epochs_without_better >= stopping.patience.max(1) {
+            let (metric, epochs) = (&stopping.metric, self.epochs_without_better);
+            self.history.stopped = Some(format!("{metric} no better for {epochs} epochs"));
+        }
+        Ok(false)
+    }
 }
 
 #[derive(Serialize, Deserialize)]

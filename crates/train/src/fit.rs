@@ -4,17 +4,18 @@ use crate::asynchronous;
 use crate::checkpoint::{self, Checkpoint, Progress};
 use crate::config::{RunConfig, Schedule};
 use crate::evaluate;
-use crate::history::{Epoch as EpochHistory, History, StepLoss};
+use crate::history::{Epoch as EpochHistory, History};
 use crate::inputs::Readers;
 use crate::learner::{Learner, Pass};
 use crate::loader::{self, Epoch};
 use crate::model::Model;
 use crate::run::replace_directory;
+pub use crate::watch::Event;
+use crate::watch::Watch;
 use crate::workers::Threads;
 use kitestring_core::{Error, Kind, Result, Seed};
 use kitestring_data::dataset::Dataset;
 use kitestring_nn::engine::StepReport;
-use kitestring_nn::graph::Loss;
 use kitestring_nn::slots::loss::weights_of_tasks;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -24,38 +25,6 @@ use std::time::Instant;
 const CHECKPOINTS: &str = "checkpoint";
 /// Where the model lies in a run directory.
 pub const MODEL: &str = "model";
-/// About how many entries of the training loss a run keeps.
-const LOSS_ENTRIES: u64 = 400;
-
-/// What happens while a model is trained.
-#[derive(Debug, Clone)]
-pub enum Event<'a> {
-    /// A run goes on from a checkpoint.
-    Resumed {
-        /// Steps done.
-        steps: u64,
-    },
-    /// A step was done.
-    Step {
-        /// The epoch, counted from 1.
-        epoch: u32,
-        /// Batches of this epoch done.
-        batch: u64,
-        /// Batches of an epoch.
-        batches: u64,
-        /// The sum of the weighted losses of this step.
-        loss: f64,
-        /// Samples a second since the epoch started.
-        samples_per_second: f64,
-    },
-    /// An epoch ended.
-    Epoch {
-        /// What was measured.
-        epoch: &'a EpochHistory,
-        /// Whether it is the best so far.
-        best: bool,
-    },
-}
 
 /// A trained model.
 #[derive(Debug)]
@@ -200,16 +169,12 @@ impl<'a> Fit<'a> {
         let factor = self.progress.rate_factor;
         let rate = |step: u64| train.learning_rate * train.schedule.factor(step, total) * factor;
         let Self { model, learner, passes, threads, progress, identity, directory, .. } = self;
-        let mut watch = Watch {
-            progress,
-            observe,
-            batches,
-            note_every: (total / LOSS_ENTRIES).max(1),
-            note: LossNote::default(),
-            losses: model.graph.losses().to_vec(),
-            steps: learner.steps(),
-            start: Instant::now(),
-            samples: 0,
+        let losses = model.graph.losses().to_vec();
+        let mut watch = Watch::new(progress, observe, (batches, train.epochs), learner.steps());
+        let done = |watch: &mut Watch<'_, '_>, rows: usize, report: &StepReport| {
+            let weighted = losses.iter().zip(&report.losses).map(|(loss, found)| found * loss.weight_at(watch.steps));
+            let loss = weighted.sum();
+            watch.done(rows, (&report.losses, &report.labelled), loss)
         };
         let mut since = Instant::now();
         let blame = |error: Error, sample: Option<u64>| match sample {
@@ -232,21 +197,21 @@ impl<'a> Fit<'a> {
                             let row = learner.not_finite();
                             blame(error, row.and_then(|row| prepared.batch.index.get(row).copied()))
                         })?;
-                        if watch.done(prepared.batch.rows, &report) {
-                            watch.weigh(model);
+                        if done(&mut watch, prepared.batch.rows, &report) {
+                            weigh(&mut watch, model);
                         }
                         // The loader is there as long as `source` is.
                         let _ = used.send(prepared);
                     }
                 } else {
                     stretch = stretch.min(learner.steps_to_eviction());
-                    asynchronous::learn(passes, (model, learner), source, stretch, &rate, &mut |done| {
-                        let report = done.report.map_err(|error| blame(error, done.not_finite))?;
-                        watch.done(done.rows, &report);
+                    asynchronous::learn(passes, (model, learner), source, stretch, &rate, &mut |found| {
+                        let report = found.report.map_err(|error| blame(error, found.not_finite))?;
+                        done(&mut watch, found.rows, &report);
                         Ok(())
                     })?;
                     learner.evict(&model.tables);
-                    watch.weigh(model);
+                    weigh(&mut watch, model);
                 }
                 if watch.progress.batch == before {
                     return Err(Error::internal("the loader ended before its epoch"));
@@ -295,7 +260,7 @@ impl<'a> Fit<'a> {
         });
         progress.epoch += 1;
         progress.batch = 0;
-        let best = self.judge()?;
+        let best = self.validation.is_some() && progress.judge(train)?;
         if best {
             self.save_model()?;
         }
@@ -310,116 +275,16 @@ impl<'a> Fit<'a> {
         self.progress.history.stopped.is_some() || self.progress.epoch >= self.config.train.epochs
     }
 
-    /// Whether the last epoch is the best so far. Without early stopping or a schedule that looks at validation, nobody asks.
-    fn judge(&mut self) -> Result<bool> {
-        let train = &self.config.train;
-        let stopping = train.early_stopping.clone().unwrap_or_default();
-        let plateau = match train.schedule {
-            Schedule::Plateau { factor } => Some(factor),
-            _ => None,
-        };
-        if self.validation.is_none() || (train.early_stopping.is_none() && plateau.is_none()) {
-            return Ok(false);
-        }
-        let progress = &mut self.progress;
-        let Some(epoch) = progress.history.epochs.last() else { return Ok(false) };
-        let Some(value) = epoch.metrics.get(&stopping.metric).copied() else {
-            let known = epoch.metrics.keys().cloned().collect::<Vec<_>>().join(", ");
-            return Err(Error::config(format!("validation gives no `{}`", stopping.metric))
-                .in_field("train.early_stopping.metric")
-                .mend(format!("choose one of {known}")));
-        };
-        let lower_is_better = evaluate::lower_is_better(&stopping.metric);
-        let better = progress.best.is_none_or(|best| if lower_is_better { value < best } else { value > best });
-        if better {
-            progress.best = Some(value);
-            progress.history.best_epoch = Some(epoch.epoch);
-            progress.epochs_without_better = 0;
-            return Ok(train.early_stopping.is_some());
-        }
-        progress.epochs_without_better += 1;
-        progress.rate_factor *= plateau.unwrap_or(1.0);
-        if train.early_stopping.is_some() && progress.epochs_without_better >= stopping.patience.max(1) {
-            let (metric, epochs) = (&stopping.metric, progress.epochs_without_better);
-            progress.history.stopped = Some(format!("{metric} no better for {epochs} epochs"));
-        }
-        Ok(false)
-    }
-
     fn save_model(&self) -> Result<()> {
         replace_directory(&self.directory.join(MODEL), |new| self.model.write(new, false))
     }
 }
 
-/// Notes what steps find while an epoch goes on.
-struct Watch<'a, 'b> {
-    progress: &'a mut Progress,
-    observe: &'a mut (dyn FnMut(Event<'_>) + 'b),
-    batches: u64,
-    note_every: u64,
-    note: LossNote,
-    losses: Vec<Loss>,
-    /// Steps done over all epochs.
-    steps: u64,
-    start: Instant,
-    samples: u64,
-}
-
-impl Watch<'_, '_> {
-    /// A step was done. Says whether it ends an entry of the history.
-    fn done(&mut self, rows: usize, report: &StepReport) -> bool {
-        let progress = &mut *self.progress;
-        progress.batch += 1;
-        progress.samples += rows as u64;
-        self.samples += rows as u64;
-        self.note.add(&report.losses, &report.labelled);
-        let ends = progress.batch.is_multiple_of(self.note_every) || progress.batch == self.batches;
-        if ends {
-            let epoch = f64::from(progress.epoch) + progress.batch as f64 / self.batches as f64;
-            progress.history.steps.push(StepLoss { epoch, losses: self.note.take(), weights: Vec::new() });
-        }
-        let weights = self.losses.iter().map(|loss| loss.weight_at(self.steps));
-        (self.observe)(Event::Step {
-            epoch: progress.epoch + 1,
-            batch: progress.batch,
-            batches: self.batches,
-            loss: report.losses.iter().zip(weights).map(|(loss, weight)| loss * weight).sum(),
-            samples_per_second: self.samples as f64 / self.start.elapsed().as_secs_f64(),
-        });
-        self.steps += 1;
-        ends
-    }
-
-    /// Notes what each task's loss counts for now.
-    fn weigh(&mut self, model: &Model) {
-        if let Some(entry) = self.progress.history.steps.last_mut() {
-            let weights = weights_of_tasks(&model.graph, &model.network.weights, self.steps);
-            entry.weights = weights.into_iter().map(|(_, weight)| weight).collect();
-        }
-    }
-}
-
-/// The mean of each loss over several steps.
-#[derive(Default)]
-struct LossNote {
-    sums: Vec<f64>,
-    counts: Vec<f64>,
-}
-
-impl LossNote {
-    fn add(&mut self, losses: &[f64], labelled: &[f64]) {
-        self.sums.resize(losses.len(), 0.0);
-        self.counts.resize(losses.len(), 0.0);
-        for (index, (loss, labelled)) in losses.iter().zip(labelled).enumerate() {
-            self.sums[index] += loss * labelled;
-            self.counts[index] += labelled;
-        }
-    }
-
-    fn take(&mut self) -> Vec<f64> {
-        let means = self.sums.iter().zip(&self.counts).map(|(sum, count)| sum / count.max(1e-300)).collect();
-        *self = Self::default();
-        means
+/// Notes what each task's loss counts for now.
+fn weigh(watch: &mut Watch<'_, '_>, model: &Model) {
+    if let Some(entry) = watch.progress.history.steps.last_mut() {
+        let weights = weights_of_tasks(&model.graph, &model.network.weights, watch.steps);
+        entry.weights = weights.into_iter().map(|(_, weight)| weight).collect();
     }
 }
 

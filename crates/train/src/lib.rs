@@ -23,6 +23,7 @@ pub mod run;
 mod schedule;
 pub mod sweep;
 pub mod truth;
+pub mod watch;
 pub mod workers;
 
 pub use config::RunConfig;
