@@ -3,12 +3,18 @@
 //! - [`objective`]: what makes the towers good: all pairs by Gramians, softmax over drawn items;
 //! - [`corpus`]: the training pairs of a data set;
 //! - [`learner`]: one step: pull, compute, push;
+//! - [`fit`]: epochs of them, with checkpoints;
 //! - [`model`]: the towers with what they learned, and their directory;
-//! - [`encode`]: from samples and items to vectors.
+//! - [`encode`]: from samples and items to vectors;
+//! - [`index`]: the vectors of items, and those whose inner product with a query is largest;
+//! - [`evaluate`]: how well they find what users will want.
 
 pub mod config;
 pub mod corpus;
 pub mod encode;
+pub mod evaluate;
+pub mod fit;
+pub mod index;
 pub mod learner;
 pub mod model;
 pub mod objective;

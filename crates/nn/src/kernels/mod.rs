@@ -38,3 +38,4 @@ pub mod activation;
 pub mod contrast;
 pub mod matmul;
 pub mod reduce;
+pub mod scan;

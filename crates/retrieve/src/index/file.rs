@@ -1,0 +1,244 @@
+//! An index in a directory: `manifest.json`, and the file of tensors that it names.
+//!
+//! The tensors go first, under a name that no earlier file has; the manifest is renamed into its place after them. A kill at any moment
+//! leaves the old index or the new one. The manifest holds a checksum of the tensors, because safetensors has none. An int8 copy is made
+//! anew from the vectors; a graph is stored, so that an opened index gives the answers of the saved one.
+
+use super::Index;
+use super::codes::Codes;
+use super::config::{IndexConfig, Kind};
+use super::corpus::{Attribute, Corpus, Items};
+use super::graph::Graph;
+use super::state::{Shortcut, State};
+use bytemuck::{Pod, cast_slice, cast_slice_mut};
+use kitestring_core::seed::mix;
+use kitestring_core::{Error, Result};
+use kitestring_train::run::temporary_file;
+use safetensors::tensor::{Dtype, Metadata, SafeTensors, TensorInfo};
+use serde::{Deserialize, Serialize};
+use std::io::{BufWriter, Write};
+use std::path::Path;
+
+const FORMAT: u32 = 1;
+const MANIFEST: &str = "manifest.json";
+/// What a tensor of an attribute's codes is named before the attribute's name.
+const ATTRIBUTE: &str = "attribute.";
+const MEND: &str = "build it again with kitestring retrieve --build";
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Manifest {
+    format: u32,
+    /// The version of the model that made the vectors.
+    version: String,
+    dimension: usize,
+    /// Rows, with those that are gone.
+    rows: usize,
+    /// How many of the first rows the int8 copy or the graph covers.
+    covered: usize,
+    attributes: Vec<String>,
+    config: IndexConfig,
+    /// The file of tensors.
+    tensors: String,
+    checksum: String,
+}
+
+impl Index {
+    /// Writes the index into a directory, which is made where it is missing; one that holds an index holds this one then.
+    ///
+    /// # Errors
+    /// What the file system says; an index that was there is then untouched.
+    pub fn save(&self, directory: &Path) -> Result<()> {
+        let fail = |error| Error::io(error, "could not write the index", directory);
+        std::fs::create_dir_all(directory).map_err(fail)?;
+        let path = directory.join(MANIFEST);
+        let before = std::fs::read(&path).ok().and_then(|text| serde_json::from_slice::<Manifest>(&text).ok());
+        let state = self.state();
+        let corpus = &state.corpus;
+        let gone: Vec<u8> = corpus.gone.iter().map(|gone| u8::from(*gone)).collect();
+        let rows = corpus.len();
+        let mut tensors: Vec<Tensor<'_>> = vec![
+            ("ids".to_owned(), Dtype::U64, vec![rows], bytes(&corpus.ids)),
+            ("vectors".to_owned(), Dtype::F32, vec![rows, corpus.dimension], bytes(&corpus.vectors)),
+            ("gone".to_owned(), Dtype::U8, vec![rows], bytes(&gone)),
+        ];
+        for (name, codes) in &corpus.attributes {
+            tensors.push((format!("{ATTRIBUTE}{name}"), Dtype::U32, vec![rows], bytes(codes)));
+        }
+        if let Shortcut::Graph(graph) = &state.shortcut {
+            let (offsets, neighbours) = graph.parts();
+            tensors.push(("graph.offsets".to_owned(), Dtype::U32, vec![offsets.len()], bytes(offsets)));
+            tensors.push(("graph.neighbours".to_owned(), Dtype::U32, vec![neighbours.len()], bytes(neighbours)));
+        }
+        let checksum = tensors.iter().fold(0, |sum, (_, _, _, bytes)| checksum(sum, bytes));
+        // Named by what it holds: the same index has the same name, another one another.
+        let checksum = format!("{checksum:016x}");
+        let name = format!("index-{checksum}.safetensors");
+        let mut beside = temporary_file(directory).map_err(fail)?;
+        write(&mut BufWriter::new(beside.as_file_mut()), &tensors).map_err(fail)?;
+        beside.as_file().sync_all().map_err(fail)?;
+        beside.persist(directory.join(&name)).map_err(|error| fail(error.error))?;
+        let manifest = Manifest {
+            format: FORMAT,
+            version: self.version.clone(),
+            dimension: corpus.dimension,
+            rows,
+            covered: state.covered(),
+            attributes: corpus.attributes.iter().map(|(name, _)| name.clone()).collect(),
+            config: self.config.clone(),
+            tensors: name,
+            checksum,
+        };
+        let text = serde_json::to_vec_pretty(&manifest);
+        let text = text.map_err(|error| Error::internal("the index's manifest").caused_by(error))?;
+        let mut beside = temporary_file(directory).map_err(fail)?;
+        beside.write_all(&text).map_err(fail)?;
+        beside.as_file().sync_all().map_err(fail)?;
+        beside.persist(&path).map_err(|error| fail(error.error))?;
+        if let Some(old) = before.map(|before| before.tensors)
+            && old != manifest.tensors
+            && is_name(&old)
+        {
+            // What no manifest names does no harm.
+            let _ = std::fs::remove_file(directory.join(old));
+        }
+        Ok(())
+    }
+
+    /// Opens an index that vectors of a model's version were saved in.
+    ///
+    /// # Errors
+    /// A missing or damaged file, another format, another version of the model; each names the file and how to mend it.
+    pub fn open(directory: &Path, expected_version: &str) -> Result<Self> {
+        let path = directory.join(MANIFEST);
+        let text =
+            std::fs::read(&path).map_err(|error| Error::io(error, "could not read the index", &path).mend(MEND))?;
+        let place = path.display().to_string();
+        let damaged = |what: &str| Error::format(what).in_file(&place).mend(MEND);
+        let value: serde_json::Value = serde_json::from_slice(&text)
+            .map_err(|error| damaged("this is no manifest of an index").caused_by(error))?;
+        let format = value.get("format").and_then(serde_json::Value::as_u64);
+        if format != Some(u64::from(FORMAT)) {
+            let found = format.map_or_else(|| "none".to_owned(), |format| format.to_string());
+            return Err(damaged(&format!("index format {found}, expected {FORMAT}")));
+        }
+        let manifest: Manifest =
+            serde_json::from_value(value).map_err(|error| damaged("a damaged manifest").caused_by(error))?;
+        if manifest.version != expected_version {
+            let what =
+                format!("its vectors are of model `{}`, queries of model `{expected_version}`", manifest.version);
+            return Err(damaged(&what));
+        }
+        manifest.config.check().map_err(|error| damaged("a damaged config").caused_by(error))?;
+        if !is_name(&manifest.tensors) {
+            return Err(damaged("it names no file beside it").in_field("tensors"));
+        }
+        let path = directory.join(&manifest.tensors);
+        let bytes =
+            std::fs::read(&path).map_err(|error| Error::io(error, "could not read the index", &path).mend(MEND))?;
+        let state = read(&manifest, &bytes).map_err(|error| error.in_file(path.display().to_string()).mend(MEND))?;
+        Ok(Self::of(state, manifest.config, manifest.version))
+    }
+}
+
+type Tensor<'a> = (String, Dtype, Vec<usize>, &'a [u8]);
+
+/// Writes tensors as safetensors without a second copy of them in memory.
+fn write(out: &mut impl Write, tensors: &[Tensor<'_>]) -> std::io::Result<()> {
+    let mut end = 0;
+    let infos = tensors.iter().map(|(name, dtype, shape, bytes)| {
+        let start = end;
+        end += bytes.len();
+        (name.clone(), TensorInfo { dtype: *dtype, shape: shape.clone(), data_offsets: (start, end) })
+    });
+    let metadata = Metadata::new(None, infos.collect()).map_err(std::io::Error::other)?;
+    let mut header = serde_json::to_vec(&metadata)?;
+    header.resize(header.len().next_multiple_of(8), b' ');
+    out.write_all(&(header.len() as u64).to_le_bytes())?;
+    out.write_all(&header)?;
+    tensors.iter().try_for_each(|(_, _, _, bytes)| out.write_all(bytes))?;
+    out.flush()
+}
+
+/// A name without a way out of its directory.
+fn is_name(name: &str) -> bool {
+    Path::new(name).file_name().is_some_and(|file| file == name)
+}
+
+fn bytes<T: Pod>(numbers: &[T]) -> &[u8] {
+    cast_slice(numbers)
+}
+
+/// Sixty-four bits of all bytes before and these.
+fn checksum(mut sum: u64, bytes: &[u8]) -> u64 {
+    let (words, tail) = bytes.as_chunks::<8>();
+    let mut last = [0; 8];
+    last[..tail.len()].copy_from_slice(tail);
+    for word in words.iter().chain([&last, &(bytes.len() as u64).to_le_bytes()]) {
+        sum = mix(sum.rotate_left(1) ^ u64::from_le_bytes(*word));
+    }
+    sum
+}
+
+/// The state in a file of tensors. Everything is checked that a search relies on, though the checksum holds.
+fn read(manifest: &Manifest, bytes: &[u8]) -> Result<State> {
+    let tensors = SafeTensors::deserialize(bytes)
+        .map_err(|error| Error::format("this is no whole file of an index").caused_by(error))?;
+    let Manifest { dimension, rows, covered, .. } = *manifest;
+    let mut reader = Reader { tensors, checksum: 0 };
+    let ids: Vec<u64> = reader.take("ids", Dtype::U64, Some(&[rows]))?;
+    let vectors: Vec<f32> = reader.take("vectors", Dtype::F32, Some(&[rows, dimension]))?;
+    let gone: Vec<u8> = reader.take("gone", Dtype::U8, Some(&[rows]))?;
+    let attributes = manifest.attributes.iter();
+    let attributes = attributes.map(|name| reader.take(&format!("{ATTRIBUTE}{name}"), Dtype::U32, Some(&[rows])));
+    let attributes: Vec<Vec<u32>> = attributes.collect::<Result<_>>()?;
+    let graph = if covered > 0 && matches!(manifest.config.kind, Kind::Graph { .. }) {
+        let offsets: Vec<u32> = reader.take("graph.offsets", Dtype::U32, Some(&[covered + 1]))?;
+        let neighbours: Vec<u32> = reader.take("graph.neighbours", Dtype::U32, None)?;
+        Some((offsets, neighbours))
+    } else {
+        None
+    };
+    if format!("{:016x}", reader.checksum) != manifest.checksum {
+        return Err(Error::format("damaged: its checksum is not that of the manifest"));
+    }
+    let names = manifest.attributes.iter().map(String::as_str);
+    let mut corpus = Corpus::new(dimension, names.clone())?;
+    let codes = names.zip(&attributes).map(|(name, codes)| Attribute { name, codes });
+    let codes: Vec<Attribute<'_>> = codes.collect();
+    corpus.restore(&Items { ids: &ids, vectors: &vectors, attributes: &codes }, &gone)?;
+    if covered > rows {
+        return Err(Error::format(format!("{covered} of {rows} rows are covered")));
+    }
+    let shortcut = match graph {
+        Some((offsets, neighbours)) => Shortcut::Graph(
+            Graph::from_parts(offsets, neighbours).ok_or_else(|| Error::format("its graph leads nowhere"))?,
+        ),
+        None if covered > 0 => Shortcut::Codes(Codes::new(&vectors[..covered * dimension], dimension)),
+        None => Shortcut::None,
+    };
+    Ok(State { corpus, shortcut })
+}
+
+struct Reader<'a> {
+    tensors: SafeTensors<'a>,
+    checksum: u64,
+}
+
+impl Reader<'_> {
+    fn take<T: Pod>(&mut self, name: &str, dtype: Dtype, shape: Option<&[usize]>) -> Result<Vec<T>> {
+        let tensor = self.tensors.tensor(name).map_err(|_| Error::format("the tensor is missing").in_field(name))?;
+        let fits = shape.map_or(tensor.shape().len() == 1, |shape| tensor.shape() == shape);
+        if tensor.dtype() != dtype || !fits {
+            let (found, of) = (tensor.dtype(), tensor.shape());
+            let expected = shape.map_or_else(|| "one dimension".to_owned(), |shape| format!("{shape:?}"));
+            let what = format!("expected {dtype:?} of {expected}, found {found:?} of {of:?}");
+            return Err(Error::format(what).in_field(name));
+        }
+        self.checksum = checksum(self.checksum, tensor.data());
+        // The tensors of a file need not lie where their numbers may be read in place.
+        let mut numbers = vec![T::zeroed(); tensor.data().len() / size_of::<T>()];
+        cast_slice_mut(&mut numbers).copy_from_slice(tensor.data());
+        Ok(numbers)
+    }
+}

@@ -1,0 +1,309 @@
+//! An index over the vectors of items: the largest inner products with a query, exactly or nearly.
+//!
+//! Two ways are approximate, the scan of an int8 copy and the walk through a graph; [`Index::build`] says what share of the exact
+//! answer they find. Both cover the rows there were when the index was built. Items that came later are scanned exactly beside
+//! them, items that are gone are passed over, and past a share of either ([`IndexConfig::rebuild`]) the change that crosses it builds the
+//! index anew, while searches go on in the old one.
+//!
+//! Memory: 4 bytes a number of each vector and about 50 bytes an item; the int8 copy adds a byte a number, the graph 4 bytes an edge, up to
+//! two [`Kind::Graph`] `connections` of them an item. Building a graph takes two to three kilobytes an item more for its while.
+
+mod best;
+mod codes;
+mod config;
+mod corpus;
+mod file;
+mod filter;
+mod graph;
+mod scan;
+mod state;
+
+pub use config::{IndexConfig, Kind, Precision, SMALL};
+pub use corpus::{Attribute, Items, LARGEST_DIMENSION};
+pub use filter::{Filter, Required};
+
+use filter::Wanted;
+use kitestring_core::{Error, Result};
+use kitestring_nn::engine::Workers;
+use state::{How, State};
+use std::collections::HashSet;
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
+use std::time::Instant;
+
+/// An item that a search found.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Found {
+    /// The item's number in the data set.
+    pub item: u64,
+    /// The inner product of its vector with the query.
+    pub score: f32,
+}
+
+/// The vectors of items, to be searched by many threads while others change them.
+#[derive(Debug)]
+pub struct Index {
+    config: IndexConfig,
+    version: String,
+    state: RwLock<State>,
+    /// Held by the one who changes the state, from the checks to the end: what was checked still holds when it is done.
+    changing: Mutex<()>,
+}
+
+/// An index that was built.
+#[derive(Debug)]
+pub struct Built {
+    /// The index.
+    pub index: Index,
+    /// The share of the exact [`RECALL_AT`] best that the index finds, over sampled queries; `None` where it is exact.
+    pub recall: Option<f64>,
+    /// Seconds that it took, without measuring recall.
+    pub seconds: f64,
+}
+
+/// The number of results at which [`Built::recall`] is measured, fewer in a smaller corpus.
+pub const RECALL_AT: usize = 100;
+
+/// Queries that [`Built::recall`] is measured over.
+const RECALL_QUERIES: usize = 256;
+
+impl Index {
+    /// Builds an index of items with vectors of a dimension; `version` names the model that made them. Where it is approximate, its recall
+    /// is measured over up to 256 of `queries` (row-major, as wide as the vectors), or of the items' own vectors where there are none.
+    ///
+    /// With one worker the same items give the same index; with more, a graph depends on which of them is first.
+    ///
+    /// # Errors
+    /// A config that names the key; an item given twice, a vector that is not finite or not of the dimension, a missing attribute; each
+    /// names the item.
+    pub fn build(
+        items: &Items<'_>,
+        dimension: usize,
+        config: &IndexConfig,
+        version: &str,
+        queries: Option<&[f32]>,
+        workers: &dyn Workers,
+    ) -> Result<Built> {
+        config.check()?;
+        let start = Instant::now();
+        let mut corpus = corpus::Corpus::new(dimension, items.attributes.iter().map(|attribute| attribute.name))?;
+        corpus.check(items)?;
+        check_queries(queries.unwrap_or_default(), dimension)?;
+        corpus.append(items);
+        let index = Self::of(State::build(corpus, config, workers)?, config.clone(), version.to_owned());
+        let seconds = start.elapsed().as_secs_f64();
+        let recall = if index.state().is_exact() {
+            None
+        } else {
+            let own = if items.ids.is_empty() { None } else { Some(items.vectors) };
+            let from = queries.filter(|queries| !queries.is_empty()).or(own).unwrap_or_default();
+            let count = from.len() / dimension;
+            let step = count.div_ceil(RECALL_QUERIES).max(1);
+            let sample: Vec<f32> = from.chunks_exact(dimension).step_by(step).flatten().copied().collect();
+            Some(index.recall(&sample, RECALL_AT, workers)?)
+        };
+        Ok(Built { index, recall, seconds })
+    }
+
+    fn of(state: State, config: IndexConfig, version: String) -> Self {
+        Self { config, version, state: RwLock::new(state), changing: Mutex::new(()) }
+    }
+
+    /// The `k` items with the largest inner products with a query, the best first; equal scores: the lower item first. Fewer where there
+    /// are no `k` that the filter leaves.
+    ///
+    /// # Errors
+    /// A query that is not finite or not of the index's dimension; a filter whose excluded items do not ascend, or that requires an
+    /// attribute that items do not have.
+    pub fn search(&self, query: &[f32], k: usize, filter: &Filter<'_>) -> Result<Vec<Found>> {
+        let state = self.state();
+        check_query(query, state.corpus.dimension, None)?;
+        let wanted = Wanted::new(filter, &state.corpus)?;
+        Ok(state.search(query, k, &wanted, How::of(&self.config)))
+    }
+
+    /// [`Self::search`] for many queries, row-major, shared by workers. `filters` has one for each, or is empty for none. All see the same
+    /// items. An exact f32 index computes products of matrices, whose scores may differ in their last bits from a single search's.
+    ///
+    /// # Errors
+    /// As [`Self::search`], naming the query; another number of filters than of queries.
+    pub fn search_batch(
+        &self,
+        queries: &[f32],
+        k: usize,
+        filters: &[Filter<'_>],
+        workers: &dyn Workers,
+    ) -> Result<Vec<Vec<Found>>> {
+        let state = self.state();
+        let count = check_queries(queries, state.corpus.dimension)?;
+        if !filters.is_empty() && filters.len() != count {
+            return Err(Error::data(format!("{} filters for {count} queries", filters.len())));
+        }
+        let wanted =
+            (0..count).map(|query| Wanted::new(filters.get(query).unwrap_or(&Filter::default()), &state.corpus));
+        let wanted: Vec<_> = wanted.collect::<Result<_>>()?;
+        Ok(state.search_batch(queries, k, &wanted, How::of(&self.config), workers))
+    }
+
+    /// The share of the exact `k` best that the index finds, over queries (row-major); 1 without queries.
+    ///
+    /// # Errors
+    /// A query that is not finite or not of the index's dimension.
+    pub fn recall(&self, queries: &[f32], k: usize, workers: &dyn Workers) -> Result<f64> {
+        let state = self.state();
+        let count = check_queries(queries, state.corpus.dimension)?;
+        let wanted: Vec<_> = (0..count).map(|_| Wanted::default()).collect();
+        let exact = state.search_batch(queries, k, &wanted, How::Exact, workers);
+        let found = state.search_batch(queries, k, &wanted, How::of(&self.config), workers);
+        let (mut hits, mut all) = (0, 0);
+        for (exact, found) in exact.iter().zip(&found) {
+            let exact: HashSet<u64> = exact.iter().map(|found| found.item).collect();
+            all += exact.len();
+            hits += found.iter().filter(|found| exact.contains(&found.item)).count();
+        }
+        Ok(if all == 0 { 1.0 } else { hits as f64 / all as f64 })
+    }
+
+    /// Adds items. A search sees all of them or none. Where too much of the index is stale then, it is built anew before this returns.
+    ///
+    /// # Errors
+    /// As [`Self::build`], and an item that is there already; nothing is added then.
+    pub fn add(&self, items: &Items<'_>, workers: &dyn Workers) -> Result<()> {
+        self.change(workers, |corpus| {
+            corpus.check(items)?;
+            if let Some(item) = items.ids.iter().find(|item| corpus.rows.contains_key(item)) {
+                return Err(Error::data(format!("item {item} is in the index already")).mend("update it"));
+            }
+            Ok(Change { gone: &[], new: Some(items) })
+        })
+    }
+
+    /// Gives items new vectors and attributes. A search sees all of them changed or none.
+    ///
+    /// # Errors
+    /// As [`Self::build`], and an item that is not there; nothing is changed then.
+    pub fn update(&self, items: &Items<'_>, workers: &dyn Workers) -> Result<()> {
+        self.change(workers, |corpus| {
+            corpus.check(items)?;
+            check_there(corpus, items.ids)?;
+            Ok(Change { gone: items.ids, new: Some(items) })
+        })
+    }
+
+    /// Removes items. A search sees all of them or none.
+    ///
+    /// # Errors
+    /// An item that is not there; nothing is removed then.
+    pub fn remove(&self, items: &[u64], workers: &dyn Workers) -> Result<()> {
+        self.change(workers, |corpus| {
+            check_there(corpus, items)?;
+            Ok(Change { gone: items, new: None })
+        })
+    }
+
+    fn change<'a>(
+        &self,
+        workers: &dyn Workers,
+        check: impl FnOnce(&corpus::Corpus) -> Result<Change<'a>>,
+    ) -> Result<()> {
+        let _one: MutexGuard<'_, ()> = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let Change { gone, new } = check(&self.state().corpus)?;
+        {
+            let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+            gone.iter().for_each(|item| state.corpus.remove(*item));
+            if let Some(items) = new {
+                state.corpus.append(items);
+            }
+        }
+        let state = self.state();
+        if state.stale(&self.config) > self.config.rebuild {
+            // Searches go on beside this; others who change wait.
+            let anew = State::build(state.corpus.compact(), &self.config, workers)?;
+            drop(state);
+            *self.state.write().unwrap_or_else(PoisonError::into_inner) = anew;
+        }
+        Ok(())
+    }
+
+    /// How many items there are.
+    pub fn len(&self) -> usize {
+        self.state().corpus.rows.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The dimension of vectors.
+    pub fn dimension(&self) -> usize {
+        self.state().corpus.dimension
+    }
+
+    /// The version of the model that made the vectors.
+    pub fn version(&self) -> &str {
+        &self.version
+    }
+
+    /// How it searches.
+    pub fn config(&self) -> &IndexConfig {
+        &self.config
+    }
+
+    /// Sets a graph's search width, which may change without building it again; nothing where the kind is another.
+    ///
+    /// # Errors
+    /// A width that [`IndexConfig::check`] refuses.
+    pub fn set_search_width(&mut self, width: usize) -> Result<()> {
+        let mut config = self.config.clone();
+        if let Kind::Graph { search_width, .. } = &mut config.kind {
+            *search_width = width;
+        }
+        config.check()?;
+        self.config = config;
+        Ok(())
+    }
+
+    fn state(&self) -> RwLockReadGuard<'_, State> {
+        self.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What a change does to the corpus, once checked.
+struct Change<'a> {
+    gone: &'a [u64],
+    new: Option<&'a Items<'a>>,
+}
+
+fn check_there(corpus: &corpus::Corpus, items: &[u64]) -> Result<()> {
+    match items.iter().find(|item| !corpus.rows.contains_key(item)) {
+        Some(item) => Err(Error::data(format!("item {item} is not in the index"))),
+        None => Ok(()),
+    }
+}
+
+/// How many queries there are.
+fn check_queries(queries: &[f32], dimension: usize) -> Result<usize> {
+    if !queries.len().is_multiple_of(dimension) {
+        let what = format!("{} numbers are no whole queries of dimension {dimension}", queries.len());
+        return Err(Error::data(what).mend("give queries of the index's dimension"));
+    }
+    let queries = queries.chunks_exact(dimension);
+    let count = queries.len();
+    queries.enumerate().try_for_each(|(number, query)| check_query(query, dimension, Some(number)))?;
+    Ok(count)
+}
+
+fn check_query(query: &[f32], dimension: usize, number: Option<usize>) -> Result<()> {
+    let name = || number.map_or_else(|| "the query".to_owned(), |number| format!("query {number}"));
+    if query.len() != dimension {
+        let what = format!("{} has dimension {}, the index has {dimension}", name(), query.len());
+        return Err(Error::data(what).mend("query the index with the model that it was built with"));
+    }
+    if let Some(place) = query.iter().position(|number| !number.is_finite()) {
+        return Err(Error::data(format!("{} has {} at place {place}", name(), query[place])));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

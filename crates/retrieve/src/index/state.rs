@@ -1,0 +1,170 @@
+//! What a search sees: rows, and the shortcut to some of them.
+
+use super::best::Best;
+use super::codes::Codes;
+use super::config::{IndexConfig, Kind, Precision};
+use super::corpus::Corpus;
+use super::filter::Wanted;
+use super::graph::Graph;
+use super::{Found, scan};
+use kitestring_core::Result;
+use kitestring_nn::engine::Workers;
+use std::sync::{Mutex, PoisonError};
+
+#[derive(Debug, PartialEq)]
+pub(super) struct State {
+    pub(super) corpus: Corpus,
+    pub(super) shortcut: Shortcut,
+}
+
+/// What spares reading the first rows in full; the rows after them are scanned.
+#[derive(Debug, PartialEq)]
+pub(super) enum Shortcut {
+    None,
+    Codes(Codes),
+    Graph(Graph),
+}
+
+/// What a search does with the shortcut.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum How {
+    /// Nothing: it scans all.
+    Exact,
+    /// Rescores so many candidates a result.
+    Rescore(usize),
+    /// Keeps so many candidates.
+    Width(usize),
+}
+
+impl How {
+    pub(super) fn of(config: &IndexConfig) -> Self {
+        match config.kind {
+            Kind::Exact {} => Self::Rescore(config.rescore),
+            Kind::Graph { search_width, .. } => Self::Width(search_width),
+        }
+    }
+}
+
+impl State {
+    pub(super) fn build(corpus: Corpus, config: &IndexConfig, workers: &dyn Workers) -> Result<Self> {
+        let shortcut = if !config.approximates(corpus.len()) {
+            Shortcut::None
+        } else if let Kind::Graph { connections, build_width, .. } = config.kind {
+            Shortcut::Graph(Graph::build(&corpus.vectors, corpus.dimension, connections, build_width, workers)?)
+        } else if config.precision == Precision::Int8 {
+            Shortcut::Codes(Codes::new(&corpus.vectors, corpus.dimension))
+        } else {
+            Shortcut::None
+        };
+        Ok(Self { corpus, shortcut })
+    }
+
+    pub(super) fn is_exact(&self) -> bool {
+        self.shortcut == Shortcut::None
+    }
+
+    /// The share of rows that are gone, or that a shortcut should cover and does not.
+    pub(super) fn stale(&self, config: &IndexConfig) -> f64 {
+        let rows = self.corpus.len();
+        let bare = if config.approximates(rows - self.corpus.gone()) { rows - self.covered() } else { 0 };
+        (self.corpus.gone() + bare) as f64 / rows.max(1) as f64
+    }
+
+    /// How many of the first rows the shortcut covers.
+    pub(super) fn covered(&self) -> usize {
+        match &self.shortcut {
+            Shortcut::None => 0,
+            Shortcut::Codes(codes) => codes.len(),
+            Shortcut::Graph(graph) => graph.len(),
+        }
+    }
+
+    pub(super) fn search(&self, query: &[f32], k: usize, wanted: &Wanted<'_>, how: How) -> Vec<Found> {
+        let corpus = &self.corpus;
+        let k = k.min(corpus.rows.len());
+        let mut best = Best::new(k);
+        let mut scanned = self.covered();
+        match (&self.shortcut, how) {
+            (Shortcut::Codes(codes), How::Rescore(rescore)) => {
+                codes.search(corpus, query, rescore.saturating_mul(k), wanted, &mut best);
+            }
+            (Shortcut::Graph(graph), How::Width(width)) => match self.width(graph, width, k, wanted) {
+                Some(width) => graph.walk(&corpus.vectors, query, width, |row, score| {
+                    if score >= best.least()
+                        && let Some(item) = wanted.item(corpus, row)
+                    {
+                        best.offer(item, score);
+                    }
+                }),
+                None => scanned = 0,
+            },
+            _ => scanned = 0,
+        }
+        scan::one(corpus, query, scanned..corpus.len(), wanted, &mut best);
+        if best.len() < k && scanned > 0 {
+            // The walk missed some, or there are none: the scan of all knows.
+            best = Best::new(k);
+            scan::one(corpus, query, 0..corpus.len(), wanted, &mut best);
+        }
+        best.into_sorted().into_iter().map(|(item, score)| Found { item, score }).collect()
+    }
+
+    /// How many candidates a walk must keep for `k` of them to be wanted; `None` where it would read about as many rows as a scan.
+    fn width(&self, graph: &Graph, width: usize, k: usize, wanted: &Wanted<'_>) -> Option<usize> {
+        /// Rows that are asked whether they are wanted.
+        const SAMPLE: usize = 512;
+        let rows = graph.len();
+        let mut needed = k + wanted.excluded();
+        if wanted.requires() || self.corpus.gone() > 0 {
+            let step = rows.div_ceil(SAMPLE).max(1);
+            let sample = (0..rows).step_by(step);
+            let asked = sample.len();
+            let there = sample.filter(|row| wanted.has(&self.corpus, *row)).count();
+            needed = needed.saturating_mul(asked).checked_div(there)?;
+        }
+        let width = width.max(needed);
+        let (_, neighbours) = graph.parts();
+        // A row that is kept is mostly one whose edges are followed, and about half of what they lead to is met for the first time. To
+        // jump to a row takes several times what it takes to read on to it.
+        let read = width.saturating_mul(2 * neighbours.len() / rows.max(1));
+        (read < rows).then_some(width)
+    }
+
+    pub(super) fn search_batch(
+        &self,
+        queries: &[f32],
+        k: usize,
+        wanted: &[Wanted<'_>],
+        how: How,
+        workers: &dyn Workers,
+    ) -> Vec<Vec<Found>> {
+        // Fewer do not fill the registers of a product.
+        const LEAST: usize = 16;
+        let (count, dimension) = (wanted.len(), self.corpus.dimension);
+        let mut results = vec![Vec::new(); count];
+        let scans = self.is_exact() || matches!(how, How::Exact);
+        let share = count.div_ceil(workers.count().max(1));
+        let together = if scans { share.clamp(LEAST, scan::QUERIES) } else { 1 };
+        let pieces =
+            queries.chunks(together * dimension).zip(wanted.chunks(together)).zip(results.chunks_mut(together));
+        let pieces = Mutex::new(pieces);
+        let next = || pieces.lock().unwrap_or_else(PoisonError::into_inner).next();
+        let most = k.min(self.corpus.rows.len());
+        workers.run(&|_| {
+            while let Some(((queries, wanted), results)) = next() {
+                if results.len() < LEAST {
+                    for ((query, wanted), result) in queries.chunks_exact(dimension).zip(wanted).zip(results) {
+                        *result = self.search(query, k, wanted, how);
+                    }
+                    continue;
+                }
+                let mut bests: Vec<Best> = results.iter().map(|_| Best::new(most)).collect();
+                scan::many(&self.corpus, queries, wanted, &mut bests);
+                for (best, result) in bests.into_iter().zip(results) {
+                    *result = best.into_sorted().into_iter().map(|(item, score)| Found { item, score }).collect();
+                }
+            }
+        });
+        results
+    }
+}
