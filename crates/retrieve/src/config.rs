@@ -1,5 +1,6 @@
 //! The `[retrieve]` section of a config.
 
+use crate::index::IndexConfig;
 use crate::objective::config::Objective;
 use kitestring_core::{Error, Result};
 use kitestring_nn::retriever::RetrieverConfig;
@@ -23,6 +24,8 @@ pub struct RetrieveConfig {
     pub unknown_items: f32,
     /// How the towers are trained.
     pub train: TrainConfig,
+    /// How items are found.
+    pub index: IndexConfig,
     /// Cutoffs K of the metrics.
     pub cutoffs: Vec<usize>,
 }
@@ -35,6 +38,7 @@ impl Default for RetrieveConfig {
             objective: Objective::default(),
             unknown_items: 0.0,
             train: TrainConfig::default(),
+            index: IndexConfig::default(),
             cutoffs: vec![20, 100],
         }
     }
@@ -58,6 +62,7 @@ impl RetrieveConfig {
     pub fn check(&self) -> Result<()> {
         let wrong = |field: &str, what: &str| Err(Error::config(what).in_field(format!("retrieve.{field}")));
         self.objective.check()?;
+        self.index.check()?;
         self.train.check().map_err(|error| {
             let field = error.place().field.clone().unwrap_or_default();
             error.in_field(format!("retrieve.{field}"))

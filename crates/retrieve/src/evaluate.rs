@@ -55,7 +55,8 @@ pub fn rank(
         let filters: Vec<Filter<'_>> = had.iter().map(|had| Filter { excluded: had, required: &[] }).collect();
         let found = index.search_batch(&vectors, k, &filters, workers)?;
         for ((query, found), had) in queries.iter().zip(found).zip(&had) {
-            let relevant = |item: u64| u32::try_from(item).is_ok_and(|item| query.relevant.binary_search(&item).is_ok());
+            let relevant =
+                |item: u64| u32::try_from(item).is_ok_and(|item| query.relevant.binary_search(&item).is_ok());
             let mut hits: Vec<bool> = found.iter().map(|found| relevant(found.item)).collect();
             // Ranks past the corpus hold nothing.
             hits.resize(k, false);
@@ -76,9 +77,7 @@ pub fn rank(
 /// A config error, if the schema has no item.
 pub fn items(dataset: &Dataset) -> Result<&kitestring_data::dataset::ItemTable> {
     dataset.items().ok_or_else(|| {
-        Error::config("a retriever needs to know the item of a row")
-            .in_field("schema.item")
-            .mend("name its column")
+        Error::config("a retriever needs to know the item of a row").in_field("schema.item").mend("name its column")
     })
 }
 

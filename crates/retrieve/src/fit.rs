@@ -167,9 +167,8 @@ impl<'a> Fit<'a> {
         let metrics = if self.validates { self.validate()? } else { BTreeMap::new() };
         let progress = &mut self.progress;
         let before = progress.history.epochs.iter();
-        let (seconds, samples) = before.fold((0.0, 0), |(seconds, samples), epoch| {
-            (seconds + epoch.seconds, samples + epoch.samples)
-        });
+        let (seconds, samples) =
+            before.fold((0.0, 0), |(seconds, samples), epoch| (seconds + epoch.seconds, samples + epoch.samples));
         let step = self.learner.steps().saturating_sub(1);
         let total = (self.learner.steps() / u64::from(progress.epoch + 1)) * u64::from(train.epochs);
         progress.history.epochs.push(EpochHistory {
@@ -197,15 +196,17 @@ impl<'a> Fit<'a> {
     fn validate(&self) -> Result<BTreeMap<String, f64>> {
         let evaluate = kitestring_train::config::EvaluateConfig { bootstrap: 0, ..self.run.evaluate.clone() };
         let (dataset, seed) = (self.corpus.dataset(), Seed(self.run.seed));
-        let ranked =
-            evaluate::rank(&self.model, dataset, "valid", (self.config, &evaluate), seed, &self.threads)?;
+        let ranked = evaluate::rank(&self.model, dataset, "valid", (self.config, &evaluate), seed, &self.threads)?;
         let metrics = ranked.metrics(&evaluate, seed).into_iter();
         Ok(metrics.map(|metric| (metric.key, metric.value)).collect())
     }
 
     fn save_model(&mut self) -> Result<()> {
         // What is made of this state of the model can tell it from any other.
-        self.model.version = Seed(self.run.seed).child(&self.identity).at(self.learner.steps()).to_hex();
+        let losses = self.progress.history.steps.last().map(|step| step.losses.as_slice()).unwrap_or_default();
+        let state = Seed(self.run.seed).child(&self.identity).at(self.learner.steps());
+        let state = losses.iter().fold(state, |state, loss| state.at(loss.to_bits()));
+        self.model.version = format!("{:016x}", state.0);
         std::fs::create_dir_all(self.directory)
             .map_err(|error| Error::io(error, "could not make the directory", self.directory))?;
         replace_directory(&self.directory.join(MODEL), |new| self.model.write(new, false))
@@ -224,8 +225,7 @@ fn save_checkpoint(
         return Err(Error::numeric("a weight is not a finite number").mend("lower the learning rate or clip gradients"));
     }
     let memory = learner.memory();
-    let memory: Vec<(String, &[f32])> =
-        memory.iter().map(|(name, values)| (name.clone(), values.as_slice())).collect();
+    let memory: Vec<(String, &[f32])> = memory.iter().map(|(name, values)| (name.clone(), values.as_slice())).collect();
     let model = |place: &Path| model.write(place, true);
     let checkpoint = Checkpoint { steps: learner.steps(), identity, progress, memory: &memory, model: &model };
     checkpoint::save(&directory.join(CHECKPOINTS), &checkpoint)

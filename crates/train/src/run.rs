@@ -185,7 +185,10 @@ fn beside(place: &Path) -> PathBuf {
 
 /// Fills a new directory and puts it in the place of another. A kill at any moment leaves the old one or the new one, the old one
 /// perhaps under the name with `.old`.
-pub(crate) fn replace_directory(place: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+///
+/// # Errors
+/// What filling says, or the file system.
+pub fn replace_directory(place: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
     let fail = |error| Error::io(error, "could not write the directory", place);
     let parent = place.parent().unwrap_or(Path::new("."));
     let new = tempfile::Builder::new().prefix(".new-").tempdir_in(parent).map_err(fail)?;

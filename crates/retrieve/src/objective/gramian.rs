@@ -76,6 +76,11 @@ impl GramianLoss {
         Ok(Self { config, most_frequent, moving, prior: PriorVectors::default(), products: Vec::new() })
     }
 
+    /// λ.
+    pub fn lambda(&self) -> f64 {
+        self.config.lambda.into()
+    }
+
     /// The loss of a step and its gradients; then the estimate is brought up to date.
     pub fn gradients(
         &mut self,

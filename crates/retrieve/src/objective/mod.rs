@@ -61,6 +61,14 @@ impl Minimized {
         }
     }
 
+    /// What the losses of a step come to together.
+    pub fn total(&self, losses: &[f64]) -> f64 {
+        match &self.kind {
+            Kind::Gramian(loss) => losses.iter().zip([1.0, loss.lambda()]).map(|(loss, weight)| loss * weight).sum(),
+            Kind::Softmax(_) => losses.iter().sum(),
+        }
+    }
+
     /// The losses of a step, by [`Self::names`], and the gradients of its vectors.
     ///
     /// # Errors
