@@ -169,7 +169,7 @@ fn gowalla_has_the_rows_of_its_lists() {
     }
 }
 
-/// The figures are those of a count of the file's lines: SNAP's page says 4,592 articles and 119,882 links.
+/// The figures are those of Python over the lines of the files.
 #[test]
 fn wikispeedia_has_its_links_categories_and_words() {
     let Some((_directory, dataset)) = prepared("wikispeedia.toml", "wikispeedia") else { return };

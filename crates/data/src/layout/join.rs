@@ -115,6 +115,9 @@ fn collected(column: &ArrayRef, places: &[i32], keys: usize) -> Result<ArrayRef>
     if matches!(column.data_type(), DataType::List(_) | DataType::LargeList(_) | DataType::FixedSizeList(..)) {
         return Err(Error::config("a column of lists cannot be collected again").mend("take `collect` out of the join"));
     }
+    if i32::try_from(places.len()).is_err() {
+        return Err(Error::data("the side table has more rows than can be collected"));
+    }
     let mut rows: Vec<u32> = (0..places.len() as u32).collect();
     // Stable: the rows of a key stay in the order of the file.
     rows.sort_by_key(|row| places[*row as usize]);
