@@ -21,3 +21,6 @@ pub mod objective;
 
 pub use config::RetrieveConfig;
 pub use model::RetrieverModel;
+//! - [`als`]: factors of users and items by alternating least squares over all pairs.
+
+pub mod als;

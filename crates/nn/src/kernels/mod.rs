@@ -37,5 +37,6 @@ pub(crate) use kernel;
 pub mod activation;
 pub mod contrast;
 pub mod matmul;
+pub mod normal_equations;
 pub mod reduce;
 pub mod scan;

@@ -1,0 +1,240 @@
+//! Weighted least squares of one row of a factorization: `(C + Qᵀ D Q) x = b` with a few rows `Q` (`n × k`) of the other side, their
+//! weights on the diagonal of `D`, and a matrix `C` that all rows share.
+//!
+//! Conjugate gradients (Hestenes and Stiefel 1952) never form the sum: a product with it is one pass over `Q`
+//! (Takács, Pilászy and Tikk 2011). `C`'s own product is the caller's, who has many rows at once and can make it a matrix product.
+
+use super::reduce::{axpy, dot};
+use pulp::{Simd, WithSimd};
+
+/// What belongs to one row: the factors of what it interacted with, and its part of the diagonal.
+#[derive(Debug, Clone, Copy)]
+pub struct Observed<'a> {
+    /// Factors of the other side, one row an interaction, as wide as the unknowns.
+    pub factors: &'a [f32],
+    /// Weights of the interactions' target of one.
+    pub weights: &'a [f32],
+    /// What is taken from the weights in `D`: the weight that the shared matrix already gives these pairs.
+    pub shared: f32,
+    /// What the row adds to the diagonal.
+    pub ridge: f32,
+}
+
+/// A row's unknowns and the vectors of the method, all of the same width.
+#[derive(Debug)]
+pub struct Iterate<'a> {
+    /// The unknowns.
+    pub solution: &'a mut [f32],
+    /// What is left: `b − A x`.
+    pub residual: &'a mut [f32],
+    /// The direction of the next step.
+    pub direction: &'a mut [f32],
+    /// On entry the shared matrix's product with the solution (at the start) or the direction (at a step); overwritten.
+    pub product: &'a mut [f32],
+}
+
+/// Sets the residual and the first direction of a row; the residual's squared length.
+///
+/// # Panics
+/// If the widths do not fit.
+pub fn start(row: Observed<'_>, iterate: Iterate<'_>) -> f32 {
+    check(row, &iterate);
+    pulp::Arch::new().dispatch(Start { row, iterate })
+}
+
+/// One step of conjugate gradients, given the residual's squared length before it; the one after it. A length that is zero, or too small
+/// for a number, ends the row: its direction is then zero and further steps change nothing.
+///
+/// # Panics
+/// If the widths do not fit.
+pub fn step(row: Observed<'_>, iterate: Iterate<'_>, squared: f32) -> f32 {
+    check(row, &iterate);
+    pulp::Arch::new().dispatch(Step { row, iterate, squared })
+}
+
+fn check(row: Observed<'_>, iterate: &Iterate<'_>) {
+    let k = iterate.solution.len();
+    let same = [iterate.residual.len(), iterate.direction.len(), iterate.product.len()].iter().all(|width| *width == k);
+    assert!(same && row.factors.len() == row.weights.len() * k, "vectors of {k} unknowns");
+}
+
+struct Start<'a> {
+    row: Observed<'a>,
+    iterate: Iterate<'a>,
+}
+
+impl WithSimd for Start<'_> {
+    type Output = f32;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) -> f32 {
+        let Self { row, iterate: Iterate { solution, residual, direction, product } } = self;
+        for ((residual, product), x) in residual.iter_mut().zip(&*product).zip(&*solution) {
+            *residual = -product - row.ridge * x;
+        }
+        add_products(simd, residual, row, solution, |weight, score| weight - (weight - row.shared) * score);
+        direction.copy_from_slice(residual);
+        dot(residual, residual)
+    }
+}
+
+struct Step<'a> {
+    row: Observed<'a>,
+    iterate: Iterate<'a>,
+    squared: f32,
+}
+
+impl WithSimd for Step<'_> {
+    type Output = f32;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) -> f32 {
+        let Self { row, iterate: Iterate { solution, residual, direction, product }, squared } = self;
+        axpy(product, row.ridge, direction);
+        add_products(simd, product, row, direction, |weight, score| (weight - row.shared) * score);
+        let curvature = dot(direction, product);
+        if !(squared.is_normal() && curvature.is_normal() && curvature > 0.0) {
+            direction.fill(0.0);
+            return 0.0;
+        }
+        let length = squared / curvature;
+        axpy(solution, length, direction);
+        axpy(residual, -length, product);
+        let after = dot(residual, residual);
+        let turn = after / squared;
+        direction.iter_mut().zip(&*residual).for_each(|(direction, residual)| *direction = residual + turn * *direction);
+        after
+    }
+}
+
+/// Rows of factors at a time: their sums run side by side, and `out` is read and written once for all of them.
+const ROWS: usize = 4;
+
+/// `out += Σ_j coefficient(weight_j, q_j · v) q_j`.
+#[inline(always)]
+fn add_products<S: Simd>(
+    simd: S,
+    out: &mut [f32],
+    row: Observed<'_>,
+    v: &[f32],
+    coefficient: impl Fn(f32, f32) -> f32,
+) {
+    let k = v.len();
+    if k == 0 {
+        return;
+    }
+    let (groups, weights) = (row.factors.chunks_exact(ROWS * k), row.weights.chunks_exact(ROWS));
+    let (factors, rest) = (groups.remainder(), weights.remainder());
+    for (group, weights) in groups.zip(weights) {
+        let rows: [&[f32]; ROWS] = std::array::from_fn(|i| &group[i * k..(i + 1) * k]);
+        add_group(simd, out, rows, std::array::from_fn(|i| weights[i]), v, &coefficient);
+    }
+    for (q, weight) in factors.chunks_exact(k).zip(rest) {
+        add_group(simd, out, [q], [*weight], v, &coefficient);
+    }
+}
+
+#[inline(always)]
+fn add_group<S: Simd, const N: usize>(
+    simd: S,
+    out: &mut [f32],
+    rows: [&[f32]; N],
+    weights: [f32; N],
+    v: &[f32],
+    coefficient: &impl Fn(f32, f32) -> f32,
+) {
+    let (v, v_tail) = S::as_simd_f32s(v);
+    let (out, out_tail) = S::as_mut_simd_f32s(out);
+    // All are as long as `v`, which the compiler must see to check no index.
+    let vectors = v.len();
+    let out = &mut out[..vectors];
+    let parts = rows.map(|row| {
+        let (row, tail) = S::as_simd_f32s(row);
+        (&row[..vectors], tail)
+    });
+    let mut sums = [simd.splat_f32s(0.0); N];
+    for at in 0..vectors {
+        for (sum, (row, _)) in sums.iter_mut().zip(&parts) {
+            *sum = simd.mul_add_e_f32s(row[at], v[at], *sum);
+        }
+    }
+    if !v_tail.is_empty() {
+        let v = simd.partial_load_f32s(v_tail);
+        for (sum, (_, tail)) in sums.iter_mut().zip(&parts) {
+            *sum = simd.mul_add_e_f32s(simd.partial_load_f32s(tail), v, *sum);
+        }
+    }
+    let mut factors = [simd.splat_f32s(0.0); N];
+    for (factor, (sum, weight)) in factors.iter_mut().zip(sums.iter().zip(weights)) {
+        *factor = simd.splat_f32s(coefficient(weight, simd.reduce_sum_f32s(*sum)));
+    }
+    for at in 0..vectors {
+        let mut sum = out[at];
+        for (factor, (row, _)) in factors.iter().zip(&parts) {
+            sum = simd.mul_add_e_f32s(*factor, row[at], sum);
+        }
+        out[at] = sum;
+    }
+    if !out_tail.is_empty() {
+        let mut sum = simd.partial_load_f32s(out_tail);
+        for (factor, (_, tail)) in factors.iter().zip(&parts) {
+            sum = simd.mul_add_e_f32s(*factor, simd.partial_load_f32s(tail), sum);
+        }
+        simd.partial_store_f32s(out_tail, sum);
+    }
+}
+
+super::kernel! {
+    /// Solves `A x = b` for a symmetric positive definite `A` (row-major; its upper triangle is read) by Cholesky's factorization
+    /// `A = Uᵀ U`. Overwrites `A` with `U` and `b` with `x`; false, with both spoilt, where a pivot is no more than rounding.
+    ///
+    /// # Panics
+    /// If `a` is not as wide and as high as `b` is long.
+    pub fn solve_cholesky['a](a: &'a mut [f32], b: &'a mut [f32]) -> bool {
+        let k = b.len();
+        assert_eq!(a.len(), k * k, "matrix of {k} × {k}");
+        let diagonal: Vec<f32> = (0..k).map(|at| a[at * k + at]).collect();
+        for pivot in 0..k {
+            let (above, below) = a.split_at_mut((pivot + 1) * k);
+            let row = &mut above[pivot * k..];
+            let square = row[pivot];
+            if !(square > ROUNDING * diagonal[pivot] && square.is_normal()) {
+                return false;
+            }
+            let scale = 1.0 / square.sqrt();
+            row[pivot..].iter_mut().for_each(|x| *x *= scale);
+            for (column, rest) in (pivot + 1..k).zip(below.chunks_exact_mut(k)) {
+                axpy(&mut rest[column..], -row[column], &row[column..]);
+            }
+            let (done, rest) = b.split_at_mut(pivot + 1);
+            done[pivot] /= row[pivot];
+            axpy(rest, -done[pivot], &row[pivot + 1..]);
+        }
+        for at in (0..k).rev() {
+            let row = &a[at * k..(at + 1) * k];
+            let (left, solved) = b.split_at_mut(at + 1);
+            left[at] = (left[at] - dot(&row[at + 1..], solved)) / row[at];
+        }
+        true
+    }
+
+    /// `out[j] = weights[j] · x[j]` for rows as wide as there are numbers a weight.
+    pub fn scale_rows['a](out: &'a mut [f32], x: &'a [f32], weights: &'a [f32], shared: f32) {
+        if let Some(k) = x.len().checked_div(weights.len()).filter(|k| *k > 0) {
+            for ((out, x), weight) in out.chunks_exact_mut(k).zip(x.chunks_exact(k)).zip(weights) {
+                let factor = weight - shared;
+                out.iter_mut().zip(x).for_each(|(out, x)| *out = factor * x);
+            }
+        }
+    }
+
+    /// `out += Σ_j weights[j] · x[j]` for rows as wide as `out`.
+    pub fn add_weighted_rows['a](out: &'a mut [f32], x: &'a [f32], weights: &'a [f32]) {
+        if !out.is_empty() {
+            x.chunks_exact(out.len()).zip(weights).for_each(|(x, weight)| axpy(out, *weight, x));
+        }
+    }
+}
+
+/// A pivot is the difference of sums as large as the diagonal's number; below so many of its roundings it is noise.
+const ROUNDING: f32 = 8.0 * f32::EPSILON;
