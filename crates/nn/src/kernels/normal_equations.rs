@@ -43,7 +43,7 @@ pub fn start(row: Observed<'_>, iterate: Iterate<'_>) -> f32 {
 }
 
 /// One step of conjugate gradients, given the residual's squared length before it; the one after it. A length that is zero, or too small
-/// for a number, ends the row: its direction is then zero and further steps change nothing.
+/// for a number, ends the row: its direction is then zero and further steps change nothing. NaN where a sum overflows.
 ///
 /// # Panics
 /// If the widths do not fit.
@@ -74,7 +74,7 @@ impl WithSimd for Start<'_> {
         }
         add_products(simd, residual, row, solution, |weight, score| weight - (weight - row.shared) * score);
         direction.copy_from_slice(residual);
-        dot(residual, residual)
+        inner(simd, residual, residual)
     }
 }
 
@@ -92,19 +92,27 @@ impl WithSimd for Step<'_> {
         let Self { row, iterate: Iterate { solution, residual, direction, product }, squared } = self;
         axpy(product, row.ridge, direction);
         add_products(simd, product, row, direction, |weight, score| (weight - row.shared) * score);
-        let curvature = dot(direction, product);
+        let curvature = inner(simd, direction, product);
         if !(squared.is_normal() && curvature.is_normal() && curvature > 0.0) {
             direction.fill(0.0);
-            return 0.0;
+            return if squared.is_finite() && curvature.is_finite() { 0.0 } else { f32::NAN };
         }
         let length = squared / curvature;
         axpy(solution, length, direction);
         axpy(residual, -length, product);
-        let after = dot(residual, residual);
+        let after = inner(simd, residual, residual);
         let turn = after / squared;
         direction.iter_mut().zip(&*residual).for_each(|(direction, residual)| *direction = residual + turn * *direction);
         after
     }
+}
+
+/// `Σ a b` in one vector of sums: the rows are too short for more of them to pay.
+#[inline(always)]
+fn inner<S: Simd>(simd: S, a: &[f32], b: &[f32]) -> f32 {
+    let ((a, a_tail), (b, b_tail)) = (S::as_simd_f32s(a), S::as_simd_f32s(b));
+    let tail = simd.mul_f32s(simd.partial_load_f32s(a_tail), simd.partial_load_f32s(b_tail));
+    simd.reduce_sum_f32s(a.iter().zip(b).fold(tail, |sum, (a, b)| simd.mul_add_e_f32s(*a, *b, sum)))
 }
 
 /// Rows of factors at a time: their sums run side by side, and `out` is read and written once for all of them.
@@ -120,9 +128,54 @@ fn add_products<S: Simd>(
     coefficient: impl Fn(f32, f32) -> f32,
 ) {
     let k = v.len();
-    if k == 0 {
-        return;
+    let vectors = if k.is_multiple_of(S::F32_LANES) { k / S::F32_LANES } else { 0 };
+    match vectors {
+        _ if k == 0 => {}
+        // `v` and the sums then stay in registers.
+        2 => add_products_held::<S, 2>(simd, out, row, v, coefficient),
+        4 => add_products_held::<S, 4>(simd, out, row, v, coefficient),
+        8 if S::REGISTER_COUNT >= 32 => add_products_held::<S, 8>(simd, out, row, v, coefficient),
+        _ => add_products_of_any(simd, out, row, v, coefficient),
     }
+}
+
+/// The same for rows of `V` whole vectors.
+#[inline(always)]
+fn add_products_held<S: Simd, const V: usize>(
+    simd: S,
+    out: &mut [f32],
+    row: Observed<'_>,
+    v: &[f32],
+    coefficient: impl Fn(f32, f32) -> f32,
+) {
+    let zero = simd.splat_f32s(0.0);
+    let (mut held, mut sums) = ([zero; V], [zero; V]);
+    held.copy_from_slice(S::as_simd_f32s(v).0);
+    sums.copy_from_slice(S::as_simd_f32s(out).0);
+    for (q, weight) in row.factors.chunks_exact(V * S::F32_LANES).zip(row.weights) {
+        let q = S::as_simd_f32s(q).0;
+        let mut score = zero;
+        for (q, v) in q.iter().zip(&held) {
+            score = simd.mul_add_e_f32s(*q, *v, score);
+        }
+        let factor = simd.splat_f32s(coefficient(*weight, simd.reduce_sum_f32s(score)));
+        for (sum, q) in sums.iter_mut().zip(q) {
+            *sum = simd.mul_add_e_f32s(factor, *q, *sum);
+        }
+    }
+    S::as_mut_simd_f32s(out).0.copy_from_slice(&sums);
+}
+
+/// The same for rows of any length.
+#[inline(always)]
+fn add_products_of_any<S: Simd>(
+    simd: S,
+    out: &mut [f32],
+    row: Observed<'_>,
+    v: &[f32],
+    coefficient: impl Fn(f32, f32) -> f32,
+) {
+    let k = v.len();
     let (groups, weights) = (row.factors.chunks_exact(ROWS * k), row.weights.chunks_exact(ROWS));
     let (factors, rest) = (groups.remainder(), weights.remainder());
     for (group, weights) in groups.zip(weights) {

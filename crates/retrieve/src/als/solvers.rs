@@ -12,8 +12,9 @@ use std::ops::Range;
 /// Rows of a block at most: the products with the shared matrix are one matrix product.
 const ROWS: usize = 64;
 
-/// Floats of the other side's vectors that a block gathers, about half of a core's second-level cache. A row of more is alone.
-const FLOATS: usize = 256 * 1024;
+/// Floats of the other side's vectors that a block gathers: a part of a core's second-level cache. A block of long vectors gathers as many
+/// as the shared matrix has, so that reading that takes no more time than reading these. A row of more is alone.
+const FLOATS: usize = 64 * 1024;
 
 /// Cuts rows and their vectors into blocks of consecutive ones.
 pub(super) fn blocks<'a>(
@@ -21,10 +22,11 @@ pub(super) fn blocks<'a>(
     dimension: usize,
     mut vectors: &'a mut [f32],
 ) -> impl Iterator<Item = (Range<usize>, &'a mut [f32])> + Send {
+    let most_floats = FLOATS.max(dimension * dimension);
     let mut first = 0;
     std::iter::from_fn(move || {
         let most = rows.count().min(first + ROWS);
-        let fits = |end: &usize| rows.range_of(first..*end).len() * dimension <= FLOATS;
+        let fits = |end: &usize| rows.range_of(first..*end).len() * dimension <= most_floats;
         let end = (first + 1..=most).take_while(fits).last().unwrap_or(most.min(first + 1));
         let block = first..end;
         first = end;
@@ -58,7 +60,7 @@ pub(super) fn solve(
     let k = systems.dimension;
     match solver {
         Solver::ConjugateGradient { steps } => {
-            conjugate_gradient(systems, steps, (rows, block.clone()), vectors, scratch);
+            conjugate_gradient(systems, steps, (rows, block.clone()), vectors, scratch)?;
         }
         Solver::Cholesky => {
             for (row, vector) in block.clone().zip(vectors.chunks_exact_mut(k)) {
@@ -120,7 +122,7 @@ fn conjugate_gradient(
     (rows, block): (&Rows, Range<usize>),
     vectors: &mut [f32],
     scratch: &mut Scratch,
-) {
+) -> Result<(), usize> {
     let k = systems.dimension;
     let whole = rows.range_of(block.clone());
     let Scratch { gathered, residuals, directions, products, .. } = scratch;
@@ -157,5 +159,9 @@ fn conjugate_gradient(
             let iterate = Iterate { solution, residual, direction, product };
             *length = if number == 0 { start(*row, iterate) } else { step(*row, iterate, *length) };
         }
+        if let Some(wrong) = lengths.iter().position(|length| !length.is_finite()) {
+            return Err(block.start + wrong);
+        }
     }
+    Ok(())
 }
