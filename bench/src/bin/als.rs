@@ -4,7 +4,7 @@
 //! `repeats` seeds) and a JSON line: seconds of fitting, the share of the floor that floating-point operations set at the speed of a
 //! product of 512 × 512 matrices, and recall and NDCG at 20 over all items but those of the training part.
 //!
-//! Keys: `dimension`, `repeats`, `seed`, `settings` (names of the table, with commas between), `tune=true`, and those of the retriever's
+//! Keys: `dimension`, `repeats`, `seed`, `setting` (a name of the table), `tune=true`, and those of the retriever's
 //! config, which make a setting of their own. `tune=true` holds a tenth of the training pairs out, drawn, and prints each point of a grid
 //! on the held-out part; the test part is not read then.
 
@@ -39,7 +39,7 @@ struct Options {
     dimension: usize,
     repeats: u64,
     seed: u64,
-    settings: Option<String>,
+    setting: Option<String>,
     tune: bool,
     own: Map<String, Value>,
 }
@@ -93,8 +93,7 @@ fn run() -> Result<()> {
 
 impl Options {
     fn read(arguments: impl Iterator<Item = String>) -> Result<Self> {
-        let mut options =
-            Self { dimension: 64, repeats: 3, seed: 1, settings: None, tune: false, own: Map::default() };
+        let mut options = Self { dimension: 64, repeats: 3, seed: 1, setting: None, tune: false, own: Map::default() };
         for argument in arguments {
             let Some((key, value)) = argument.split_once('=') else {
                 return Err(Error::config(format!("`{argument}` is not key=value")));
@@ -105,7 +104,7 @@ impl Options {
                 "dimension" => options.dimension = number()? as usize,
                 "repeats" => options.repeats = number()?.max(1),
                 "seed" => options.seed = number()?,
-                "settings" => options.settings = Some(value.into()),
+                "setting" => options.setting = Some(value.into()),
                 "tune" => options.tune = value == "true",
                 _ => {
                     let value = serde_json::from_str(value).unwrap_or_else(|_| Value::String(value.into()));
@@ -132,9 +131,7 @@ impl Options {
             ("ials, tuned, exact", exact(ials(0.05, 0.002))),
         ];
         let settings = settings.map(|(name, config)| (name.to_string(), config));
-        let names: Vec<&str> = self.settings.iter().flat_map(|names| names.split(", ")).collect();
-        let _ = names;
-        Ok(settings.into_iter().filter(|(name, _)| self.settings.as_ref().is_none_or(|one| one == name)).collect())
+        Ok(settings.into_iter().filter(|(name, _)| self.setting.as_ref().is_none_or(|one| one == name)).collect())
     }
 }
 
@@ -158,17 +155,18 @@ fn tune(pairs: &[(u32, u32)], options: &Options, workers: &Threads) -> Result<()
     let (users, items) = counts([pairs, &[]]);
     let drawn = Seed(options.seed).child("hold out");
     let held = |at: usize| drawn.unit_at(at as u64) < 0.1;
-    let part = |wanted: bool| pairs.iter().enumerate().filter(move |(at, _)| held(*at) == wanted).map(|(_, pair)| *pair);
+    let part =
+        |wanted: bool| pairs.iter().enumerate().filter(move |(at, _)| held(*at) == wanted).map(|(_, pair)| *pair);
     let (train, test) = (Interactions::new(users, items, part(false))?, Interactions::new(users, items, part(true))?);
     println!("{:<12}{:>18}{:>15}{:>10}{:>9}", "setting", "unobserved", "regularization", "recall@20", "ndcg@20");
     let mut grid = Vec::new();
-    for alpha in [5.0, 10.0, 20.0, 40.0, 80.0] {
-        for regularization in [1.0, 3.0, 10.0, 30.0, 100.0] {
+    for alpha in [20.0, 40.0, 60.0, 80.0, 120.0, 160.0] {
+        for regularization in [0.1, 1.0, 10.0, 30.0] {
             grid.push((format!("implicit alpha {alpha} reg {regularization}"), as_implicit(alpha, regularization)));
         }
     }
-    for unobserved in [0.01, 0.02, 0.05, 0.1, 0.2] {
-        for regularization in [3e-4, 1e-3, 2e-3, 4e-3, 8e-3] {
+    for unobserved in [0.003, 0.005, 0.007, 0.01, 0.02, 0.05] {
+        for regularization in [3e-4, 1e-3, 4e-3, 8e-3] {
             grid.push(("ials".into(), ials(unobserved, regularization)));
         }
     }
@@ -191,7 +189,8 @@ fn read(path: &Path) -> Result<Vec<(u32, u32)>> {
     for (number, line) in (1..).zip(BufReader::new(GzDecoder::new(File::open(path).map_err(failed)?)).lines()) {
         let line = line.map_err(failed)?;
         let mut ids = line.split_ascii_whitespace().map(|id| {
-            let wrong = |_| Error::data(format!("`{id}` is no number")).in_file(path.display().to_string()).at_line(number);
+            let wrong =
+                |_| Error::data(format!("`{id}` is no number")).in_file(path.display().to_string()).at_line(number);
             id.parse::<u32>().map_err(wrong)
         });
         if let Some(user) = ids.next().transpose()? {
@@ -230,11 +229,15 @@ fn quality(
 ) -> (f64, f64) {
     const USERS: usize = 64;
     const ITEMS: usize = 2048;
-    let tiles: Vec<Vec<f32>> = factors.items.chunks(ITEMS * dimension).map(|tile| {
-        let mut columns = vec![0.0; tile.len()];
-        transpose(&mut columns, tile, tile.len() / dimension, dimension);
-        columns
-    }).collect();
+    let tiles: Vec<Vec<f32>> = factors
+        .items
+        .chunks(ITEMS * dimension)
+        .map(|tile| {
+            let mut columns = vec![0.0; tile.len()];
+            transpose(&mut columns, tile, tile.len() / dimension, dimension);
+            columns
+        })
+        .collect();
     let (next, sums) = (AtomicUsize::new(0), Mutex::new((0.0, 0.0, 0.0)));
     workers.run(&|_| {
         let mut scores = Vec::new();
@@ -253,7 +256,9 @@ fn quality(
                 for ((user, best), scores) in block.clone().zip(&mut best).zip(scores.chunks_exact_mut(width)) {
                     let (seen, _) = train.of_user(user as u32).unwrap_or_default();
                     let from = seen.partition_point(|item| (*item as usize) < number * ITEMS);
-                    for item in seen[from..].iter().map(|item| *item as usize - number * ITEMS).take_while(|at| *at < width) {
+                    for item in
+                        seen[from..].iter().map(|item| *item as usize - number * ITEMS).take_while(|at| *at < width)
+                    {
                         scores[item] = f32::NAN;
                     }
                     best.extend(number * ITEMS, scores);
@@ -267,10 +272,13 @@ fn quality(
                 }
                 let gain = |rank: usize| 1.0 / (rank as f64 + 2.0).log2();
                 let hits = best.into_sorted().into_iter().enumerate();
-                let hits: Vec<usize> =
-                    hits.filter(|(_, (item, _))| relevant.binary_search(&(*item as u32)).is_ok()).map(|(rank, _)| rank).collect();
+                let hits: Vec<usize> = hits
+                    .filter(|(_, (item, _))| relevant.binary_search(&(*item as u32)).is_ok())
+                    .map(|(rank, _)| rank)
+                    .collect();
                 recall += hits.len() as f64 / relevant.len() as f64;
-                ndcg += hits.iter().map(|rank| gain(*rank)).sum::<f64>() / (0..relevant.len().min(CUT)).map(gain).sum::<f64>();
+                ndcg += hits.iter().map(|rank| gain(*rank)).sum::<f64>()
+                    / (0..relevant.len().min(CUT)).map(gain).sum::<f64>();
                 counted += 1.0;
             }
             let mut sums = sums.lock().unwrap_or_else(|error| error.into_inner());

@@ -4,7 +4,7 @@
 //! Conjugate gradients (Hestenes and Stiefel 1952) never form the sum: a product with it is one pass over `Q`
 //! (Takács, Pilászy and Tikk 2011). `C`'s own product is the caller's, who has many rows at once and can make it a matrix product.
 
-use super::reduce::{axpy, dot};
+use super::reduce::axpy;
 use pulp::{Simd, WithSimd};
 
 /// What belongs to one row: the factors of what it interacted with, and its part of the diagonal.
@@ -102,7 +102,10 @@ impl WithSimd for Step<'_> {
         axpy(residual, -length, product);
         let after = inner(simd, residual, residual);
         let turn = after / squared;
-        direction.iter_mut().zip(&*residual).for_each(|(direction, residual)| *direction = residual + turn * *direction);
+        direction
+            .iter_mut()
+            .zip(&*residual)
+            .for_each(|(direction, residual)| *direction = residual + turn * *direction);
         after
     }
 }
@@ -197,10 +200,8 @@ fn add_group<S: Simd, const N: usize>(
     coefficient: &impl Fn(f32, f32) -> f32,
 ) {
     let (v, v_tail) = S::as_simd_f32s(v);
-    let (out, out_tail) = S::as_mut_simd_f32s(out);
     // All are as long as `v`, which the compiler must see to check no index.
     let vectors = v.len();
-    let out = &mut out[..vectors];
     let parts = rows.map(|row| {
         let (row, tail) = S::as_simd_f32s(row);
         (&row[..vectors], tail)
@@ -221,57 +222,103 @@ fn add_group<S: Simd, const N: usize>(
     for (factor, (sum, weight)) in factors.iter_mut().zip(sums.iter().zip(weights)) {
         *factor = simd.splat_f32s(coefficient(weight, simd.reduce_sum_f32s(*sum)));
     }
-    for at in 0..vectors {
-        let mut sum = out[at];
-        for (factor, (row, _)) in factors.iter().zip(&parts) {
+    add_rows(simd, S::as_mut_simd_f32s(out), factors, parts);
+}
+
+/// `out += Σ_i factors[i] rows[i]`, all cut into whole vectors and a rest, and equally long.
+#[inline(always)]
+fn add_rows<S: Simd, const N: usize>(
+    simd: S,
+    (out, out_tail): (&mut [S::f32s], &mut [f32]),
+    factors: [S::f32s; N],
+    rows: [(&[S::f32s], &[f32]); N],
+) {
+    let vectors = out.len();
+    let rows = rows.map(|(row, tail)| (&row[..vectors], tail));
+    for (at, out) in out.iter_mut().enumerate() {
+        let mut sum = *out;
+        for (factor, (row, _)) in factors.iter().zip(&rows) {
             sum = simd.mul_add_e_f32s(*factor, row[at], sum);
         }
-        out[at] = sum;
+        *out = sum;
     }
     if !out_tail.is_empty() {
         let mut sum = simd.partial_load_f32s(out_tail);
-        for (factor, (_, tail)) in factors.iter().zip(&parts) {
+        for (factor, (_, tail)) in factors.iter().zip(&rows) {
             sum = simd.mul_add_e_f32s(*factor, simd.partial_load_f32s(tail), sum);
         }
         simd.partial_store_f32s(out_tail, sum);
     }
 }
 
-super::kernel! {
-    /// Solves `A x = b` for a symmetric positive definite `A` (row-major; its upper triangle is read) by Cholesky's factorization
-    /// `A = Uᵀ U`. Overwrites `A` with `U` and `b` with `x`; false, with both spoilt, where a pivot is no more than rounding.
-    ///
-    /// # Panics
-    /// If `a` is not as wide and as high as `b` is long.
-    pub fn solve_cholesky['a](a: &'a mut [f32], b: &'a mut [f32]) -> bool {
+/// Solves `A x = b` for a symmetric positive definite `A` (row-major; its upper triangle is read) by Cholesky's factorization `A = Uᵀ U`.
+/// Overwrites `A` with `U`, whose lower triangle means nothing, and `b` with `x`; false, with both spoilt, where a pivot is no more than
+/// rounding.
+///
+/// # Panics
+/// If `a` is not as wide and as high as `b` is long.
+pub fn solve_cholesky(a: &mut [f32], b: &mut [f32]) -> bool {
+    assert_eq!(a.len(), b.len() * b.len(), "matrix of {0} × {0}", b.len());
+    pulp::Arch::new().dispatch(Cholesky { a, b })
+}
+
+/// A pivot is the difference of sums as large as the diagonal's number; below so many of its roundings it is noise.
+const ROUNDING: f32 = 8.0 * f32::EPSILON;
+
+struct Cholesky<'a> {
+    a: &'a mut [f32],
+    b: &'a mut [f32],
+}
+
+impl WithSimd for Cholesky<'_> {
+    type Output = bool;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) -> bool {
+        let Self { a, b } = self;
         let k = b.len();
-        assert_eq!(a.len(), k * k, "matrix of {k} × {k}");
         let diagonal: Vec<f32> = (0..k).map(|at| a[at * k + at]).collect();
-        for pivot in 0..k {
-            let (above, below) = a.split_at_mut((pivot + 1) * k);
-            let row = &mut above[pivot * k..];
-            let square = row[pivot];
-            if !(square > ROUNDING * diagonal[pivot] && square.is_normal()) {
-                return false;
+        // The rows below are read and written once for so many pivots.
+        for first in (0..k).step_by(ROWS) {
+            let end = k.min(first + ROWS);
+            for pivot in first..end {
+                let (above, below) = a.split_at_mut((pivot + 1) * k);
+                let row = &mut above[pivot * k..];
+                let square = row[pivot];
+                if !(square > ROUNDING * diagonal[pivot] && square.is_normal()) {
+                    return false;
+                }
+                let scale = 1.0 / square.sqrt();
+                row[pivot..].iter_mut().for_each(|x| *x *= scale);
+                for (column, rest) in (pivot + 1..end).zip(below.chunks_exact_mut(k)) {
+                    axpy(&mut rest[column..], -row[column], &row[column..]);
+                }
+                let (done, rest) = b.split_at_mut(pivot + 1);
+                done[pivot] *= scale;
+                axpy(rest, -done[pivot], &row[pivot + 1..]);
             }
-            let scale = 1.0 / square.sqrt();
-            row[pivot..].iter_mut().for_each(|x| *x *= scale);
-            for (column, rest) in (pivot + 1..k).zip(below.chunks_exact_mut(k)) {
-                axpy(&mut rest[column..], -row[column], &row[column..]);
+            let (above, below) = a.split_at_mut(end * k);
+            // Fewer pivots than `ROWS` are the last: nothing is below them.
+            for (column, rest) in (end..k).zip(below.chunks_exact_mut(k)) {
+                let pivots: [&[f32]; ROWS] = std::array::from_fn(|i| &above[(first + i) * k..(first + i + 1) * k]);
+                // From a whole vector on, into the lower triangle, so that most rows have no rest.
+                let from = column / S::F32_LANES * S::F32_LANES;
+                let factors = pivots.map(|pivot| simd.splat_f32s(-pivot[column]));
+                let rows = pivots.map(|pivot| S::as_simd_f32s(&pivot[from..]));
+                add_rows(simd, S::as_mut_simd_f32s(&mut rest[from..]), factors, rows);
             }
-            let (done, rest) = b.split_at_mut(pivot + 1);
-            done[pivot] /= row[pivot];
-            axpy(rest, -done[pivot], &row[pivot + 1..]);
         }
         for at in (0..k).rev() {
             let row = &a[at * k..(at + 1) * k];
             let (left, solved) = b.split_at_mut(at + 1);
-            left[at] = (left[at] - dot(&row[at + 1..], solved)) / row[at];
+            left[at] = (left[at] - inner(simd, &row[at + 1..], solved)) / row[at];
         }
         true
     }
+}
 
-    /// `out[j] = weights[j] · x[j]` for rows as wide as there are numbers a weight.
+super::kernel! {
+    /// `out[j] = (weights[j] − shared) x[j]` for rows of equal width.
     pub fn scale_rows['a](out: &'a mut [f32], x: &'a [f32], weights: &'a [f32], shared: f32) {
         if let Some(k) = x.len().checked_div(weights.len()).filter(|k| *k > 0) {
             for ((out, x), weight) in out.chunks_exact_mut(k).zip(x.chunks_exact(k)).zip(weights) {
@@ -281,7 +328,7 @@ super::kernel! {
         }
     }
 
-    /// `out += Σ_j weights[j] · x[j]` for rows as wide as `out`.
+    /// `out += Σ_j weights[j] x[j]` for rows as wide as `out`.
     pub fn add_weighted_rows['a](out: &'a mut [f32], x: &'a [f32], weights: &'a [f32]) {
         if !out.is_empty() {
             x.chunks_exact(out.len()).zip(weights).for_each(|(x, weight)| axpy(out, *weight, x));
@@ -289,5 +336,85 @@ super::kernel! {
     }
 }
 
-/// A pivot is the difference of sums as large as the diagonal's number; below so many of its roundings it is noise.
-const ROUNDING: f32 = 8.0 * f32::EPSILON;
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn drawn(count: usize, rate: f32) -> Vec<f32> {
+        (0..count).map(|i| (i as f32 * rate + 0.3).sin()).collect()
+    }
+
+    /// `Q` of more rows than columns, `I + Qᵀ Q` in double precision, and `(I + Qᵀ Q) x` for a known `x`.
+    fn system(k: usize) -> (Vec<f32>, Vec<f32>, Vec<f32>, Vec<f32>) {
+        let (n, x) = (k + 7, drawn(k, 0.9));
+        let q = drawn(n * k, 0.77);
+        let entry = |i: usize, j: usize| {
+            let sum: f64 = (0..n).map(|row| f64::from(q[row * k + i]) * f64::from(q[row * k + j])).sum();
+            sum + f64::from(u8::from(i == j))
+        };
+        let a: Vec<f32> = (0..k * k).map(|at| entry(at / k, at % k) as f32).collect();
+        let b = (0..k).map(|i| (0..k).map(|j| entry(i, j) * f64::from(x[j])).sum::<f64>() as f32).collect();
+        (q, a, b, x)
+    }
+
+    fn near(found: &[f32], expected: &[f32]) -> bool {
+        found.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-3)
+    }
+
+    #[test]
+    fn cholesky_at_every_width_near_a_block_and_every_level() {
+        for k in (1..40).chain([63, 64, 65, 100]) {
+            let (_, a, b, x) = system(k);
+            for scalar in [false, true] {
+                let (mut a, mut b) = (a.clone(), b.clone());
+                // Only the upper triangle may be read.
+                (0..k * k).filter(|at| at % k < at / k).for_each(|at| a[at] = 1e3);
+                let solved = if scalar {
+                    Simd::vectorize(pulp::Scalar::new(), Cholesky { a: &mut a, b: &mut b })
+                } else {
+                    solve_cholesky(&mut a, &mut b)
+                };
+                assert!(solved && near(&b, &x), "{k}: {b:?} for {x:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn cholesky_refuses_what_is_not_positive_definite() {
+        for a in [[0.0, 0.0, 0.0, 1.0], [1.0, 2.0, 2.0, 1.0], [0.1, 0.1, 0.1, 0.1], [f32::NAN, 0.0, 0.0, 1.0]] {
+            assert!(!solve_cholesky(&mut a.clone(), &mut [1.0, 1.0]), "{a:?}");
+        }
+        assert!(solve_cholesky(&mut [], &mut []));
+    }
+
+    /// With `A = I + Qᵀ (W − shared) Q` the ridge is one and nothing else is shared.
+    #[test]
+    fn conjugate_gradients_end_at_the_solution_at_every_width_and_level() {
+        for k in [1, 5, 8, 16, 17, 32, 33, 64, 128, 130] {
+            let (q, a, _, _) = system(k);
+            let shared = 0.25;
+            let weights = vec![1.0 + shared; k + 7];
+            let mut b = vec![0.0; k];
+            add_weighted_rows(&mut b, &q, &weights);
+            let mut expected = b.clone();
+            assert!(solve_cholesky(&mut a.clone(), &mut expected));
+            let row = Observed { factors: &q, weights: &weights, shared, ridge: 1.0 };
+            for scalar in [false, true] {
+                let mut vectors = [drawn(k, 0.4), vec![0.0; k], vec![0.0; k], vec![0.0; k]];
+                let mut squared = 0.0;
+                for number in 0..=80 {
+                    vectors[3].fill(0.0);
+                    let [solution, residual, direction, product] = &mut vectors;
+                    let iterate = Iterate { solution, residual, direction, product };
+                    squared = match (number, scalar) {
+                        (0, false) => start(row, iterate),
+                        (0, true) => Simd::vectorize(pulp::Scalar::new(), Start { row, iterate }),
+                        (_, false) => step(row, iterate, squared),
+                        (_, true) => Simd::vectorize(pulp::Scalar::new(), Step { row, iterate, squared }),
+                    };
+                }
+                assert!(near(&vectors[0], &expected), "{k}: {:?} for {expected:?}", vectors[0]);
+            }
+        }
+    }
+}

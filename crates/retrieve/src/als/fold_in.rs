@@ -41,7 +41,9 @@ impl<'a> FoldIn<'a> {
         let (mut columns, mut weights) = (Vec::new(), Vec::<f32>::new());
         for (item, weight) in items {
             if item as usize >= count {
-                return Err(Error::data(format!("there is no item {item}")).mend(format!("there are {count}, from zero")));
+                return Err(
+                    Error::data(format!("there is no item {item}")).mend(format!("there are {count}, from zero"))
+                );
             }
             check_weight(weight).map_err(|error| error.in_field(format!("weight of item {item}")))?;
             match weights.last_mut() {

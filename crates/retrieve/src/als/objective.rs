@@ -24,7 +24,9 @@ pub fn objective(
     workers: &dyn Workers,
 ) -> Result<f64> {
     let long = |rows: usize| rows.checked_mul(dimension);
-    if dimension == 0 || long(interactions.users()) != Some(users.len()) || long(interactions.items()) != Some(items.len())
+    if dimension == 0
+        || long(interactions.users()) != Some(users.len())
+        || long(interactions.items()) != Some(items.len())
     {
         return Err(Error::internal(format!("vectors of {dimension} numbers are not as many as users and items")));
     }
