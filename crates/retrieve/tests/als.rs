@@ -181,7 +181,7 @@ fn the_gradient_of_what_was_solved_last_is_zero() {
 fn the_objective_falls_every_iteration() {
     let data = interactions(200, 90, &drawn(200, 90, 8, 5));
     for config in configs() {
-        for solver in [Solver::Cholesky, CG(1), CG(3)] {
+        for solver in [Solver::Cholesky, CG(1), CG(3), Solver::Subspace { width: 5 }] {
             let config = Config { solver, iterations: 12, ..config.clone() };
             let mut values = Vec::new();
             fit(&data, &config, 17, Seed(1), &OneWorker, &mut |iteration| {
@@ -211,10 +211,34 @@ fn many_steps_of_conjugate_gradients_are_exact() {
     }
 }
 
+/// With all numbers at once a step of the subspace solver is the exact solution; with fewer it is the same fixed point.
+#[test]
+fn the_subspace_solver_ends_where_the_exact_one_does() {
+    let data = interactions(60, 45, &drawn(60, 45, 9, 11));
+    for config in configs() {
+        for (k, width, iterations, tolerance) in
+            [(16, 16, 2, 2e-3), (17, 40, 2, 2e-3), (6, 1, 400, 1e-2), (7, 4, 400, 1e-2)]
+        {
+            let exact = run(&data, &Config { iterations, ..config.clone() }, k).unwrap();
+            let subspace = Config { iterations, solver: Solver::Subspace { width }, ..config.clone() };
+            let found = run(&data, &subspace, k).unwrap();
+            // Vectors are alike only up to a rotation once the ways there differ.
+            if width >= k {
+                assert_near(&found.users, &wide(&exact.users), tolerance);
+                assert_near(&found.items, &wide(&exact.items), tolerance);
+            }
+            let value =
+                |factors: &Factors| objective(&data, &config, &factors.users, &factors.items, k, &OneWorker).unwrap();
+            let (found, exact) = (value(&found), value(&exact));
+            assert!((found - exact).abs() < tolerance * exact, "{found} for {exact}, {width} of {k}");
+        }
+    }
+}
+
 #[test]
 fn any_number_of_workers_gives_the_same_bits() {
     let data = interactions(700, 300, &drawn(700, 300, 12, 7));
-    for solver in [Solver::Cholesky, CG(3)] {
+    for solver in [Solver::Cholesky, CG(3), Solver::Subspace { width: 8 }] {
         let config = Config { solver, iterations: 3, ..Config::default() };
         let with = |workers: &dyn Workers| {
             let factors = fit(&data, &config, 24, Seed(9), workers, &mut |_| {}).unwrap();
@@ -251,7 +275,7 @@ fn rows_without_interactions_are_zero_and_the_others_are_not() {
     let (users, items, k) = (40, 30, 8);
     let pairs = drawn(users, items, 4, 9);
     let data = interactions(users, items, &pairs);
-    for solver in [Solver::Cholesky, CG(3)] {
+    for solver in [Solver::Cholesky, CG(3), Solver::Subspace { width: 3 }] {
         let factors = run(&data, &Config { iterations: 2, solver, ..Config::default() }, k).unwrap();
         let sides = [
             (&factors.users, pairs.iter().map(|pair| pair.user).collect::<Vec<_>>()),
@@ -312,6 +336,7 @@ fn refuses_wrong_configs_by_key() {
         (Config { regularization_exponent: 1.5, ..base.clone() }, "regularization_exponent"),
         (Config { start_length: 0.0, ..base.clone() }, "start_length"),
         (Config { solver: CG(0), ..base.clone() }, "solver.steps"),
+        (Config { solver: Solver::Subspace { width: 0 }, ..base.clone() }, "solver.width"),
     ] {
         refused(run(&data, &config, 2), &[&format!("`{key}`")]);
         refused(FoldIn::new(&[1.0, 2.0], 2, &config, &OneWorker), &[&format!("`{key}`")]);

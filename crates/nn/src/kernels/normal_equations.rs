@@ -4,7 +4,7 @@
 //! Conjugate gradients (Hestenes and Stiefel 1952) never form the sum: a product with it is one pass over `Q`
 //! (Takács, Pilászy and Tikk 2011). `C`'s own product is the caller's, who has many rows at once and can make it a matrix product.
 
-use super::reduce::axpy;
+use super::reduce::{axpy, dot};
 use pulp::{Simd, WithSimd};
 
 /// What belongs to one row: the factors of what it interacted with, and its part of the diagonal.
@@ -325,6 +325,20 @@ super::kernel! {
                 let factor = weight - shared;
                 out.iter_mut().zip(x).for_each(|(out, x)| *out = factor * x);
             }
+        }
+    }
+
+    /// `out[j] += x[j] · v` for rows as wide as `v`.
+    pub fn add_scores['a](out: &'a mut [f32], x: &'a [f32], v: &'a [f32]) {
+        if !v.is_empty() {
+            out.iter_mut().zip(x.chunks_exact(v.len())).for_each(|(out, x)| *out += dot(x, v));
+        }
+    }
+
+    /// `out[j] = weights[j] − (weights[j] − shared) scores[j]`: what each interaction's vector adds to the descent.
+    pub fn gradient_weights['a](out: &'a mut [f32], weights: &'a [f32], scores: &'a [f32], shared: f32) {
+        for ((out, weight), score) in out.iter_mut().zip(weights).zip(scores) {
+            *out = weight - (weight - shared) * score;
         }
     }
 

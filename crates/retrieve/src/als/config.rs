@@ -46,6 +46,17 @@ pub enum Solver {
         #[serde(default = "default_steps")]
         steps: u32,
     },
+    /// Exactly in so many numbers of the vector at a time, with the others as they stand: `O(n k b + k b² + k²)` for `b` of them (iALS++,
+    /// Rendle, Krichene, Zhang and Koren 2021). For long vectors.
+    Subspace {
+        /// How many.
+        #[serde(default = "default_width")]
+        width: usize,
+    },
+}
+
+fn default_width() -> usize {
+    32
 }
 
 fn default_steps() -> u32 {
@@ -62,9 +73,9 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             iterations: 15,
-            unobserved_weight: 0.1,
+            unobserved_weight: 0.01,
             zeros: Zeros::default(),
-            regularization: 0.003,
+            regularization: 0.002,
             regularization_exponent: 1.0,
             solver: Solver::default(),
             start_length: 0.1,
@@ -96,6 +107,9 @@ impl Config {
         }
         if self.solver == (Solver::ConjugateGradient { steps: 0 }) {
             return wrong("solver.steps", "there must be at least one step");
+        }
+        if self.solver == (Solver::Subspace { width: 0 }) {
+            return wrong("solver.width", "there must be at least one number at a time");
         }
         Ok(())
     }

@@ -26,6 +26,7 @@ mod fold_in;
 mod interactions;
 mod objective;
 mod solvers;
+mod subspace;
 mod system;
 
 pub use config::{Config, Solver, Zeros};

@@ -2,6 +2,7 @@
 
 use super::config::Solver;
 use super::interactions::Rows;
+use super::subspace::subspace;
 use super::system::Systems;
 use kitestring_nn::kernels::matmul::{Matrix, Start, matmul};
 use kitestring_nn::kernels::normal_equations::{
@@ -39,11 +40,11 @@ pub(super) fn blocks<'a>(
 /// What a worker needs beside the vectors.
 #[derive(Debug, Default)]
 pub(super) struct Scratch {
-    gathered: Vec<f32>,
-    residuals: Vec<f32>,
-    directions: Vec<f32>,
-    products: Vec<f32>,
-    matrix: Vec<f32>,
+    pub(super) gathered: Vec<f32>,
+    pub(super) residuals: Vec<f32>,
+    pub(super) directions: Vec<f32>,
+    pub(super) products: Vec<f32>,
+    pub(super) matrix: Vec<f32>,
 }
 
 /// Solves a block of rows into their vectors, from what is there. A row without interactions is zero.
@@ -62,6 +63,7 @@ pub(super) fn solve(
         Solver::ConjugateGradient { steps } => {
             conjugate_gradient(systems, steps, (rows, block.clone()), vectors, scratch)?;
         }
+        Solver::Subspace { width } => subspace(systems, width, (rows, block.clone()), vectors, scratch)?,
         Solver::Cholesky => {
             for (row, vector) in block.clone().zip(vectors.chunks_exact_mut(k)) {
                 let (columns, weights) = rows.row(row);
@@ -82,7 +84,7 @@ fn all_finite(x: &[f32]) -> bool {
 }
 
 /// Copies the other side's vectors of some interactions side by side.
-fn gather(gathered: &mut Vec<f32>, systems: &Systems<'_>, columns: &[u32]) {
+pub(super) fn gather(gathered: &mut Vec<f32>, systems: &Systems<'_>, columns: &[u32]) {
     let k = systems.dimension;
     gathered.clear();
     gathered.reserve(columns.len() * k);

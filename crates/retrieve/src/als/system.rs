@@ -4,6 +4,7 @@ use super::config::{Config, Zeros};
 use kitestring_nn::engine::Workers;
 use kitestring_nn::kernels::matmul::{Matrix, Start, matmul};
 use kitestring_nn::kernels::reduce::add;
+use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
 /// The systems `(α₀ G + Σ_j (r_j − taken) q_j q_jᵀ + λ_row I) x = Σ_j r_j q_j` of all rows of a side, with `j` over what a row interacted
@@ -28,6 +29,11 @@ impl<'a> Systems<'a> {
         shared.iter_mut().for_each(|x| *x *= config.unobserved_weight);
         let taken = if config.zeros == Zeros::Unobserved { config.unobserved_weight } else { 0.0 };
         Self { fixed, dimension, shared, taken, config }
+    }
+
+    /// Some columns of `α₀ G`, row-major.
+    pub(super) fn columns(&self, columns: Range<usize>) -> Vec<f32> {
+        self.shared.chunks_exact(self.dimension).flat_map(|row| &row[columns.clone()]).copied().collect()
     }
 
     /// `λ` of a row with so many interactions.
