@@ -14,7 +14,7 @@ use std::time::Instant;
 fn main() {
     if let Err(error) = run() {
         eprintln!("error: {error}");
-        std::process::exit(error.exit_code());
+        std::process::exit(error.exit_code().into());
     }
 }
 
@@ -37,7 +37,7 @@ fn run() -> Result<()> {
     let mut metrics = Map::new();
     println!("{split}: {}", ranked.protocol);
     for metric in ranked.metrics(&config.evaluate, seed) {
-        let interval = metric.interval().map_or_else(String::new, |i| format!("  [{:.4}, {:.4}]", i.low, i.high));
+        let interval = metric.interval().map_or_else(String::new, |i| format!("  [{:.4}, {:.4}]", i.lower, i.upper));
         println!("  {:12} {:.4}{interval}", metric.key, metric.value);
         metrics.insert(metric.key.clone(), metric.value.into());
     }

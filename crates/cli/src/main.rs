@@ -8,6 +8,7 @@ mod commands;
 mod metrics;
 mod output;
 mod progress;
+mod retriever;
 mod stages;
 mod start;
 
@@ -36,6 +37,7 @@ enum Command {
     Train(commands::train::Train),
     Evaluate(commands::evaluate::Evaluate),
     Predict(commands::predict::Predict),
+    Retrieve(commands::retrieve::Retrieve),
     Sweep(commands::sweep::Sweep),
     Compare(commands::compare::Compare),
     Report(commands::report::Report),
@@ -50,6 +52,7 @@ fn main() -> ExitCode {
         Command::Train(command) => command.execute(),
         Command::Evaluate(command) => command.execute(),
         Command::Predict(command) => command.execute(),
+        Command::Retrieve(command) => command.execute(),
         Command::Sweep(command) => command.execute(),
         Command::Compare(command) => command.execute(),
         Command::Report(command) => command.execute(),

@@ -85,6 +85,12 @@ impl PairBatch {
         }
     }
 
+    /// For each pair the ids of a feature of the query and one of the item, each with one id.
+    pub(crate) fn ids(&self, query: usize, item: usize) -> impl Iterator<Item = (u64, u64)> + '_ {
+        let items = self.item_of.iter().map(move |row| self.item.sparse[item].ids[*row as usize]);
+        self.query.sparse[query].ids.iter().copied().zip(items)
+    }
+
     /// The row of an item of this batch.
     fn row(&mut self, item: u32) -> u32 {
         let at = self.rows[item as usize];
@@ -124,10 +130,12 @@ impl<'a> Corpus<'a> {
         };
         let task = pair_task(schema, config.task.as_deref())?;
         let binary = task.is_none_or(|task| schema.tasks[task].kind == TaskKind::Binary);
-        if let (Objective::Softmax(_), false) = (&config.objective, binary) {
-            return Err(Error::config("a softmax needs a task that says whether something happened, not how much")
-                .in_field("retrieve.task")
-                .mend("name a binary task, or use objective.type = \"gramian\""));
+        if !binary && !matches!(config.objective, Objective::Gramian(_)) {
+            return Err(Error::config(
+                "this objective needs a task that says whether something happened, not how much",
+            )
+            .in_field("retrieve.task")
+            .mend("name a binary task, or use objective.type = \"gramian\""));
         }
         let split = dataset.split("train")?;
         let (mut samples, mut of_item) = (Vec::new(), vec![0_u32; items.count()]);
@@ -179,7 +187,7 @@ impl<'a> Corpus<'a> {
             Objective::Softmax(softmax) if softmax.drawn > 0 => {
                 draws = Some(Draws::new(softmax.drawn, softmax.power, &frequency));
             }
-            Objective::Softmax(_) => {}
+            Objective::Softmax(_) | Objective::Als(_) => {}
         }
         let own = schema.item.as_deref();
         let ids = schema

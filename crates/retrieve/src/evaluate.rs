@@ -5,6 +5,7 @@ use crate::corpus::pair_task;
 use crate::encode::Encoder;
 use crate::index::{Filter, Index, IndexConfig, Items};
 use crate::model::RetrieverModel;
+use crate::recall::had;
 use kitestring_core::metrics::Placement;
 use kitestring_core::schema::TaskKind;
 use kitestring_core::{Error, Result, Seed};
@@ -93,12 +94,11 @@ pub fn corpus(model: &RetrieverModel, dataset: &Dataset, workers: &dyn Workers) 
 
 /// The items a user had in the splits before one, ascending, but for those that are relevant.
 fn had_before(dataset: &Dataset, split: &str, query: &Query) -> Result<Vec<u64>> {
-    let mut had = Vec::new();
-    for earlier in earlier_splits(dataset, split) {
-        had.extend(dataset.user_items(query.user, earlier)?);
-    }
-    had.sort_unstable();
-    had.dedup();
-    had.retain(|item| query.relevant.binary_search(item).is_err());
-    Ok(had.into_iter().map(u64::from).collect())
+    let mut had = had(dataset, query.user, &earlier_splits(dataset, split))?;
+    had.retain(|item| !is_relevant(query, *item));
+    Ok(had)
+}
+
+fn is_relevant(query: &Query, item: u64) -> bool {
+    u32::try_from(item).is_ok_and(|item| query.relevant.binary_search(&item).is_ok())
 }

@@ -1,10 +1,13 @@
 //! Training a retriever: epochs of steps, validation, early stopping, checkpoints.
 
+use crate::als;
 use crate::config::RetrieveConfig;
 use crate::corpus::{Corpus, PairBatch};
 use crate::evaluate;
 use crate::learner::Learner;
+use crate::linear;
 use crate::model::RetrieverModel;
+use crate::objective::config::Objective;
 use kitestring_core::{Error, Result, Seed};
 use kitestring_data::dataset::Dataset;
 use kitestring_train::RunConfig;
@@ -49,7 +52,41 @@ pub fn fit(
     resume: bool,
     observe: &mut dyn FnMut(Event<'_>),
 ) -> Result<Fitted> {
-    Fit::new((run, config), dataset, directory, resume, observe)?.run(observe)
+    match &config.objective {
+        Objective::Als(als) => fit_linear((run, config, als), dataset, directory, observe),
+        _ => Fit::new((run, config), dataset, directory, resume, observe)?.run(observe),
+    }
+}
+
+/// Alternating least squares: an epoch is an iteration, and there is nothing to go on from, for all of them take seconds.
+fn fit_linear(
+    (run, config, als): (&RunConfig, &RetrieveConfig, &als::Config),
+    dataset: &Dataset,
+    directory: &Path,
+    observe: &mut dyn FnMut(Event<'_>),
+) -> Result<Fitted> {
+    if config.train.early_stopping.is_some() {
+        return Err(Error::config("alternating least squares goes through all its iterations")
+            .in_field("retrieve.train.early_stopping")
+            .mend("take it out, and choose objective.iterations"));
+    }
+    let (seed, threads) = (Seed(run.seed).child("retrieve"), Threads::new(config.train.workers)?);
+    let corpus = Corpus::new(dataset, config)?;
+    let size = |table: &str| dataset.table_size(table);
+    let mut model = RetrieverModel::new(dataset.schema(), &config.model, &config.train, size, seed)?;
+    let (mut history, mut seconds) = (History::default(), 0.0);
+    linear::fit(&mut model, &corpus, als, seed, &threads, &mut |number, took| {
+        seconds += took;
+        let epoch = EpochHistory { epoch: number, samples: corpus.len(), seconds: took, ..EpochHistory::default() };
+        history.epochs.push(epoch);
+        if let Some(epoch) = history.epochs.last() {
+            observe(Event::Epoch { epoch, best: false });
+        }
+    })?;
+    let identity = identity(run, config, &corpus, threads.count())?;
+    save_model(&mut model, directory, Seed(run.seed).child(&identity))?;
+    let pairs_per_second = corpus.len() as f64 * f64::from(als.iterations) / f64::max(seconds, 1e-9);
+    Ok(Fitted { model, history, seconds, pairs_per_second })
 }
 
 struct Fit<'a> {
@@ -202,15 +239,17 @@ impl<'a> Fit<'a> {
     }
 
     fn save_model(&mut self) -> Result<()> {
-        // What is made of this state of the model can tell it from any other.
         let losses = self.progress.history.steps.last().map(|step| step.losses.as_slice()).unwrap_or_default();
         let state = Seed(self.run.seed).child(&self.identity).at(self.learner.steps());
-        let state = losses.iter().fold(state, |state, loss| state.at(loss.to_bits()));
-        self.model.version = format!("{:016x}", state.0);
-        std::fs::create_dir_all(self.directory)
-            .map_err(|error| Error::io(error, "could not make the directory", self.directory))?;
-        replace_directory(&self.directory.join(MODEL), |new| self.model.write(new, false))
+        save_model(&mut self.model, self.directory, losses.iter().fold(state, |state, loss| state.at(loss.to_bits())))
     }
+}
+
+/// Writes a model with a version by which what is made of it can tell this state from any other.
+fn save_model(model: &mut RetrieverModel, directory: &Path, state: Seed) -> Result<()> {
+    model.version = format!("{:016x}", state.0);
+    std::fs::create_dir_all(directory).map_err(|error| Error::io(error, "could not make the directory", directory))?;
+    replace_directory(&directory.join(MODEL), |new| model.write(new, false))
 }
 
 fn save_checkpoint(

@@ -266,7 +266,15 @@ impl RunConfig {
     pub fn parse(text: &str, file: &str, overrides: &[String]) -> Result<Self> {
         // The text itself is parsed first, so that a mistake in the file is shown with its line.
         let parsed: Result<Self, _> = toml::from_str(text);
-        let mut config = parsed.map_err(|error| explain(&error, text).in_file(file))?;
+        parsed.map_err(|error| explain(&error, text).in_file(file))?.overridden(overrides)
+    }
+
+    /// The same with overrides of the form `key.of.key=value`, checked.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn overridden(self, overrides: &[String]) -> Result<Self> {
+        let mut config = self;
         if !overrides.is_empty() {
             let assignments = overrides.iter().map(|text| assignment(text)).collect::<Result<Vec<_>>>()?;
             config = config.with(&assignments, "--set")?;

@@ -5,6 +5,7 @@ pub mod evaluate;
 pub mod predict;
 pub mod prepare;
 pub mod report;
+pub mod retrieve;
 pub mod run;
 pub mod schema;
 pub mod simulate;

@@ -1,5 +1,6 @@
 //! The `[retrieve.objective]` section of a config.
 
+use crate::als;
 use kitestring_core::{Error, Result};
 use serde::{Deserialize, Serialize};
 
@@ -11,6 +12,8 @@ pub enum Objective {
     Gramian(Gramian),
     /// Each pair's item against other items.
     Softmax(Softmax),
+    /// Alternating least squares over all pairs, for towers of one id each: the linear baseline.
+    Als(als::Config),
 }
 
 impl Default for Objective {
@@ -180,6 +183,7 @@ impl Objective {
         let wrong = |key: &str, what: &str| Err(Error::config(what).in_field(format!("retrieve.objective.{key}")));
         let share = |x: f32| x > 0.0 && x <= 1.0;
         match self {
+            Self::Als(als) => als.check(),
             Self::Gramian(gramian) => {
                 if !(gramian.lambda >= 0.0 && gramian.lambda.is_finite()) {
                     return wrong("lambda", "λ must be a number of at least 0");

@@ -19,7 +19,7 @@ mod tests;
 use config::Objective;
 use estimator::Moving;
 use gramian::GramianLoss;
-use kitestring_core::Result;
+use kitestring_core::{Error, Result};
 use kitestring_nn::engine::Workers;
 use pairs::{Gradients, Pairs};
 use softmax::SoftmaxLoss;
@@ -49,6 +49,7 @@ impl Minimized {
                 Kind::Gramian(Box::new(GramianLoss::new(config.clone(), dimension, pairs, most_frequent)?))
             }
             Objective::Softmax(config) => Kind::Softmax(Box::new(SoftmaxLoss::new(config.clone()))),
+            Objective::Als(_) => return Err(Error::internal("alternating least squares has no steps")),
         };
         Ok(Self { kind })
     }

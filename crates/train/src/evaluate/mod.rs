@@ -24,7 +24,7 @@ pub use ahead::read_ahead;
 pub use combine::Combine;
 pub(crate) use judge::{CONFIDENCE, Labelled, auc_replicates, estimate, plan};
 pub use queries::{Query, earlier_splits, full_ranking_queries, ranked_task};
-pub use ranking::{TopList, rank_all, rank_candidates};
+pub use ranking::{List, TopList, rank_all, rank_among, rank_candidates};
 pub(crate) use score::{Doubted, doubts};
 pub use score::{Scored, ScoredTask, score};
 pub use tally::{Ranked, RankingMetric, Tally};

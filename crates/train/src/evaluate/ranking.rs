@@ -91,30 +91,46 @@ pub fn rank_all(
     workers: &dyn Workers,
     each: &mut dyn FnMut(TopList<'_>),
 ) -> Result<Ranked> {
-    let schema = check_schema(model, dataset)?;
-    let task = ranked_task(schema)?;
-    let (Some(items), true) = (dataset.items(), schema.user.is_some()) else {
+    let Some(items) = dataset.items().filter(|_| dataset.schema().user.is_some()) else {
         return Err(Error::config("a full ranking needs to know users and items")
             .in_field("evaluate.ranking")
             .mend("name their columns as `schema.user` and `schema.item`, or set it to none"));
     };
-    let split = dataset.split(split)?;
-    let queries = full_ranking_queries(split, task, config, seed)?;
-    let had = earlier_splits(dataset, split.name());
+    let had = earlier_splits(dataset, split);
     let list = |query: &Query, list: &mut Vec<u32>| {
         let had = || had.iter().map(|earlier| dataset.user_items(query.user, earlier).unwrap_or_default());
         let is_in = |items: &[u32], item: &u32| items.binary_search(item).is_ok();
         let kept = |item: &&u32| is_in(&query.relevant, item) || !had().any(|items| is_in(items, item));
         list.extend(items.seen().iter().filter(kept));
     };
+    let protocol = format!("all {} items but those the user had before", items.seen().len());
+    rank_among(model, dataset, split, (&list, protocol), (config, seed), workers, each)
+}
+
+/// [`rank_all`], among the items that `list` appends for each user, ascending: what a first stage found. A positive that is not among them
+/// is never reached, and counts.
+///
+/// # Errors
+/// As [`rank_all`].
+pub fn rank_among(
+    model: &Model,
+    dataset: &Dataset,
+    split: &str,
+    (list, protocol): (List<'_>, String),
+    (config, seed): (&EvaluateConfig, Seed),
+    workers: &dyn Workers,
+    each: &mut dyn FnMut(TopList<'_>),
+) -> Result<Ranked> {
+    let task = ranked_task(check_schema(model, dataset)?)?;
+    let split = dataset.split(split)?;
+    let queries = full_ranking_queries(split, task, config, seed)?;
     let relevant = |query: &Query, items: &[u32]| {
         let place = |item: &u32| items.binary_search(item).ok().map(|place| place as u32);
         query.relevant.iter().filter_map(place).collect()
     };
-    let protocol = format!("all {} items but those the user had before", items.seen().len());
     let served = Served::new(dataset, config)?;
     let job = Job { model, split, task, queries: &queries, config, served, workers };
-    job.rank(protocol, (&list, &relevant), each)
+    job.rank(protocol, (list, &relevant), each)
 }
 
 /// Lists to be ranked.
@@ -129,7 +145,7 @@ struct Job<'a> {
 }
 
 /// Appends the candidates of a query.
-type List<'a> = &'a (dyn Fn(&Query, &mut Vec<u32>) + Sync);
+pub type List<'a> = &'a (dyn Fn(&Query, &mut Vec<u32>) + Sync);
 /// Where among its candidates the relevant items of a query are.
 type Relevant<'a> = &'a dyn Fn(&Query, &[u32]) -> Vec<u32>;
 
@@ -219,7 +235,13 @@ impl Job<'_> {
                 }
                 let query = &self.queries[*number];
                 let relevant = relevant(query, &list_items);
-                let Some(placement) = Placement::from_relevant(&list_scores, &relevant, &[], Ties::Expected) else {
+                let placement = if relevant.len() < query.relevant.len() {
+                    // What is missing from the list has no place in it.
+                    reached(&list_scores, &relevant, query.relevant.len(), k)
+                } else {
+                    Placement::from_relevant(&list_scores, &relevant, &[], Ties::Expected)
+                };
+                let Some(placement) = placement else {
                     let error = Error::numeric("the prediction for a candidate is not a finite number");
                     return Err(blame(error, self.split, query.sample));
                 };
@@ -241,4 +263,15 @@ impl Job<'_> {
         ranked.waiting = seconds - busy;
         Ok(ranked)
     }
+}
+
+/// The placement of some relevant items in a list, of more that there are; `None` with a NaN.
+fn reached(scores: &[f32], relevant: &[u32], all: usize, k: usize) -> Option<Placement> {
+    if scores.iter().any(|score| score.is_nan()) {
+        return None;
+    }
+    let best = top_k(scores, k);
+    let mut hits: Vec<bool> = best.iter().map(|(at, _)| relevant.binary_search(&(*at as u32)).is_ok()).collect();
+    hits.resize(k, false);
+    Placement::from_top(&hits, all, scores.len() + all - relevant.len())
 }

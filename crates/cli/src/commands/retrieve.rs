@@ -1,0 +1,323 @@
+//! `kitestring retrieve`: candidates for a ranker, from two towers and an index.
+
+use super::{create_beside, put};
+use crate::arguments::{BadRows, Settings, Telling};
+use crate::output::{columns, say, say_line};
+use crate::progress::Progress;
+use crate::retriever::{self, RETRIEVER};
+use crate::stages;
+use arrow_array::builder::{ListBuilder, StringBuilder};
+use arrow_array::{ArrayRef, RecordBatch, StringArray};
+use clap::{Args, Subcommand};
+use kitestring_core::{Error, Result};
+use kitestring_data::dataset::{Dataset, Vocabularies};
+use kitestring_retrieve::index::{Filter, Found, Required};
+use kitestring_retrieve::recall::{Retrieval, attributes, had};
+use kitestring_train::run::Run;
+use kitestring_train::workers::Threads;
+use parquet::arrow::ArrowWriter;
+use serde_json::json;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// Find candidates: train two towers, answer queries, write candidates for a ranker
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  kitestring retrieve train configs/gowalla.toml --data gowalla --out runs/places
+  kitestring retrieve query runs/places --user 17 -k 10
+  kitestring retrieve candidates runs/places --split test -k 500 --out candidates.parquet")]
+pub struct Retrieve {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Train(Train),
+    Index(Index),
+    Query(Query),
+    Candidates(Candidates),
+}
+
+/// Train a retriever on the pairs of a data set, judge it, and build its index
+///
+/// The config's [retrieve] section says what it is made of. It lies in the run's folder `retriever`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  kitestring retrieve train configs/gowalla.toml --data gowalla --out runs/places
+  kitestring retrieve train configs/gowalla.toml --data gowalla --out runs/places --resume")]
+struct Train {
+    /// The config
+    config: PathBuf,
+    /// A prepared data set, or raw data (a folder or a file), which is prepared within the run
+    #[arg(long, value_name = "PATH")]
+    data: Option<PathBuf>,
+    /// The run directory to write; runs/TIME when absent
+    #[arg(long, value_name = "FOLDER")]
+    out: Option<PathBuf>,
+    /// Go on with the run in --out that was killed
+    #[arg(long, requires = "out")]
+    resume: bool,
+    #[command(flatten)]
+    bad_rows: BadRows,
+    #[command(flatten)]
+    settings: Settings,
+    #[command(flatten)]
+    telling: Telling,
+}
+
+/// Build a run's index again, as the config's retrieve.index or --set says
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  kitestring retrieve index runs/places
+  kitestring retrieve index runs/places --set retrieve.index.kind.type=graph")]
+struct Index {
+    /// The run directory
+    run: PathBuf,
+    /// Override a key of the run's config; may be repeated
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    #[command(flatten)]
+    telling: Telling,
+}
+
+/// What is asked, however it is answered.
+#[derive(Debug, Args)]
+struct Asked {
+    /// How many items
+    #[arg(short, value_name = "N", default_value_t = 20)]
+    k: usize,
+    /// Only items whose feature has this value (several for one feature: any of them); may be repeated
+    #[arg(long = "where", value_name = "FEATURE=VALUE")]
+    required: Vec<String>,
+    /// Also items that the user has in the data already
+    #[arg(long)]
+    with_seen: bool,
+    #[command(flatten)]
+    telling: Telling,
+}
+
+/// Answer for one user: the best items, as the user's newest row in the data tells
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  kitestring retrieve query runs/movies --user 17 -k 10
+  kitestring retrieve query runs/movies --user 17 --where genre=Drama --where genre=Comedy --with-seen")]
+struct Query {
+    /// The run directory
+    run: PathBuf,
+    /// The user, as the data names it
+    #[arg(long, value_name = "USER")]
+    user: String,
+    #[command(flatten)]
+    asked: Asked,
+}
+
+/// Write the best items for each user of a split, each as the user's first row there tells
+///
+/// The file has the columns user and candidates, a list; what a user had in earlier splits is left out.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  kitestring retrieve candidates runs/movies --split test -k 500 --out candidates.parquet")]
+struct Candidates {
+    /// The run directory
+    run: PathBuf,
+    /// The split
+    #[arg(long, value_name = "NAME", default_value = "test")]
+    split: String,
+    /// The file to write
+    #[arg(long, value_name = "FILE.parquet")]
+    out: PathBuf,
+    #[command(flatten)]
+    asked: Asked,
+}
+
+impl Retrieve {
+    /// # Errors
+    /// What is wrong with the config, the data or the disk; a loss that is not finite; a user or a value there is not.
+    pub fn execute(self) -> Result<()> {
+        match self.command {
+            Command::Train(command) => command.execute(),
+            Command::Index(command) => command.execute(),
+            Command::Query(command) => command.execute(),
+            Command::Candidates(command) => command.execute(),
+        }
+    }
+}
+
+impl Train {
+    fn execute(self) -> Result<()> {
+        let start = Instant::now();
+        let mut config = self.settings.read(Some(&self.config))?;
+        let section = retriever::section(&mut config)?;
+        let run = Run::create(self.out.as_deref())?;
+        let mut progress = Progress::new()?;
+        let how = (self.bad_rows.allowed(&config), self.resume);
+        let dataset = stages::data(&run, &config, self.data.as_deref(), None, how, &mut progress)?;
+        let found = retriever::train(&run, (&config, &section), &dataset, self.resume, &mut progress)?;
+        drop(progress);
+        say(&found.table())?;
+        say_line(&format!("retriever: {}", run.directory().join(RETRIEVER).display()))?;
+        if self.telling.json {
+            let told =
+                json!({ "run": run.directory(), "retrieval": found.told(), "seconds": start.elapsed().as_secs_f64() });
+            say_line(&told.to_string())?;
+        }
+        Ok(())
+    }
+}
+
+impl Index {
+    fn execute(self) -> Result<()> {
+        let run = Run::open(&self.run)?;
+        let mut config = run.config()?.overridden(&self.set)?;
+        let section = retriever::section(&mut config)?;
+        let dataset = Dataset::open(run.origin()?.dataset)?;
+        let directory = run.directory().join(RETRIEVER);
+        let model = kitestring_retrieve::RetrieverModel::read(&directory.join(kitestring_retrieve::fit::MODEL))?;
+        let threads = Threads::new(section.train.workers)?;
+        let (retrieval, recall, seconds) = Retrieval::build(model, &section, &dataset, &threads)?;
+        retrieval.save_index(&directory)?;
+        say_line(&retriever::index_in_words(&retrieval, recall, seconds))?;
+        if self.telling.json {
+            say_line(&json!({ "items": retrieval.index.len(), "recall": recall, "seconds": seconds }).to_string())?;
+        }
+        Ok(())
+    }
+}
+
+/// A run that answers.
+struct Answering {
+    retrieval: Retrieval,
+    dataset: Dataset,
+    vocabularies: Vocabularies,
+    threads: Threads,
+    required: Vec<(String, Vec<u32>)>,
+}
+
+impl Answering {
+    fn open(run: &std::path::Path, asked: &Asked) -> Result<Self> {
+        let run = Run::open(run)?;
+        let mut config = run.config()?;
+        let section = retriever::section(&mut config)?;
+        let dataset = Dataset::open(run.origin()?.dataset)?;
+        let vocabularies = dataset.vocabularies()?;
+        let retrieval = Retrieval::open(&run.directory().join(RETRIEVER))?;
+        let required = required(&asked.required, &dataset, &vocabularies)?;
+        if asked.k == 0 {
+            return Err(Error::config("ask for at least one item").in_field("-k"));
+        }
+        Ok(Self { retrieval, dataset, vocabularies, threads: Threads::new(section.train.workers)?, required })
+    }
+
+    /// The best items for some samples of a split, leaving out what each is not to get.
+    fn answer(&self, split: &str, samples: &[u64], k: usize, excluded: &[Vec<u64>]) -> Result<Vec<Vec<Found>>> {
+        let required: Vec<Required<'_>> =
+            self.required.iter().map(|(attribute, codes)| Required { attribute, codes }).collect();
+        let filters: Vec<Filter<'_>> =
+            excluded.iter().map(|excluded| Filter { excluded, required: &required }).collect();
+        self.retrieval.candidates(self.dataset.split(split)?, samples, k, &filters, &self.threads)
+    }
+}
+
+/// Filters of the form `FEATURE=VALUE`, by feature.
+fn required(texts: &[String], dataset: &Dataset, vocabularies: &Vocabularies) -> Result<Vec<(String, Vec<u32>)>> {
+    let mut all: Vec<(String, Vec<u32>)> = Vec::new();
+    for text in texts {
+        let wrong = |what: String| Error::config(what).in_field("--where");
+        let Some((name, value)) = text.split_once('=') else {
+            return Err(wrong(format!("`{text}` has no `=`")).mend("write it as --where genre=Drama"));
+        };
+        let known = || attributes(dataset.schema()).map(|(_, feature)| feature);
+        let Some(feature) = known().find(|feature| feature.name == name) else {
+            let error = wrong(format!("items cannot be chosen by `{name}`"));
+            return Err(error.suggest(name, known().map(|feature| feature.name.as_str())));
+        };
+        let id = vocabularies.id(feature.table(), value);
+        let code = u32::try_from(id).ok().filter(|code| *code > 0);
+        let code = code.ok_or_else(|| wrong(format!("no item has `{name}` of `{value}`")))?;
+        match all.iter_mut().find(|(other, _)| other == name) {
+            Some((_, codes)) => codes.push(code),
+            None => all.push((name.to_owned(), vec![code])),
+        }
+    }
+    Ok(all)
+}
+
+impl Query {
+    fn execute(self) -> Result<()> {
+        let answering = Answering::open(&self.run, &self.asked)?;
+        let (dataset, vocabularies) = (&answering.dataset, &answering.vocabularies);
+        let user = dataset.manifest().user.map_or(0, |users| vocabularies.entry(users, &self.user));
+        if user == 0 {
+            return Err(Error::config(format!("the run's data have no user `{}`", self.user))
+                .in_field("--user")
+                .mend("a new user needs a row: add it to the data and prepare them again with `prepare --like`"));
+        }
+        let (split, sample) = retriever::newest(dataset, user.into())?;
+        let names: Vec<&str> = dataset.splits().iter().map(|split| split.name()).collect();
+        let seen = if self.asked.with_seen { Vec::new() } else { had(dataset, user.into(), &names)? };
+        let start = Instant::now();
+        let found = answering.answer(&split, &[sample], self.asked.k, &[seen])?;
+        let seconds = start.elapsed().as_secs_f64();
+        let mut rows = vec![vec!["item".to_owned(), "score".to_owned()]];
+        let found = found.into_iter().next().unwrap_or_default();
+        rows.extend(
+            found.iter().map(|found| vec![vocabularies.item(found.item).to_owned(), format!("{:.4}", found.score)]),
+        );
+        say(&columns(&rows))?;
+        if self.asked.telling.json {
+            let items: Vec<_> = found
+                .iter()
+                .map(|found| json!({ "item": vocabularies.item(found.item), "score": found.score }))
+                .collect();
+            say_line(&json!({ "user": self.user, "items": items, "seconds": seconds }).to_string())?;
+        }
+        Ok(())
+    }
+}
+
+impl Candidates {
+    fn execute(self) -> Result<()> {
+        if self.out.extension().is_none_or(|extension| extension != "parquet") {
+            return Err(Error::config("candidates are written as .parquet").in_file(self.out.display().to_string()));
+        }
+        let start = Instant::now();
+        let answering = Answering::open(&self.run, &self.asked)?;
+        let (dataset, vocabularies) = (&answering.dataset, &answering.vocabularies);
+        let queries = retriever::first_rows(dataset.split(&self.split)?)?;
+        let earlier = kitestring_train::evaluate::earlier_splits(dataset, &self.split);
+        let excluded = queries
+            .iter()
+            .map(|(user, _)| if self.asked.with_seen { Ok(Vec::new()) } else { had(dataset, *user, &earlier) });
+        let excluded = excluded.collect::<Result<Vec<_>>>()?;
+        let samples: Vec<u64> = queries.iter().map(|(_, sample)| *sample).collect();
+        let found = answering.answer(&self.split, &samples, self.asked.k, &excluded)?;
+        let users: StringArray = queries.iter().map(|(user, _)| Some(vocabularies.user(*user))).collect();
+        let mut lists = ListBuilder::new(StringBuilder::new());
+        for found in &found {
+            found.iter().for_each(|found| lists.values().append_value(vocabularies.item(found.item)));
+            lists.append(true);
+        }
+        let columns: [(&str, ArrayRef); 2] = [("user", Arc::new(users)), ("candidates", Arc::new(lists.finish()))];
+        let mut file = create_beside(&self.out)?;
+        let written = RecordBatch::try_from_iter(columns).map_err(Into::into).and_then(|batch| {
+            let mut writer = ArrowWriter::try_new(file.as_file_mut(), batch.schema(), None)?;
+            writer.write(&batch)?;
+            writer.close()
+        });
+        written.map_err(|error| Error::io(std::io::Error::other(error), "could not write the file", &self.out))?;
+        put(file, &self.out)?;
+        say_line(&format!("candidates for {} users: {}", queries.len(), self.out.display()))?;
+        if self.asked.telling.json {
+            let told = json!({ "users": queries.len(), "out": self.out, "seconds": start.elapsed().as_secs_f64() });
+            say_line(&told.to_string())?;
+        }
+        Ok(())
+    }
+}

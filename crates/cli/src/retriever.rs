@@ -1,0 +1,180 @@
+//! The stages of a retriever: training, judging, its index.
+
+use crate::output::columns;
+use crate::progress::Progress;
+use kitestring_core::{Batch, Error, Result, Seed};
+use kitestring_data::dataset::{Dataset, Split};
+use kitestring_retrieve::fit::{CHECKPOINTS, Fitted, fit};
+use kitestring_retrieve::recall::Retrieval;
+use kitestring_retrieve::{RetrieveConfig, evaluate};
+use kitestring_train::RunConfig;
+use kitestring_train::evaluate::RankingMetric;
+use kitestring_train::run::{Run, remove_directory};
+use kitestring_train::watch::Event;
+use kitestring_train::workers::Threads;
+use serde_json::json;
+use std::collections::BTreeMap;
+
+/// Where a run keeps its retriever.
+pub const RETRIEVER: &str = "retriever";
+
+/// Rows looked through at once.
+const BLOCK: u64 = 8192;
+
+/// The retriever's section of a config, with every default written out in the config.
+///
+/// # Errors
+/// A config without the section, or what is wrong in it.
+pub fn section(config: &mut RunConfig) -> Result<RetrieveConfig> {
+    let section = RetrieveConfig::of(config)?.ok_or_else(|| {
+        Error::config("the config says nothing of a retriever")
+            .in_field("retrieve")
+            .mend("add a section [retrieve]; configs/gowalla.toml has one")
+    })?;
+    let table = toml::Table::try_from(&section);
+    config.retrieve = Some(table.map_err(|error| Error::internal("the section as TOML").caused_by(error))?);
+    Ok(section)
+}
+
+/// A retriever that was trained, judged and indexed.
+pub struct Trained {
+    /// The towers and the index.
+    pub retrieval: Retrieval,
+    /// How training went.
+    pub fitted_seconds: f64,
+    pairs_per_second: f64,
+    /// The metrics of each split.
+    pub metrics: Vec<(String, Vec<RankingMetric>)>,
+    index: (Option<f64>, f64),
+}
+
+impl Trained {
+    /// A table of metrics, a column a split, and what there is to say of the index.
+    pub fn table(&self) -> String {
+        let mut rows = vec![vec![String::new()]];
+        rows[0].extend(self.metrics.iter().map(|(split, _)| split.clone()));
+        let keys: Vec<&str> = self
+            .metrics
+            .first()
+            .map(|(_, metrics)| metrics.iter().map(|metric| metric.key.as_str()).collect())
+            .unwrap_or_default();
+        for (place, key) in keys.into_iter().enumerate() {
+            let mut row = vec![key.to_owned()];
+            for (_, metrics) in &self.metrics {
+                let metric = &metrics[place];
+                let interval = metric.interval().map(|found| format!(" [{:.4}, {:.4}]", found.lower, found.upper));
+                row.push(format!("{:.4}{}", metric.value, interval.unwrap_or_default()));
+            }
+            rows.push(row);
+        }
+        let (recall, seconds) = self.index;
+        columns(&rows) + &index_in_words(&self.retrieval, recall, seconds) + "\n"
+    }
+
+    /// The same as JSON.
+    pub fn told(&self) -> serde_json::Value {
+        let of = |metrics: &[RankingMetric]| -> BTreeMap<String, f64> {
+            metrics.iter().map(|metric| (metric.key.clone(), metric.value)).collect()
+        };
+        let metrics: BTreeMap<&str, _> =
+            self.metrics.iter().map(|(split, metrics)| (split.as_str(), of(metrics))).collect();
+        let (recall, seconds) = self.index;
+        json!({
+            "metrics": metrics,
+            "training_seconds": self.fitted_seconds,
+            "pairs_per_second": self.pairs_per_second,
+            "index": { "items": self.retrieval.index.len(), "recall": recall, "seconds": seconds },
+        })
+    }
+}
+
+/// What there is to say of an index that was built.
+pub fn index_in_words(retrieval: &Retrieval, recall: Option<f64>, seconds: f64) -> String {
+    let found = match recall {
+        Some(recall) => format!("recall of the exact 100 best {recall:.4}"),
+        None => "exact".to_owned(),
+    };
+    format!("index: {} items, {found}, built in {seconds:.2} s", retrieval.index.len())
+}
+
+/// Trains the run's retriever, judges it on all splits but `train`, and builds its index.
+///
+/// # Errors
+/// What is wrong with the config, a loss that is not finite, a full disk.
+pub fn train(
+    run: &Run,
+    (config, section): (&RunConfig, &RetrieveConfig),
+    dataset: &Dataset,
+    resume: bool,
+    progress: &mut Progress,
+) -> Result<Trained> {
+    let directory = run.directory().join(RETRIEVER);
+    if !resume {
+        remove_directory(&directory.join(CHECKPOINTS))?;
+    }
+    let mut logged = Ok(());
+    let Fitted { model, seconds, pairs_per_second, .. } =
+        fit((config, section), dataset, &directory, resume, &mut |event| {
+            progress.training(&event);
+            if let (Event::Epoch { epoch, best }, true) = (&event, logged.is_ok()) {
+                logged = run.log(&json!({ "event": "retriever", "best": best, "measured": epoch }));
+            }
+        })?;
+    logged?;
+    let threads = Threads::new(section.train.workers)?;
+    let mut metrics = Vec::new();
+    for split in dataset.splits().iter().filter(|split| split.name() != "train") {
+        let seed = Seed(config.seed);
+        let ranked = evaluate::rank(&model, dataset, split.name(), (section, &config.evaluate), seed, &threads)?;
+        metrics.push((split.name().to_owned(), ranked.metrics(&config.evaluate, seed)));
+    }
+    let (retrieval, recall, index_seconds) = Retrieval::build(model, section, dataset, &threads)?;
+    retrieval.save_index(&directory)?;
+    let index = (recall, index_seconds);
+    let found = Trained { retrieval, fitted_seconds: seconds, pairs_per_second, metrics, index };
+    run.write("retriever.json", found.told().to_string().as_bytes())?;
+    Ok(found)
+}
+
+/// The first row of each user in a split, with the user's number, in the order of users.
+///
+/// # Errors
+/// A damaged file.
+pub fn first_rows(split: &Split) -> Result<Vec<(u64, u64)>> {
+    let mut first: BTreeMap<u64, u64> = BTreeMap::new();
+    each_row(split, |user, sample, _| _ = first.entry(user).or_insert(sample))?;
+    Ok(first.into_iter().collect())
+}
+
+/// The newest row of a user: the split and the sample. Without times, the last row of the last split that has one.
+///
+/// # Errors
+/// A user without rows, or a damaged file.
+pub fn newest(dataset: &Dataset, user: u64) -> Result<(String, u64)> {
+    let mut newest = None;
+    for (number, split) in dataset.splits().iter().enumerate() {
+        each_row(split, |of, sample, time| {
+            let key = (time.unwrap_or(0), number, sample);
+            if of == user && newest.as_ref().is_none_or(|(before, _)| *before <= key) {
+                newest = Some((key, split.name().to_owned()));
+            }
+        })?;
+    }
+    let found = newest.map(|((_, _, sample), split)| (split, sample));
+    found.ok_or_else(|| Error::data("the user has no row to answer for").in_field("--user"))
+}
+
+/// Calls `visit` with the user, number and time of every stored sample of a split.
+fn each_row(split: &Split, mut visit: impl FnMut(u64, u64, Option<i64>)) -> Result<()> {
+    let mut batch = Batch::default();
+    let mut first = 0;
+    while first < split.rows() {
+        let samples: Vec<u64> = (first..(first + BLOCK).min(split.rows())).collect();
+        first += BLOCK;
+        split.read(&samples, Seed(0), &mut batch)?;
+        for (row, (user, sample)) in batch.user.iter().zip(&samples).enumerate() {
+            visit(*user, *sample, batch.time.get(row).copied());
+        }
+    }
+    Ok(())
+}
