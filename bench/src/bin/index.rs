@@ -66,12 +66,12 @@ fn main() {
     let answers = exact.search_batch(&batch, K, &[], &threads).unwrap_or_else(|error| panic!("{error}"));
     let batch_rate = answers.len() as f64 / start.elapsed().as_secs_f64();
     println!("exact f32, 2048 queries at once on 2 threads: {batch_rate:.0} queries/s");
-    let graph = Kind::Graph { connections: 16, build_width: 200, search_width: 200 };
+    let graph = Kind::Graph { connections: 16, build_width: 60, search_width: 200 };
     let config = IndexConfig { kind: graph, ..IndexConfig::default() };
     let (mut graph, build_seconds) = build(&items(graph_count), dimension, &config, &threads);
-    println!("graph of 16 connections, build width 200: built in {build_seconds:.1} s on 2 threads");
+    println!("graph of 16 connections, build width 60: built in {build_seconds:.1} s on 2 threads");
     let mut widths = Vec::new();
-    for width in [100, 150, 200, 300, 400, 800] {
+    for width in [100, 150, 200, 300, 400] {
         graph.set_search_width(width).unwrap_or_else(|error| panic!("{error}"));
         let mut found = Vec::new();
         let time = median(QUERIES, |query| found.push(search(&graph, &queries, query, dimension)));

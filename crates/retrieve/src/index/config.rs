@@ -27,7 +27,8 @@ pub enum Kind {
     Exact {},
     /// A graph of near vectors is walked (Malkov and Yashunin 2016): faster in large corpora, and some of the best may be missed.
     Graph {
-        /// Edges that a vector gets when it comes in, `M`; it may end with twice as many. 4 to 128.
+        /// Edges that the library gives a vector, `M`, up to twice as many in the end; it gets `2 M` more to those with the largest
+        /// products with it. 4 to 128.
         #[serde(default = "connections")]
         connections: usize,
         /// Candidates that are weighed to choose a vector's edges, `ef_construction`. 1 to 10,000.
@@ -44,7 +45,7 @@ fn connections() -> usize {
 }
 
 fn build_width() -> usize {
-    200
+    60
 }
 
 fn search_width() -> usize {

@@ -10,8 +10,12 @@
 //! `q` becomes `(q, 0)`, so that `|q' − x'|² = |q|² + R² − 2⟨q, x⟩`. Edges join what is near in that space. A walk needs only the order
 //! of a query's distances, which is that of inner products with the vectors as they are. What comes in later, longer than `R`
 //! perhaps, is in no graph until the next one is built.
+//!
+//! Nearness alone leads a query badly: the answers to it are long vectors of a region, far from each other and from most of the region. So
+//! each row gets edges to the answers to itself as well, found by a walk through the first graph (in the spirit of the edges of Morozov
+//! and Babenko 2018, which are chosen by inner product).
 
-use super::best::Score;
+use super::best::{Best, Score};
 use hnsw_rs::prelude::{Distance, Hnsw};
 use kitestring_core::{Error, Result};
 use kitestring_nn::engine::Workers;
@@ -19,6 +23,7 @@ use kitestring_nn::kernels::scan::{products_at, squared_distance};
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 /// Edges between the first rows of a corpus: those of row `r` lead to `neighbours[offsets[r]..offsets[r + 1]]`.
 #[derive(Debug, Clone, PartialEq)]
@@ -50,9 +55,7 @@ impl Graph {
         let count = vectors.len() / dimension;
         let longest = vectors.chunks_exact(dimension).map(length).fold(0.0, f64::max);
         let layers = 16;
-        let mut built = Hnsw::new(connections, count, layers, build_width, SquaredDistance);
-        // A vector that many share would have no edge but to one of them.
-        built.set_keeping_pruned(true);
+        let built = Hnsw::new(connections, count, layers, build_width, SquaredDistance);
         let next = AtomicUsize::new(0);
         workers.run(&|_| {
             let mut lifted = Vec::with_capacity(dimension + 1);
@@ -73,15 +76,49 @@ impl Graph {
         }
         both_ways(&mut edges);
         join(&mut edges);
+        let answers = Self::of(&edges)?.answers(vectors, dimension, 2 * connections, workers);
+        for (edges, answers) in edges.iter_mut().zip(answers) {
+            for row in answers {
+                if !edges.contains(&row) {
+                    edges.push(row);
+                }
+            }
+        }
+        Self::of(&edges)
+    }
+
+    fn of(edges: &[Vec<u32>]) -> Result<Self> {
         let mut graph = Self { offsets: vec![0], neighbours: Vec::new() };
         for edges in edges {
-            graph.neighbours.extend(edges);
+            graph.neighbours.extend_from_slice(edges);
             let end = u32::try_from(graph.neighbours.len());
-            graph.offsets.push(
-                end.map_err(|_| Error::config("the graph has more than 2³² edges").mend("take fewer connections"))?,
-            );
+            let many =
+                |_| Error::config("the graph has more than 2³² edges").in_field("retrieve.index.kind.connections");
+            graph.offsets.push(end.map_err(many)?);
         }
         Ok(graph)
+    }
+
+    /// For every row, the others with the largest inner products with it, as a walk finds them.
+    fn answers(&self, vectors: &[f32], dimension: usize, count: usize, workers: &dyn Workers) -> Vec<Vec<u32>> {
+        const PIECE: usize = 256;
+        let mut answers = vec![Vec::new(); self.len()];
+        let pieces = Mutex::new(answers.chunks_mut(PIECE).zip(vectors.chunks(PIECE * dimension)).enumerate());
+        let next = || pieces.lock().unwrap_or_else(PoisonError::into_inner).next();
+        workers.run(&|_| {
+            while let Some((piece, (answers, queries))) = next() {
+                for (at, (answers, query)) in answers.iter_mut().zip(queries.chunks_exact(dimension)).enumerate() {
+                    let mut best = Best::new(count);
+                    self.walk(vectors, query, 2 * count, |row, score| {
+                        if row != piece * PIECE + at {
+                            best.offer(row as u64, score);
+                        }
+                    });
+                    answers.extend(best.into_sorted().into_iter().map(|(row, _)| row as u32));
+                }
+            }
+        });
+        answers
     }
 
     /// A graph from its stored parts; `None` where they are none.

@@ -5,8 +5,8 @@
 //! them, items that are gone are passed over, and past a share of either ([`IndexConfig::rebuild`]) the change that crosses it builds the
 //! index anew, while searches go on in the old one.
 //!
-//! Memory: 4 bytes a number of each vector and about 50 bytes an item; the int8 copy adds a byte a number, the graph 4 bytes an edge, up to
-//! two [`Kind::Graph`] `connections` of them an item. Building a graph takes two to three kilobytes an item more for its while.
+//! Memory: 4 bytes a number of each vector and about 50 bytes an item; the int8 copy adds a byte a number, the graph 4 bytes an edge, about
+//! three to four times [`Kind::Graph`] `connections` an item. Building a graph takes two to three kilobytes an item more for its while.
 
 mod best;
 mod codes;

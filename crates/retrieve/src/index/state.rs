@@ -124,9 +124,9 @@ impl State {
         }
         let width = width.max(needed);
         let (_, neighbours) = graph.parts();
-        // A row that is kept is mostly one whose edges are followed, and about half of what they lead to is met for the first time. To
-        // jump to a row takes several times what it takes to read on to it.
-        let read = width.saturating_mul(2 * neighbours.len() / rows.max(1));
+        // All edges of each candidate are followed. Many lead where it was already, and a jump to a row takes longer than reading on to it:
+        // where they are as many as rows, a scan is as fast.
+        let read = width.saturating_mul(neighbours.len() / rows.max(1));
         (read < rows).then_some(width)
     }
 

@@ -46,7 +46,7 @@ fn build(items: &Items<'_>, dimension: usize, config: &IndexConfig) -> Index {
 }
 
 fn graph(search_width: usize) -> IndexConfig {
-    IndexConfig { kind: Kind::Graph { connections: 12, build_width: 60, search_width }, ..IndexConfig::default() }
+    IndexConfig { kind: Kind::Graph { connections: 12, build_width: 40, search_width }, ..IndexConfig::default() }
 }
 
 fn int8() -> IndexConfig {
@@ -149,7 +149,7 @@ fn a_graph_finds_nearly_all_of_clustered_vectors() {
     let mut index = built.index;
     index.set_search_width(1).unwrap();
     let narrow = index.recall(&queries, 100, &OneWorker).unwrap();
-    assert!(narrow <= built.recall.unwrap(), "{narrow}");
+    assert!(narrow < built.recall.unwrap() && narrow > 0.8, "{narrow}");
     assert!(index.set_search_width(0).is_err());
 }
 
@@ -404,7 +404,7 @@ fn bad_input_names_the_item() {
     assert!(toml::from_str::<IndexConfig>("kind = { type = \"tree\" }").is_err());
     assert!(toml::from_str::<IndexConfig>("knid = { type = \"graph\" }").is_err());
     let config: IndexConfig = toml::from_str("kind = { type = \"graph\", search_width = 50 }").unwrap();
-    assert_eq!(config.kind, Kind::Graph { connections: 16, build_width: 200, search_width: 50 });
+    assert_eq!(config.kind, Kind::Graph { connections: 16, build_width: 60, search_width: 50 });
     assert_eq!(toml::from_str::<IndexConfig>(&toml::to_string(&config).unwrap()).unwrap(), config);
 }
 
