@@ -44,7 +44,8 @@ struct Manifest {
 }
 
 impl Index {
-    /// Writes the index into a directory, which is made where it is missing; one that holds an index holds this one then.
+    /// Writes the index into a directory, which is made where it is missing; one that holds an index holds this one then. Searches go on
+    /// meanwhile, changes wait.
     ///
     /// # Errors
     /// What the file system says; an index that was there is then untouched.
@@ -70,7 +71,7 @@ impl Index {
             tensors.push(("graph.offsets".to_owned(), Dtype::U32, vec![offsets.len()], bytes(offsets)));
             tensors.push(("graph.neighbours".to_owned(), Dtype::U32, vec![neighbours.len()], bytes(neighbours)));
         }
-        let checksum = tensors.iter().fold(0, |sum, (_, _, _, bytes)| checksum(sum, bytes));
+        let checksum = tensors.iter().fold(0, |sum, (name, _, shape, bytes)| checksum(sum, name, shape, bytes));
         // Named by what it holds: the same index has the same name, another one another.
         let checksum = format!("{checksum:016x}");
         let name = format!("index-{checksum}.safetensors");
@@ -169,8 +170,13 @@ fn bytes<T: Pod>(numbers: &[T]) -> &[u8] {
     cast_slice(numbers)
 }
 
-/// Sixty-four bits of all bytes before and these.
-fn checksum(mut sum: u64, bytes: &[u8]) -> u64 {
+/// Sixty-four bits of all tensors before and this one.
+fn checksum(sum: u64, name: &str, shape: &[usize], bytes: &[u8]) -> u64 {
+    let sum = shape.iter().fold(hash(sum, name.as_bytes()), |sum, size| hash(sum, &(*size as u64).to_le_bytes()));
+    hash(sum, bytes)
+}
+
+fn hash(mut sum: u64, bytes: &[u8]) -> u64 {
     let (words, tail) = bytes.as_chunks::<8>();
     let mut last = [0; 8];
     last[..tail.len()].copy_from_slice(tail);
@@ -235,7 +241,7 @@ impl Reader<'_> {
             let what = format!("expected {dtype:?} of {expected}, found {found:?} of {of:?}");
             return Err(Error::format(what).in_field(name));
         }
-        self.checksum = checksum(self.checksum, tensor.data());
+        self.checksum = checksum(self.checksum, name, tensor.shape(), tensor.data());
         // The tensors of a file need not lie where their numbers may be read in place.
         let mut numbers = vec![T::zeroed(); tensor.data().len() / size_of::<T>()];
         cast_slice_mut(&mut numbers).copy_from_slice(tensor.data());

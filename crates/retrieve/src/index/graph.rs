@@ -2,8 +2,7 @@
 //!
 //! The library `hnsw_rs` builds it (Malkov and Yashunin 2016). Its edges alone are kept, as two arrays, and walked here: its own search
 //! can panic under a filter that leaves little, its own files are read without checks, and it holds each vector a second time. The
-//! hierarchy of layers above the base is not kept either; a search begins at the best of a thousand rows
-//! evenly apart.
+//! hierarchy of layers above the base is not kept either; a search begins at the best of a thousand rows evenly apart.
 //!
 //! An inner product is no metric: the item with the largest one need not be near anything. One more coordinate makes it a distance
 //! (Bachrach et al. 2014): with `R` the largest length of a vector, item `x` becomes `(x, √(R² − |x|²))`, all of length `R`, and query
@@ -74,6 +73,8 @@ impl Graph {
             let base = point.get_neighborhood_id().into_iter().next().unwrap_or_default();
             edges[row] = base.iter().map(|near| near.d_id as u32).filter(|near| *near as usize != row).collect();
         }
+        // It is many times as large as what is kept.
+        drop(built);
         both_ways(&mut edges);
         join(&mut edges);
         let answers = Self::of(&edges)?.answers(vectors, dimension, 2 * connections, workers);
