@@ -49,7 +49,7 @@ fn build_width() -> usize {
 }
 
 fn search_width() -> usize {
-    200
+    300
 }
 
 /// In what numbers the exact scan reads vectors.
