@@ -1,6 +1,6 @@
 //! A graph of near vectors, walked from near to nearer.
 //!
-//! The library `hnsw_rs` builds it (Malkov and Yashunin 2016). Its edges alone are kept, as two arrays, and walked here: its own search
+//! The library `hnsw_rs` builds it (Malkov and Yashunin 2016). Its edges of the base layer alone are kept, as two arrays, and walked here: its own search
 //! can panic under a filter that leaves little, its own files are read without checks, and it holds each vector a second time. The
 //! hierarchy of layers above the base is not kept either; a search begins at the best of a thousand rows evenly apart.
 //!

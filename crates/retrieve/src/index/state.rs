@@ -7,7 +7,7 @@ use super::corpus::Corpus;
 use super::filter::Wanted;
 use super::graph::Graph;
 use super::{Found, scan};
-use kitestring_core::Result;
+use kitestring_core::{Result, Seed};
 use kitestring_nn::engine::Workers;
 use std::sync::{Mutex, PoisonError};
 
@@ -116,11 +116,10 @@ impl State {
         let rows = graph.len();
         let mut needed = k + wanted.excluded();
         if wanted.requires() || self.corpus.gone() > 0 {
-            let step = rows.div_ceil(SAMPLE).max(1);
-            let sample = (0..rows).step_by(step);
-            let asked = sample.len();
+            // Anywhere, because attributes may come in turn.
+            let sample = (0..SAMPLE as u64).map(|at| (Seed(0).bits_at(at) % rows as u64) as usize);
             let there = sample.filter(|row| wanted.has(&self.corpus, *row)).count();
-            needed = needed.saturating_mul(asked).checked_div(there)?;
+            needed = needed.saturating_mul(SAMPLE).checked_div(there)?;
         }
         let width = width.max(needed);
         let (_, neighbours) = graph.parts();
