@@ -1,8 +1,8 @@
 //! A graph of near vectors, walked from near to nearer.
 //!
-//! The library `hnsw_rs` builds it (Malkov and Yashunin 2016). Its edges of the base layer alone are kept, as two arrays, and walked here: its own search
-//! can panic under a filter that leaves little, its own files are read without checks, and it holds each vector a second time. The
-//! hierarchy of layers above the base is not kept either; a search begins at the best of a thousand rows evenly apart.
+//! The library `hnsw_rs` builds it (Malkov and Yashunin 2016). Only the edges of its base layer are kept, as two arrays, and walked
+//! here: its own search can panic under a filter that leaves little, its own files are read without checks, and it holds each vector a
+//! second time. Instead of descending through layers, a search begins at the best of a thousand rows evenly apart.
 //!
 //! An inner product is no metric: the item with the largest one need not be near anything. One more coordinate makes it a distance
 //! (Bachrach et al. 2014): with `R` the largest length of a vector, item `x` becomes `(x, √(R² − |x|²))`, all of length `R`, and query
