@@ -2,13 +2,16 @@
 
 use crate::output::columns;
 use crate::progress::Progress;
+use crate::stages::Known;
 use kitestring_core::{Batch, Error, Result, Seed};
 use kitestring_data::dataset::{Dataset, Split};
 use kitestring_retrieve::fit::{CHECKPOINTS, Fitted, fit};
 use kitestring_retrieve::recall::Retrieval;
-use kitestring_retrieve::{RetrieveConfig, evaluate};
+use kitestring_retrieve::{RetrieveConfig, evaluate, pipeline};
 use kitestring_train::RunConfig;
-use kitestring_train::evaluate::RankingMetric;
+use kitestring_train::config::EvaluateConfig;
+use kitestring_train::evaluate::{Progress as Judging, RankingMetric};
+use kitestring_train::report::{RankingValue, Recall};
 use kitestring_train::run::{Run, remove_directory};
 use kitestring_train::watch::Event;
 use kitestring_train::workers::Threads;
@@ -134,6 +137,57 @@ pub fn train(
     let found = Trained { retrieval, fitted_seconds: seconds, pairs_per_second, metrics, index };
     run.write("retriever.json", found.told().to_string().as_bytes())?;
     Ok(found)
+}
+
+/// Ranks the last judged split among what the retriever finds, and among everything.
+///
+/// # Errors
+/// A split without positives; a vector or a prediction that is not finite.
+pub fn compare(
+    retrieval: &Retrieval,
+    section: &RetrieveConfig,
+    known: &Known<'_>,
+    split: &str,
+    progress: &mut Progress,
+) -> Result<Vec<Recall>> {
+    let Known { config, model, dataset, .. } = *known;
+    let evaluate = EvaluateConfig { ranking_queries: section.ranked_users, ..config.evaluate.clone() };
+    let threads = Threads::new(config.train.workers)?;
+    let told = &mut |done, all| progress.judging(Judging::Ranking(done, all));
+    let how = (&evaluate, Seed(config.seed));
+    let ways = pipeline::compare((retrieval, model), dataset, split, &section.candidates, how, &threads, told)?;
+    let value = |metric: &RankingMetric| RankingValue {
+        metric: metric.name.into(),
+        cutoff: metric.cutoff as u64,
+        estimate: metric.estimate(),
+    };
+    let ways = ways.into_iter().map(|way| Recall {
+        candidates: way.candidates.map(|candidates| candidates as u64),
+        reached: way.reached,
+        lists: way.lists,
+        values: way.metrics.iter().map(value).collect(),
+        recall_seconds: way.recall_seconds,
+        rank_seconds: way.rank_seconds,
+    });
+    Ok(ways.collect())
+}
+
+/// What came out, as a table: what is reached, how long a list takes, how good it is.
+pub fn recall_table(ways: &[Recall]) -> String {
+    let Some(first) = ways.first() else { return String::new() };
+    let mut rows = vec![vec!["candidates".to_owned(), "reached".into(), "ms/list".into()]];
+    let shown = |value: &&RankingValue| ["HR", "Recall", "NDCG"].contains(&value.metric.as_str());
+    rows[0].extend(
+        first.values.iter().filter(shown).map(|value| format!("{}@{}", value.metric, value.cutoff).to_lowercase()),
+    );
+    for way in ways {
+        let seconds = (way.recall_seconds + way.rank_seconds) / way.lists.max(1) as f64;
+        let name = way.candidates.map_or_else(|| "all".to_owned(), |candidates| candidates.to_string());
+        let mut row = vec![name, format!("{:.3}", way.reached), format!("{:.2}", 1000.0 * seconds)];
+        row.extend(way.values.iter().filter(shown).map(|value| format!("{:.4}", value.estimate.value)));
+        rows.push(row);
+    }
+    columns(&rows)
 }
 
 /// The first row of each user in a split, with the user's number, in the order of users.

@@ -16,7 +16,7 @@ use kitestring_train::assemble::{self, Parts, peak_rss_mib};
 use kitestring_train::evaluate::{self, Evaluation};
 use kitestring_train::fit::{Event, Fitted, fit_from};
 use kitestring_train::history::History;
-use kitestring_train::report::{self, Speed};
+use kitestring_train::report::{self, Recall, Speed};
 use kitestring_train::run::{Run, remove_directory};
 use kitestring_train::truth::{self, Comparison};
 use kitestring_train::workers::Threads;
@@ -226,6 +226,8 @@ pub struct Judged {
     pub evaluations: Vec<Evaluation>,
     /// The last split held against a simulator's truth; empty where none is known.
     pub truth: Vec<Comparison>,
+    /// The last split ranked among what a retriever found; empty where there is none.
+    pub recall: Vec<Recall>,
 }
 
 impl Judged {
@@ -299,6 +301,7 @@ pub fn report(folder: &Path, known: &Known<'_>, judged: &Judged) -> Result<()> {
         history: Some(&how.history),
         evaluations: &judged.evaluations,
         truth: &judged.truth,
+        recall: judged.recall.clone(),
         speed,
         workers: &Threads::new(config.train.workers)?,
     };

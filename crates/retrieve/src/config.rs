@@ -28,6 +28,10 @@ pub struct RetrieveConfig {
     pub index: IndexConfig,
     /// Cutoffs K of the metrics.
     pub cutoffs: Vec<usize>,
+    /// Numbers of candidates with which a run's ranker is held against ranking everything; none where empty.
+    pub candidates: Vec<usize>,
+    /// The most users for which that is done, drawn with the seed; 0 for all. Ranking everything takes most of the time.
+    pub ranked_users: usize,
 }
 
 impl Default for RetrieveConfig {
@@ -40,6 +44,8 @@ impl Default for RetrieveConfig {
             train: TrainConfig::default(),
             index: IndexConfig::default(),
             cutoffs: vec![20, 100],
+            candidates: vec![100, 500],
+            ranked_users: 500,
         }
     }
 }
@@ -78,6 +84,9 @@ impl RetrieveConfig {
         }
         if self.cutoffs.is_empty() || self.cutoffs.contains(&0) {
             return wrong("cutoffs", "give at least one cutoff, each at least 1");
+        }
+        if self.candidates.contains(&0) {
+            return wrong("candidates", "a list of candidates has at least one");
         }
         Ok(())
     }

@@ -4,6 +4,7 @@ use crate::arguments::{BadRows, Settings, Telling};
 use crate::metrics::{Told, table};
 use crate::output::{say, say_line};
 use crate::progress::Progress;
+use crate::retriever;
 use crate::stages::{self, Judged, Known};
 use crate::start::Starting;
 use clap::Args;
@@ -64,7 +65,9 @@ impl Learning {
     /// What is wrong with the config, the data or the disk; a loss that is not finite.
     pub fn execute(self, config: Option<&Path>, report: bool) -> Result<()> {
         let start = Instant::now();
-        let config = self.settings.read(config)?;
+        let mut config = self.settings.read(config)?;
+        // `train` learns a ranker alone, `run` also what finds its candidates, where the config says how.
+        let section = (report && config.retrieve.is_some()).then(|| retriever::section(&mut config)).transpose()?;
         let begin = self.starting.open(&config, self.out.as_deref())?;
         let run = Run::create(self.out.as_deref())?;
         let mut progress = Progress::new()?;
@@ -75,10 +78,20 @@ impl Learning {
         if let Some(begin) = &begin {
             run.log(&json!({ "event": "started", "from": begin.directory, "added": added }))?;
         }
+        let retrieval = section
+            .as_ref()
+            .map(|section| retriever::train(&run, (&config, section), &dataset, self.resume, &mut progress));
+        let retrieval = retrieval.transpose()?;
         let trained = stages::train(&run, &config, &dataset, model, self.resume, &mut progress)?;
         let known = Known { config: &config, model: &trained.model, dataset: &dataset, how: &trained.how };
         let mut judged = Judged::default();
         judged.add(&known, Seed(config.seed), &mut progress)?;
+        if let (Some(section), Some(found)) = (&section, &retrieval)
+            && let Some(split) = judged.evaluations.last().map(|found| found.split.clone())
+            && !section.candidates.is_empty()
+        {
+            judged.recall = retriever::compare(&found.retrieval, section, &known, &split, &mut progress)?;
+        }
         let told = Told::new(run.directory(), &judged, start, trained.how.samples_per_second);
         stages::note(run.directory(), &told)?;
         if report {
@@ -89,6 +102,12 @@ impl Learning {
             say_line(&format!("new {kind}: {name}, started as {nearest}"))?;
         }
         say(&table(&judged, true))?;
+        if let Some(found) = &retrieval {
+            say_line("")?;
+            say(&found.table())?;
+            say(&retriever::recall_table(&judged.recall))?;
+            say_line("")?;
+        }
         let (what, place) = match report {
             true => ("report", run.directory().join(stages::REPORT)),
             false => ("run", run.directory().to_owned()),

@@ -23,7 +23,7 @@ use crate::config::RunConfig;
 use crate::evaluate::{Evaluation, estimate, lower_is_better};
 use crate::history::History;
 use crate::model::Model;
-use crate::report::{Curve, Learning, Metric, Report, Speed};
+use crate::report::{Curve, Learning, Metric, Recall, Report, Speed};
 use crate::truth::{self, Comparison};
 use kitestring_core::{Result, Seed};
 use kitestring_data::dataset::{Dataset, Permutation, Split};
@@ -44,6 +44,8 @@ pub struct Parts<'a> {
     pub evaluations: &'a [Evaluation],
     /// The last split held against a simulator's truth; empty where none is known.
     pub truth: &'a [Comparison],
+    /// The last split ranked among what a retriever found; empty where there is none.
+    pub recall: Vec<Recall>,
     /// Time and memory. Without a speed of training, the history's is taken.
     pub speed: Speed,
     /// Threads for the look into the model.
@@ -93,6 +95,7 @@ pub fn report(parts: &Parts<'_>) -> Result<Report> {
         gates: chosen,
         position_bias: places,
         uncertainty: doubted,
+        recall: parts.recall.clone(),
         rankings: evaluations.iter().flat_map(|evaluation| evaluation.rankings.iter().cloned()).collect(),
         importance: worth,
         speed: Some(speed),

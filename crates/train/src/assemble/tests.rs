@@ -93,6 +93,7 @@ fn a_report_says_everything_and_can_be_read_back() {
         model: &model,
         history: Some(&history),
         evaluations: &evaluations,
+        recall: Vec::new(),
         truth: &[],
         speed: Speed::default(),
         workers: &workers,

@@ -42,6 +42,11 @@ pub struct RankingMetric {
 }
 
 impl RankingMetric {
+    /// Its value with its interval, as reports have it.
+    pub fn estimate(&self) -> report::Estimate {
+        estimate(self.value, self.interval().as_ref())
+    }
+
     /// Its 95 % interval.
     pub fn interval(&self) -> Option<Interval> {
         self.replicates.as_ref()?.interval(CONFIDENCE)

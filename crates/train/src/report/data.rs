@@ -47,6 +47,8 @@ pub struct Report {
     pub uncertainty: Vec<Uncertainty>,
     /// Ranking metrics, one entry for each way of choosing candidates.
     pub rankings: Vec<Ranking>,
+    /// Ranking what a retriever found against ranking everything, one entry a way.
+    pub recall: Vec<Recall>,
     /// What each feature is worth, one entry for each task and method.
     pub importance: Vec<Importance>,
     /// Time and memory.
@@ -479,6 +481,24 @@ pub struct RankingValue {
     pub cutoff: u64,
     /// The value.
     pub estimate: Estimate,
+}
+
+/// The rankings of one way to come to a list of candidates.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Recall {
+    /// How many candidates a retriever gave for each list; none where everything was ranked.
+    pub candidates: Option<u64>,
+    /// The share of relevant items that are among them.
+    pub reached: f64,
+    /// Ranked lists judged.
+    pub lists: u64,
+    /// The metrics.
+    pub values: Vec<RankingValue>,
+    /// Seconds to find the candidates of all lists.
+    pub recall_seconds: f64,
+    /// Seconds to rank them.
+    pub rank_seconds: f64,
 }
 
 /// What each feature is worth to the model.

@@ -94,6 +94,7 @@ pub(super) fn interval_cell(estimate: &Estimate) -> String {
 pub(super) fn duration(seconds: f64) -> String {
     match seconds {
         s if !s.is_finite() => UNDEFINED.into(),
+        s if s < 0.00995 => format!("{} ms", fixed(s * 1000.0, 2)),
         s if s < 0.9995 => format!("{} ms", fixed(s * 1000.0, 0)),
         s if s < 99.95 => format!("{} s", fixed(s, 1)),
         s if s < 6000.0 => format!("{} min {} s", (s.round() as u64) / 60, (s.round() as u64) % 60),

@@ -8,6 +8,7 @@ pub(super) mod groups;
 pub(super) mod headline;
 pub(super) mod learning;
 pub(super) mod position;
+pub(super) mod recall;
 pub(super) mod tables;
 pub(super) mod truth;
 pub(super) mod uncertainty;
@@ -29,6 +30,7 @@ pub(super) fn all(report: &Report) -> Vec<Section> {
         gates::section(&report.gates),
         position::section(&report.position_bias),
         tables::rankings(&report.rankings),
+        recall::section(&report.recall),
         tables::importance(&report.importance),
         report.speed.as_ref().and_then(tables::speed),
         tables::caveats(&report.caveats),
