@@ -1,7 +1,7 @@
 //! How well a retriever finds what users will want: a full ranking, by vectors.
 
 use crate::config::RetrieveConfig;
-use crate::corpus::pair_task;
+use crate::corpus::{Corpus, PairBatch, pair_task};
 use crate::encode::Encoder;
 use crate::index::{Filter, Index, IndexConfig, Items};
 use crate::model::RetrieverModel;
@@ -11,6 +11,7 @@ use kitestring_core::schema::TaskKind;
 use kitestring_core::{Error, Result, Seed};
 use kitestring_data::dataset::Dataset;
 use kitestring_nn::engine::Workers;
+use kitestring_nn::kernels::reduce::dot;
 use kitestring_train::config::EvaluateConfig;
 use kitestring_train::evaluate::{Query, Ranked, Tally, earlier_splits, full_ranking_queries};
 use std::time::Instant;
@@ -90,6 +91,26 @@ pub fn corpus(model: &RetrieverModel, dataset: &Dataset, workers: &dyn Workers) 
     let table = items(dataset)?;
     let vectors = Encoder::new(model, workers.count()).items(table, table.seen(), workers)?;
     Ok((table.seen().iter().map(|item| u64::from(*item)).collect(), vectors))
+}
+
+/// The mean inner product of the training pairs: how well they fit, beside how all pairs do.
+///
+/// # Errors
+/// A damaged file, a vector that is not finite.
+pub fn mean_product(model: &RetrieverModel, corpus: &Corpus<'_>, workers: &dyn Workers) -> Result<f64> {
+    const PAIRS: u64 = 8192;
+    let (mut encoder, k) = (Encoder::new(model, workers.count()), model.vector_dimension());
+    let (mut batch, mut queries, mut items) = (PairBatch::default(), Vec::new(), Vec::new());
+    let mut sum = 0.0;
+    for first in (0..corpus.len()).step_by(PAIRS as usize) {
+        let numbers: Vec<u64> = (first..(first + PAIRS).min(corpus.len())).collect();
+        corpus.read(&numbers, None, &mut batch)?;
+        encoder.both(&batch.distinct, [&batch.query, &batch.item], workers, [&mut queries, &mut items])?;
+        let pairs = batch.pairs(k, &queries, &items);
+        let of = |pair: usize| dot(pairs.query(pair), pairs.item(pairs.links.item_of()[pair] as usize));
+        sum += (0..pairs.len()).map(|pair| f64::from(of(pair))).sum::<f64>();
+    }
+    Ok(sum / corpus.len() as f64)
 }
 
 /// The items a user had in the splits before one, ascending, but for those that are relevant.

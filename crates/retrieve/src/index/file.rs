@@ -23,7 +23,7 @@ const FORMAT: u32 = 1;
 const MANIFEST: &str = "manifest.json";
 /// What a tensor of an attribute's codes is named before the attribute's name.
 const ATTRIBUTE: &str = "attribute.";
-const MEND: &str = "build it again with kitestring retrieve --build";
+const MEND: &str = "build it again with kitestring retrieve index";
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

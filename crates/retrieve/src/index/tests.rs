@@ -476,7 +476,7 @@ fn what_is_no_whole_index_of_this_model_is_refused() {
     let directory = place.path();
     let refused = |version: &str, parts: &[&str]| {
         let error = Index::open(directory, version).unwrap_err().to_string();
-        let mend = "build it again with kitestring retrieve --build";
+        let mend = "build it again with kitestring retrieve index";
         assert!(parts.iter().chain([&mend]).all(|part| error.contains(part)), "{error}");
     };
     refused("v1", &["manifest.json"]);

@@ -40,6 +40,7 @@ pub(super) fn sample(shift: f64) -> Report {
         position_bias: vec![position_bias()],
         uncertainty: vec![uncertainty()],
         rankings: vec![ranking(shift)],
+        recall: vec![recall(Some(100), 0.71, shift), recall(None, 1.0, shift)],
         importance: vec![importance()],
         speed: Some(Speed {
             samples_per_second: Some(81_233.4 + 1e5 * shift),
@@ -286,6 +287,22 @@ fn gate() -> Gate {
             row("search / results", 4_100, [0.0, 0.52, 0.18, 0.30, 0.0, 0.0]),
             row("live / shelf", 230, [0.02, 0.49, 0.20, 0.29, 0.0, 0.0]),
         ],
+    }
+}
+
+fn recall(candidates: Option<u64>, reached: f64, shift: f64) -> Recall {
+    let of = |metric: &str, value: f64| RankingValue {
+        metric: metric.into(),
+        cutoff: 10,
+        estimate: Estimate::within(value + shift, value + shift - 0.01, value + shift + 0.01),
+    };
+    Recall {
+        candidates,
+        reached,
+        lists: 500,
+        values: vec![of("Recall", 0.12), of("NDCG", 0.1 + 0.03 * reached)],
+        recall_seconds: if candidates.is_some() { 0.02 } else { 0.0 },
+        rank_seconds: if candidates.is_some() { 0.1 } else { 4.0 },
     }
 }
 

@@ -1,0 +1,374 @@
+//! From a data set to a retriever with an index: what it learns, what it goes on from, what it refuses.
+#![allow(clippy::unwrap_used)]
+
+use kitestring_core::{Result, Seed};
+use kitestring_data::dataset::Dataset;
+use kitestring_data::layout;
+use kitestring_data::prepare::prepare_folder;
+use kitestring_nn::engine::OneWorker;
+use kitestring_retrieve::als::{self, Interactions};
+use kitestring_retrieve::corpus::{Corpus, PairBatch};
+use kitestring_retrieve::encode::Encoder;
+use kitestring_retrieve::index::{Filter, Required};
+use kitestring_retrieve::learner::Learner;
+use kitestring_retrieve::objective::config::Objective;
+use kitestring_retrieve::recall::{Retrieval, had};
+use kitestring_retrieve::{RetrieveConfig, RetrieverModel, evaluate, fit};
+use kitestring_train::RunConfig;
+use kitestring_train::watch::Event;
+use std::fmt::Write as _;
+use std::path::Path;
+use tempfile::TempDir;
+
+const CONFIG: &str = r#"
+[data]
+split = { by = "user_fraction", valid = 0.15, test = 0.15 }
+[[data.layouts]]
+name = "visits"
+samples = { path = "visits.csv" }
+
+[schema]
+user = "user"
+item = "place"
+time = "time"
+features = [
+    { name = "user", kind = "categorical", of = "user" },
+    { name = "hour", kind = "numeric", of = "context" },
+    { name = "before", kind = "sequence", of = "user", table = "place", length = 8, history = { of = "place", when = "visit" } },
+    { name = "place", kind = "categorical", of = "item" },
+    { name = "kind", kind = "categorical", of = "item" },
+]
+tasks = [{ name = "visit" }]
+
+[evaluate]
+bootstrap = 20
+
+[retrieve]
+cutoffs = [5, 20]
+objective = { type = "softmax", temperature = 0.2 }
+[retrieve.model]
+dimension = 8
+vector = 8
+unit_length = true
+query = { layers = { units = [16] } }
+item = { layers = { units = [16] } }
+[retrieve.train]
+batch_size = 64
+epochs = 4
+learning_rate = 1e-2
+workers = 2
+row_init = { normal = { std = 0.1 } }
+"#;
+
+/// Users of eight kinds who mostly visit places of their kind; some rows were seen and not visited. Sixteen places are never visited in
+/// training, but are there.
+struct World {
+    folder: TempDir,
+    config: RunConfig,
+    dataset: Dataset,
+}
+
+impl World {
+    fn new(text: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mut rows = String::from("user,place,kind,hour,time,visit\n");
+        let seed = Seed(11);
+        for user in 0..160_u64 {
+            for event in 0..20_u64 {
+                let draw = seed.at(user * 100 + event);
+                let kind = if draw.unit_at(0) < 0.85 { user % 8 } else { draw.bits_at(1) % 8 };
+                let place = kind + 8 * (draw.bits_at(2) % 12);
+                let visit = u8::from(event % 4 != 3);
+                let place = if visit == 1 { place } else { 8 * 12 + draw.bits_at(3) % 16 };
+                writeln!(rows, "u{user},p{place},k{},{},{event},{visit}", place % 8, event % 5).unwrap();
+            }
+        }
+        std::fs::write(folder.path().join("visits.csv"), rows).unwrap();
+        let config = RunConfig::parse(text, "test.toml", &[]).unwrap();
+        let opened = layout::open(&config.data, folder.path()).unwrap();
+        let out = folder.path().join("dataset");
+        prepare_folder(&opened, &config.data, &config.schema, (Seed(1), None), &out, &mut |_| {}).unwrap();
+        Self { dataset: Dataset::open(&out).unwrap(), config, folder }
+    }
+
+    fn section(&self, overrides: &[&str]) -> RetrieveConfig {
+        let overrides: Vec<String> = overrides.iter().map(|text| (*text).to_owned()).collect();
+        RetrieveConfig::of(&self.config.clone().overridden(&overrides).unwrap()).unwrap().unwrap()
+    }
+
+    fn fit(&self, section: &RetrieveConfig, name: &str, resume: bool) -> Result<fit::Fitted> {
+        fit::fit((&self.config, section), &self.dataset, &self.path(name), resume, &mut |_| {})
+    }
+
+    fn path(&self, name: &str) -> std::path::PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// `recall@20` of a model on `test`.
+    fn recall(&self, model: &RetrieverModel, section: &RetrieveConfig) -> f64 {
+        let how = (section, &self.config.evaluate);
+        let ranked = evaluate::rank(model, &self.dataset, "test", how, Seed(1), &OneWorker).unwrap();
+        let metrics = ranked.metrics(&self.config.evaluate, Seed(1));
+        metrics.iter().find(|metric| metric.key == "recall@20").unwrap().value
+    }
+
+    fn vectors(&self, model: &RetrieverModel) -> (Vec<f32>, Vec<f32>) {
+        let mut encoder = Encoder::new(model, 1);
+        let queries = encoder.queries(self.dataset.split("test").unwrap(), &[0, 5, 9], &OneWorker).unwrap();
+        let table = self.dataset.items().unwrap();
+        (queries, encoder.items(table, table.seen(), &OneWorker).unwrap())
+    }
+}
+
+/// Every objective finds far more than chance (20 of 112 places, of which 12 are of a user's kind), from towers with histories, numbers and
+/// layers; and what it learned is read back the same to the bit.
+#[test]
+fn every_objective_learns() {
+    let world = World::new(CONFIG);
+    for (name, overrides) in [
+        ("softmax", vec![]),
+        ("drawn", vec!["retrieve.objective.in_batch=false", "retrieve.objective.drawn=48"]),
+        ("gru", vec!["retrieve.model.query.encoder.type=gru", "retrieve.unknown_items=0.2"]),
+        (
+            "sogram",
+            vec![
+                "retrieve.objective.type=gramian",
+                "retrieve.objective.lambda=3",
+                "retrieve.objective.estimator={ type = \"sogram\", alpha = 0.05, alpha_start = 0.5, half_life = 50 }",
+            ],
+        ),
+        (
+            "sagram",
+            vec![
+                "retrieve.objective.type=gramian",
+                "retrieve.objective.lambda=3",
+                "retrieve.objective.estimator.type=sagram",
+                "retrieve.objective.estimator.variant=saga",
+            ],
+        ),
+        (
+            "exact",
+            vec![
+                "retrieve.objective.type=gramian",
+                "retrieve.objective.estimator.type=exact",
+                "retrieve.objective.item_power=0.5",
+                "retrieve.objective.query_power=0",
+                "retrieve.objective.prior={ type = \"popularity\", value = 0.1 }",
+            ],
+        ),
+    ] {
+        let mut overrides = overrides;
+        if name.ends_with("gram") || name == "exact" {
+            overrides.extend(["retrieve.model.unit_length=false", "retrieve.train.epochs=20"]);
+        }
+        let section = world.section(&overrides);
+        let fitted = world.fit(&section, name, false).unwrap();
+        let recall = world.recall(&fitted.model, &section);
+        assert!(recall > 0.6, "{name}: {recall}");
+        let read = RetrieverModel::read(&world.path(name).join(fit::MODEL)).unwrap();
+        assert_eq!(world.vectors(&read), world.vectors(&fitted.model), "{name}");
+        assert_eq!(read.version, fitted.model.version);
+        assert_eq!(fitted.history.epochs.len() as u32, section.train.epochs);
+        assert!(fitted.history.epochs[0].metrics.contains_key("recall@20"));
+    }
+}
+
+/// A run that stops and goes on, within an epoch or between two, is the run that never stopped, to the bit.
+#[test]
+fn a_run_goes_on_where_it_was() {
+    let world = World::new(CONFIG);
+    for estimator in ["sogram", "sagram"] {
+        let estimator = format!("retrieve.objective.estimator.type={estimator}");
+        let objective = ["retrieve.objective.type=gramian", &estimator, "retrieve.train.checkpoint_steps=7"];
+        let section = world.section(&objective);
+        let whole = world.fit(&section, "whole", false).unwrap();
+        for stop in [2, 7, 24, 41] {
+            // The observer panics at a step, as a kill would come.
+            let mut steps = 0;
+            let place = world.path("stopped");
+            let _ = std::fs::remove_dir_all(&place);
+            let killed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                fit::fit((&world.config, &section), &world.dataset, &place, false, &mut |event| {
+                    if let Event::Step { .. } = event {
+                        steps += 1;
+                        assert!(steps < stop, "killed");
+                    }
+                })
+            }));
+            assert!(killed.is_err());
+            let again = world.fit(&section, "stopped", true).unwrap();
+            assert_eq!(world.vectors(&again.model), world.vectors(&whole.model), "{estimator} {stop}");
+            assert_eq!(again.model.version, whole.model.version);
+        }
+        let other = world.section(&["retrieve.objective.type=gramian", "retrieve.objective.lambda=4"]);
+        let error = world.fit(&other, "stopped", true).unwrap_err();
+        assert_eq!(error.exit_code(), 2, "{error}");
+    }
+}
+
+#[test]
+fn early_stopping_keeps_the_best() {
+    let world = World::new(CONFIG);
+    let stopping = "retrieve.train.early_stopping={ metric = \"recall@20\", patience = 1 }";
+    let section = world.section(&[stopping, "retrieve.train.epochs=40", "retrieve.train.learning_rate=0.05"]);
+    let fitted = world.fit(&section, "stops", false).unwrap();
+    let best = fitted.history.best_epoch.unwrap();
+    assert!(fitted.history.stopped.is_some() && u64::from(best) < fitted.history.epochs.len() as u64);
+    let wrong = world.section(&["retrieve.train.early_stopping={ metric = \"auc\", patience = 1 }"]);
+    let error = world.fit(&wrong, "wrong", false).unwrap_err().to_string();
+    assert!(error.contains("retrieve.train.early_stopping.metric") && error.contains("recall@20"), "{error}");
+}
+
+/// Towers of an id each are filled by alternating least squares with its factors.
+#[test]
+fn alternating_least_squares_fills_towers() {
+    let features = CONFIG.find("    { name = \"hour\"").unwrap()..CONFIG.find("    { name = \"place\"").unwrap();
+    let mut text = CONFIG.to_owned();
+    text.replace_range(features, "");
+    let text = text.replace("    { name = \"kind\", kind = \"categorical\", of = \"item\" },\n", "");
+    let world = World::new(&text);
+    let linear = [
+        "retrieve.objective.type=als",
+        "retrieve.objective.iterations=5",
+        "retrieve.model.unit_length=false",
+        "retrieve.model.query={ layers = { units = [] }, projection = false }",
+        "retrieve.model.item={ layers = { units = [] }, projection = false }",
+    ];
+    let section = world.section(&linear);
+    let fitted = world.fit(&section, "als", false).unwrap();
+    assert!(world.recall(&fitted.model, &section) > 0.6);
+    let corpus = Corpus::new(&world.dataset, &section).unwrap();
+    let mut batch = PairBatch::default();
+    let numbers: Vec<u64> = (0..corpus.len()).collect();
+    corpus.read(&numbers, None, &mut batch).unwrap();
+    let users = world.dataset.table_size("user").unwrap().unwrap() as usize;
+    let places = world.dataset.table_size("place").unwrap().unwrap() as usize;
+    let pairs = batch.query.sparse[0].ids.iter().zip(&batch.query.sparse[1].ids);
+    let pairs: Vec<(u32, u32)> = pairs.map(|(user, place)| (*user as u32, *place as u32)).collect();
+    let interactions = Interactions::new(users, places, pairs).unwrap();
+    let Objective::Als(config) = &section.objective else { panic!() };
+    let seed = Seed(world.config.seed).child("retrieve");
+    let factors = als::fit(&interactions, config, 8, seed, &OneWorker, &mut |_| {}).unwrap();
+    let table = world.dataset.items().unwrap();
+    let item = table.seen()[3];
+    let vector = Encoder::new(&fitted.model, 1).items(table, &[item], &OneWorker).unwrap();
+    assert_eq!(vector, &factors.items[item as usize * 8..item as usize * 8 + 8]);
+    let world = World::new(CONFIG);
+    let section = world.section(&["retrieve.objective.type=als", "retrieve.model.unit_length=false"]);
+    let error = world.fit(&section, "als", false).unwrap_err().to_string();
+    assert!(error.contains("retrieve.model.query") && error.contains("projection = false"), "{error}");
+}
+
+/// The learner's exact moments are those of vectors computed one by one.
+#[test]
+fn exact_moments_are_those_of_all_pairs() {
+    let world = World::new(CONFIG);
+    let section = world.section(&["retrieve.objective.type=gramian", "retrieve.model.unit_length=false"]);
+    let model = world.fit(&section, "moments", false).unwrap().model;
+    let corpus = Corpus::new(&world.dataset, &section).unwrap();
+    let learner = Learner::new(&model, (&section.objective, &section.train), &corpus, 1, Seed(1)).unwrap();
+    let exact = learner.exact_moments(&model, &corpus, &OneWorker).unwrap();
+    let queries = Encoder::new(&model, 1).queries(corpus.split(), corpus.samples(), &OneWorker).unwrap();
+    let n = corpus.len() as f64;
+    for (i, j) in [(0, 0), (2, 5), (7, 3)] {
+        let expected: f64 = queries.chunks(8).map(|u| f64::from(u[i]) * f64::from(u[j])).sum::<f64>() / n;
+        assert!((f64::from(exact.queries.values()[i * 8 + j]) - expected).abs() < 1e-4 * (1.0 + expected.abs()));
+    }
+}
+
+/// Candidates leave out what they are to leave out, keep to a kind, and say when there are no more; an index of another model is refused.
+#[test]
+fn candidates_and_their_filters() {
+    let world = World::new(CONFIG);
+    let section = world.section(&[]);
+    let place = world.path("found");
+    let fitted = world.fit(&section, "found", false).unwrap();
+    let version = fitted.model.version.clone();
+    let (retrieval, recall, _) = Retrieval::build(fitted.model, &section, &world.dataset, &OneWorker).unwrap();
+    assert_eq!((retrieval.index.version(), recall), (version.as_str(), None));
+    retrieval.save_index(&place).unwrap();
+    let read = Retrieval::open(&place).unwrap();
+    let split = world.dataset.split("test").unwrap();
+    let samples = [0, 4, 11];
+    let ask = |retrieval: &Retrieval, k: usize, filters: &[Filter<'_>]| {
+        retrieval.candidates(split, &samples, k, filters, &OneWorker).unwrap()
+    };
+    let found = ask(&retrieval, 10, &[]);
+    assert_eq!(ask(&read, 10, &[]), found);
+    assert!(found.iter().all(|found| found.len() == 10 && found.is_sorted_by(|a, b| a.score >= b.score)));
+    let all = world.dataset.items().unwrap().seen().len();
+    assert!(ask(&retrieval, 10_000, &[]).iter().all(|found| found.len() == all), "more than there are");
+
+    let vocabularies = world.dataset.vocabularies().unwrap();
+    let code = vocabularies.id("kind", "k3") as u32;
+    let excluded = had(&world.dataset, 1, &["train", "valid", "test"]).unwrap();
+    assert!(!excluded.is_empty());
+    let required = [Required { attribute: "kind", codes: &[code] }];
+    let filters = [Filter { excluded: &excluded, required: &required }; 3];
+    for found in ask(&retrieval, 100, &filters) {
+        let names: Vec<&str> = found.iter().map(|found| vocabularies.item(found.item)).collect();
+        let kind = |name: &str| name[1..].parse::<u64>().unwrap() % 8 == 3;
+        assert!(!found.is_empty() && names.iter().all(|name| kind(name)), "{names:?}");
+        assert!(found.iter().all(|found| excluded.binary_search(&found.item).is_err()));
+    }
+
+    let other = world.section(&["retrieve.train.learning_rate=0.02"]);
+    world.fit(&other, "found", false).unwrap();
+    let error = Retrieval::open(&place).unwrap_err();
+    assert!(error.to_string().contains("retrieve index"), "{error}");
+}
+
+/// A place that nobody has visited in training lies near the places of its kind, by its features alone.
+#[test]
+fn an_item_never_seen_has_a_vector() {
+    let world = World::new(CONFIG);
+    let section = world.section(&["retrieve.unknown_items=0.3", "retrieve.train.epochs=8"]);
+    let model = world.fit(&section, "cold", false).unwrap().model;
+    let vocabularies = world.dataset.vocabularies().unwrap();
+    let table = world.dataset.items().unwrap();
+    let vectors = Encoder::new(&model, 1).items(table, table.seen(), &OneWorker).unwrap();
+    let named = |item: &u32| vocabularies.item(u64::from(*item))[1..].parse::<u64>().unwrap();
+    // Kinds by their visited places.
+    let mut centres = vec![[0.0_f32; 8]; 8];
+    let of = |at: usize| &vectors[8 * at..8 * at + 8];
+    for (at, item) in table.seen().iter().enumerate().filter(|(_, item)| named(item) < 96) {
+        let centre = &mut centres[(named(item) % 8) as usize];
+        centre.iter_mut().zip(of(at)).for_each(|(sum, x)| *sum += x);
+    }
+    let (mut near, mut cold) = (0, 0);
+    for (at, item) in table.seen().iter().enumerate().filter(|(_, item)| named(item) >= 96) {
+        let score = |centre: &[f32; 8]| centre.iter().zip(of(at)).map(|(a, b)| a * b).sum::<f32>();
+        let best = (0..8).max_by(|a, b| score(&centres[*a]).total_cmp(&score(&centres[*b]))).unwrap();
+        near += u32::from(best as u64 == named(item) % 8);
+        cold += 1;
+    }
+    assert_eq!(cold, 16);
+    assert!(near >= 14, "{near} of {cold}");
+}
+
+#[test]
+fn what_cannot_be_learned_from_is_refused() {
+    let refused = |text: &str, expected: &str| {
+        let world = World::new(text);
+        let section = world.section(&[]);
+        let error = world.fit(&section, "refused", false).unwrap_err();
+        assert!(error.to_string().contains(expected), "{error}");
+    };
+    refused(&CONFIG.replace("item = \"place\"\n", ""), "schema.item");
+    refused(&CONFIG.replace("[retrieve]\n", "[retrieve]\ntask = \"vsit\"\n"), "visit");
+    refused(
+        &CONFIG
+            .replace("tasks = [{ name = \"visit\" }]", "tasks = [{ name = \"visit\", kind = \"count\" }]")
+            .replace(", when = \"visit\"", ""),
+        "retrieve.task",
+    );
+    let early = "workers = 2\nearly_stopping = { metric = \"recall@20\", patience = 1 }";
+    refused(&CONFIG.replace("workers = 2", early).replace("valid = 0.15, ", ""), "valid");
+    let parse =
+        |text: &str| RetrieveConfig::of(&RunConfig::parse(text, "x.toml", &[]).unwrap()).unwrap_err().to_string();
+    let error = parse(&CONFIG.replace("cutoffs = [5, 20]", "cutofs = [5, 20]"));
+    assert!(error.contains("retrieve") && error.contains("did you mean `cutoffs`?"), "{error}");
+    assert!(parse(&CONFIG.replace("workers = 2", "asynchronous = true")).contains("retrieve.train.asynchronous"));
+    assert!(parse(&CONFIG.replace("cutoffs = [5, 20]", "cutoffs = []")).contains("retrieve.cutoffs"));
+    assert!(RetrieverModel::read(Path::new("/nowhere")).is_err());
+}
