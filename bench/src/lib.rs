@@ -10,6 +10,7 @@ use kitestring_data::layout;
 use kitestring_data::prepare::prepare_folder;
 use kitestring_nn::engine::Workers;
 use kitestring_nn::kernels::matmul::{Matrix, Start, matmul};
+use kitestring_retrieve::RetrieveConfig;
 use kitestring_train::RunConfig;
 use std::path::Path;
 use std::time::Instant;
@@ -42,7 +43,8 @@ impl Prepared {
         };
         let split = arguments.next().unwrap_or_else(|| split.into());
         let overrides: Vec<String> = arguments.collect();
-        let config = RunConfig::read(Path::new(&config), &overrides)?;
+        let config =
+            RetrieveConfig::resolve(RunConfig::read_as_written(Path::new(&config))?)?.overridden(&overrides)?;
         let place =
             tempfile::tempdir().map_err(|error| Error::io(error, "could not make a folder", "the temporary folder"))?;
         let out = place.path().join("dataset");

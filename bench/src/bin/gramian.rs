@@ -67,7 +67,7 @@ fn run() -> Result<()> {
     };
     let (seconds, seeds) = (setting("seconds", 20.0), setting("seeds", 3.0) as usize);
     let page = rest.iter().find(|text| !text.contains('='));
-    let config = RunConfig::read(Path::new(config), &[])?;
+    let config = RetrieveConfig::resolve(RunConfig::read_as_written(Path::new(config))?)?;
     let place =
         tempfile::tempdir().map_err(|error| Error::io(error, "could not make a folder", std::env::temp_dir()))?;
     let opened = layout::open(&config.data, Path::new(data))?;

@@ -2,6 +2,7 @@
 
 use clap::Args;
 use kitestring_core::Result;
+use kitestring_retrieve::RetrieveConfig;
 use kitestring_train::RunConfig;
 use std::path::Path;
 
@@ -26,13 +27,17 @@ impl Settings {
     /// A config error with file, line and key.
     pub fn read(&self, path: Option<&Path>) -> Result<RunConfig> {
         let mut config = match path {
-            Some(path) => RunConfig::read(path, &self.set)?,
+            Some(path) => {
+                let resolved = RetrieveConfig::resolve(RunConfig::read_as_written(path)?);
+                resolved.map_err(|error| error.in_file(path.display().to_string()))?
+            }
             None => {
-                let mut config = RunConfig::parse(SIMULATED, "the built-in config", &self.set)?;
+                let mut config = RunConfig::parse_as_written(SIMULATED, "the built-in config")?;
                 config.name.get_or_insert_with(|| "simulated".into());
-                config
+                RetrieveConfig::resolve(config)?
             }
         };
+        config = RetrieveConfig::resolve(config.overridden(&self.set)?)?;
         if let Some(seed) = self.seed {
             config.seed = seed;
             if let Some(simulator) = &mut config.simulator {

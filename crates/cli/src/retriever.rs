@@ -24,19 +24,16 @@ pub const RETRIEVER: &str = "retriever";
 /// Rows looked through at once.
 const BLOCK: u64 = 8192;
 
-/// The retriever's section of a config, with every default written out in the config.
+/// The retriever's section of a config.
 ///
 /// # Errors
 /// A config without the section, or what is wrong in it.
-pub fn section(config: &mut RunConfig) -> Result<RetrieveConfig> {
-    let section = RetrieveConfig::of(config)?.ok_or_else(|| {
+pub fn section(config: &RunConfig) -> Result<RetrieveConfig> {
+    RetrieveConfig::of(config)?.ok_or_else(|| {
         Error::config("the config says nothing of a retriever")
             .in_field("retrieve")
             .mend("add a section [retrieve]; configs/gowalla.toml has one")
-    })?;
-    let table = toml::Table::try_from(&section);
-    config.retrieve = Some(table.map_err(|error| Error::internal("the section as TOML").caused_by(error))?);
-    Ok(section)
+    })
 }
 
 /// A retriever that was trained, judged and indexed.

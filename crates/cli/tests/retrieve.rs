@@ -10,7 +10,15 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::Value;
 
 /// Settings that make the retriever small.
-const RETRIEVER: [&str; 4] = ["--set", "retrieve.train.epochs=2", "--set", "retrieve.ranked_users=20"];
+const RETRIEVER: [&str; 6] = [
+    "--set",
+    "retrieve.train.epochs=2",
+    "--set",
+    "retrieve.ranked_users=20",
+    // A key that the file does not name.
+    "--set",
+    "retrieve.train.rows.l2=1e-6",
+];
 
 #[test]
 fn from_logs_to_candidates() {

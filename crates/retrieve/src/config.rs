@@ -61,6 +61,18 @@ impl RetrieveConfig {
         Ok(Some(section))
     }
 
+    /// A config whose section has every default written out, so that an override can name a key that the file does not.
+    ///
+    /// # Errors
+    /// A config error that names the section and what is unknown there.
+    pub fn resolve(mut config: RunConfig) -> Result<RunConfig> {
+        if let Some(section) = config.section::<Self>("retrieve")? {
+            let table = toml::Table::try_from(&section);
+            config.retrieve = Some(table.map_err(|error| Error::internal("the section as TOML").caused_by(error))?);
+        }
+        Ok(config)
+    }
+
     /// Checks what serde does not.
     ///
     /// # Errors

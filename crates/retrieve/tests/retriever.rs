@@ -93,7 +93,8 @@ impl World {
 
     fn section(&self, overrides: &[&str]) -> RetrieveConfig {
         let overrides: Vec<String> = overrides.iter().map(|text| (*text).to_owned()).collect();
-        RetrieveConfig::of(&self.config.clone().overridden(&overrides).unwrap()).unwrap().unwrap()
+        let resolved = RetrieveConfig::resolve(self.config.clone()).unwrap();
+        RetrieveConfig::of(&resolved.overridden(&overrides).unwrap()).unwrap().unwrap()
     }
 
     fn fit(&self, section: &RetrieveConfig, name: &str, resume: bool) -> Result<fit::Fitted> {

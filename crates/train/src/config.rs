@@ -243,6 +243,14 @@ impl RunConfig {
     /// # Errors
     /// A config error that names the file, line and key, with the nearest known key for an unknown one.
     pub fn read(path: &Path, overrides: &[String]) -> Result<Self> {
+        Self::read_as_written(path)?.overridden(overrides)
+    }
+
+    /// Reads a config file as it stands there; nothing is checked beyond what the types say.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn read_as_written(path: &Path) -> Result<Self> {
         let text = std::fs::read_to_string(path).map_err(|error| {
             let missing = error.kind() == std::io::ErrorKind::NotFound;
             let error = Error::io(error, "could not read the config", path);
@@ -252,7 +260,7 @@ impl RunConfig {
                 error
             }
         })?;
-        let mut config = Self::parse(&text, &path.display().to_string(), overrides)?;
+        let mut config = Self::parse_as_written(&text, &path.display().to_string())?;
         if config.name.is_none() {
             config.name = path.file_stem().map(|stem| stem.to_string_lossy().into_owned());
         }
@@ -264,9 +272,16 @@ impl RunConfig {
     /// # Errors
     /// As [`Self::read`].
     pub fn parse(text: &str, file: &str, overrides: &[String]) -> Result<Self> {
-        // The text itself is parsed first, so that a mistake in the file is shown with its line.
-        let parsed: Result<Self, _> = toml::from_str(text);
-        parsed.map_err(|error| explain(&error, text).in_file(file))?.overridden(overrides)
+        Self::parse_as_written(text, file)?.overridden(overrides)
+    }
+
+    /// [`Self::read_as_written`] of a text; `file` is for messages.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn parse_as_written(text: &str, file: &str) -> Result<Self> {
+        // The text itself is parsed before any override, so that a mistake in the file is shown with its line.
+        toml::from_str(text).map_err(|error| explain(&error, text).in_file(file))
     }
 
     /// The same with overrides of the form `key.of.key=value`, checked.

@@ -153,8 +153,8 @@ impl Retrieve {
 impl Train {
     fn execute(self) -> Result<()> {
         let start = Instant::now();
-        let mut config = self.settings.read(Some(&self.config))?;
-        let section = retriever::section(&mut config)?;
+        let config = self.settings.read(Some(&self.config))?;
+        let section = retriever::section(&config)?;
         let run = Run::create(self.out.as_deref())?;
         let mut progress = Progress::new()?;
         let how = (self.bad_rows.allowed(&config), self.resume);
@@ -175,8 +175,8 @@ impl Train {
 impl Index {
     fn execute(self) -> Result<()> {
         let run = Run::open(&self.run)?;
-        let mut config = run.config()?.overridden(&self.set)?;
-        let section = retriever::section(&mut config)?;
+        let config = run.config()?.overridden(&self.set)?;
+        let section = retriever::section(&config)?;
         let dataset = Dataset::open(run.origin()?.dataset)?;
         let directory = run.directory().join(RETRIEVER);
         let model = kitestring_retrieve::RetrieverModel::read(&directory.join(kitestring_retrieve::fit::MODEL))?;
@@ -203,8 +203,8 @@ struct Answering {
 impl Answering {
     fn open(run: &std::path::Path, asked: &Asked) -> Result<Self> {
         let run = Run::open(run)?;
-        let mut config = run.config()?;
-        let section = retriever::section(&mut config)?;
+        let config = run.config()?;
+        let section = retriever::section(&config)?;
         let dataset = Dataset::open(run.origin()?.dataset)?;
         let vocabularies = dataset.vocabularies()?;
         let retrieval = Retrieval::open(&run.directory().join(RETRIEVER))?;

@@ -65,9 +65,9 @@ impl Learning {
     /// What is wrong with the config, the data or the disk; a loss that is not finite.
     pub fn execute(self, config: Option<&Path>, report: bool) -> Result<()> {
         let start = Instant::now();
-        let mut config = self.settings.read(config)?;
+        let config = self.settings.read(config)?;
         // `train` learns a ranker alone, `run` also what finds its candidates, where the config says how.
-        let section = (report && config.retrieve.is_some()).then(|| retriever::section(&mut config)).transpose()?;
+        let section = (report && config.retrieve.is_some()).then(|| retriever::section(&config)).transpose()?;
         let begin = self.starting.open(&config, self.out.as_deref())?;
         let run = Run::create(self.out.as_deref())?;
         let mut progress = Progress::new()?;
