@@ -203,20 +203,7 @@ impl<'a> Fit<'a> {
         let train = &self.config.train;
         let metrics = if self.validates { self.validate()? } else { BTreeMap::new() };
         let progress = &mut self.progress;
-        let before = progress.history.epochs.iter();
-        let (seconds, samples) =
-            before.fold((0.0, 0), |(seconds, samples), epoch| (seconds + epoch.seconds, samples + epoch.samples));
-        let step = self.learner.steps().saturating_sub(1);
-        let total = (self.learner.steps() / u64::from(progress.epoch + 1)) * u64::from(train.epochs);
-        progress.history.epochs.push(EpochHistory {
-            epoch: progress.epoch + 1,
-            learning_rate: train.learning_rate * train.schedule.factor(step, total) * progress.rate_factor,
-            seconds: progress.seconds - seconds,
-            samples: progress.samples - samples,
-            metrics,
-        });
-        progress.epoch += 1;
-        progress.batch = 0;
+        progress.end_epoch(train, self.learner.steps(), metrics);
         let best = self.validates
             && progress.judge(train).map_err(|error| error.in_field("retrieve.train.early_stopping.metric"))?;
         if best {

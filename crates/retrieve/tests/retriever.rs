@@ -14,7 +14,9 @@ use kitestring_retrieve::learner::Learner;
 use kitestring_retrieve::objective::config::Objective;
 use kitestring_retrieve::recall::{Retrieval, had};
 use kitestring_retrieve::{RetrieveConfig, RetrieverModel, evaluate, fit};
+use kitestring_table::Route;
 use kitestring_train::RunConfig;
+use kitestring_train::evaluate::full_ranking_queries;
 use kitestring_train::watch::Event;
 use std::fmt::Write as _;
 use std::path::Path;
@@ -275,6 +277,130 @@ fn exact_moments_are_those_of_all_pairs() {
         let expected: f64 = queries.chunks(8).map(|u| f64::from(u[i]) * f64::from(u[j])).sum::<f64>() / n;
         assert!((f64::from(exact.queries.values()[i * 8 + j]) - expected).abs() < 1e-4 * (1.0 + expected.abs()));
     }
+}
+
+/// A step by plain gradients moves rows and weights by the gradient of the whole objective: all pairs of a training query and a training item,
+/// through both towers, into tables that both of them read.
+#[test]
+fn a_step_is_the_gradient_of_all_pairs() {
+    let world = World::new(CONFIG);
+    let sgd = "retrieve.train.rows={ rule = { type = \"sgd\" } }";
+    let section = world.section(&[
+        "retrieve.objective.type=gramian",
+        "retrieve.objective.estimator.type=exact",
+        "retrieve.objective.lambda=2",
+        "retrieve.model.query.layers.activation=tanh",
+        "retrieve.model.item.layers.activation=tanh",
+        "retrieve.train.optimizer.type=sgd",
+        "retrieve.train.row_init={ normal = { std = 0.5 } }",
+        sgd,
+    ]);
+    let size = |table: &str| world.dataset.table_size(table);
+    let mut model = RetrieverModel::new(world.dataset.schema(), &section.model, &section.train, size, Seed(3)).unwrap();
+    let corpus = Corpus::new(&world.dataset, &section).unwrap();
+    let mut batch = PairBatch::default();
+    let all: Vec<u64> = (0..corpus.len()).collect();
+    corpus.read(&all, None, &mut batch).unwrap();
+    let objective = |model: &RetrieverModel| {
+        let mut encoder = Encoder::new(model, 1);
+        let queries = encoder.queries(corpus.split(), corpus.samples(), &OneWorker).unwrap();
+        let numbers: Vec<u32> = batch.query.item.iter().map(|item| *item as u32).collect();
+        let items = encoder.items(world.dataset.items().unwrap(), &numbers, &OneWorker).unwrap();
+        let product = |u: &[f32], v: &[f32]| u.iter().zip(v).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>();
+        let n = numbers.len() as f64;
+        let fit: f64 = queries.chunks(8).zip(items.chunks(8)).map(|(u, v)| (product(u, v) - 1.0).powi(2)).sum();
+        let gram = |vectors: &[f32]| -> Vec<f64> {
+            let of = |i: usize, j: usize| vectors.chunks(8).map(|x| f64::from(x[i]) * f64::from(x[j])).sum::<f64>() / n;
+            (0..64).map(|at| of(at / 8, at % 8)).collect()
+        };
+        let gravity: f64 = gram(&queries).iter().zip(gram(&items)).map(|(a, b)| a * b).sum();
+        fit / n + 2.0 * gravity
+    };
+    let row = |model: &RetrieverModel, table: usize, id: u64| {
+        let (mut route, mut row) = (Route::new(), vec![0.0; 8]);
+        model.tables[table].route(&[id], &mut route).unwrap();
+        model.tables[table].gather(&mut route, &mut row).unwrap();
+        row
+    };
+    let assign = |model: &RetrieverModel, table: usize, id: u64, row: &[f32]| {
+        let mut route = Route::new();
+        model.tables[table].route(&[id], &mut route).unwrap();
+        model.tables[table].assign(&mut route, row).unwrap();
+    };
+    // Places are read by both towers: as items, and in histories.
+    let places: Vec<(usize, u64)> = vec![(0, 3), (0, 40), (1, 2), (1, 17), (1, 50), (2, 1), (2, 4)];
+    let mut expected = Vec::new();
+    for (table, id) in &places {
+        let before = row(&model, *table, *id);
+        for at in [0, 5] {
+            let moved = [3e-2_f32, -3e-2].map(|step| {
+                let mut row = before.clone();
+                row[at] += step;
+                assign(&model, *table, *id, &row);
+                objective(&model)
+            });
+            expected.push((moved[0] - moved[1]) / 6e-2);
+        }
+        assign(&model, *table, *id, &before);
+    }
+    let weights = [7, 60];
+    let from_weights: Vec<f64> = weights
+        .iter()
+        .map(|at| {
+            let before = model.item.network.weights[*at];
+            let moved = [1e-2_f32, -1e-2].map(|step| {
+                model.item.network.weights[*at] = before + step;
+                objective(&model)
+            });
+            model.item.network.weights[*at] = before;
+            (moved[0] - moved[1]) / 2e-2
+        })
+        .collect();
+    let before: Vec<Vec<f32>> = places.iter().map(|(table, id)| row(&model, *table, *id)).collect();
+    let weights_before = model.item.network.weights.clone();
+    let mut learner = Learner::new(&model, (&section.objective, &section.train), &corpus, 1, Seed(1)).unwrap();
+    learner.refresh(&model, &corpus, &OneWorker).unwrap();
+    let losses = learner.step(&mut model, &batch, 1.0, &OneWorker).unwrap();
+    assert!(losses.iter().all(|loss| loss.is_finite()));
+    let found = places.iter().zip(&before).flat_map(|((table, id), before)| {
+        let after = row(&model, *table, *id);
+        [0, 5].map(|at| f64::from(before[at] - after[at]))
+    });
+    let found: Vec<f64> = found.collect();
+    let from_weights_found = weights.map(|at| f64::from(weights_before[at] - model.item.network.weights[at]));
+    let largest = expected.iter().chain(&from_weights).fold(0.0_f64, |most, x| most.max(x.abs()));
+    for (found, expected) in found.iter().chain(&from_weights_found).zip(expected.iter().chain(&from_weights)) {
+        assert!((found - expected).abs() < 0.01 * largest, "{found} {expected}, largest {largest}");
+    }
+    assert!(found.iter().filter(|gradient| gradient.abs() > 0.02 * largest).count() > 6, "{found:?}");
+}
+
+/// A full ranking by the index is that by all inner products.
+#[test]
+fn a_ranking_is_that_of_all_products() {
+    let world = World::new(CONFIG);
+    let section = world.section(&[]);
+    let model = world.fit(&section, "ranks", false).unwrap().model;
+    let (dataset, split) = (&world.dataset, world.dataset.split("test").unwrap());
+    let (ids, vectors) = evaluate::corpus(&model, dataset, &OneWorker).unwrap();
+    let queries = full_ranking_queries(split, 0, &world.config.evaluate, Seed(1)).unwrap();
+    let mut encoder = Encoder::new(&model, 1);
+    let mut recalls = Vec::new();
+    for query in &queries {
+        let vector = encoder.queries(split, &[query.sample], &OneWorker).unwrap();
+        let had = had(dataset, query.user, &["train", "valid"]).unwrap();
+        let relevant = |item: u64| query.relevant.contains(&(item as u32));
+        let score = |at: usize| vectors[8 * at..8 * at + 8].iter().zip(&vector).map(|(a, b)| a * b).sum::<f32>();
+        let mut left: Vec<(f32, u64)> = (0..ids.len())
+            .filter(|at| relevant(ids[*at]) || had.binary_search(&ids[*at]).is_err())
+            .map(|at| (score(at), ids[at]))
+            .collect();
+        left.sort_by(|a, b| b.0.total_cmp(&a.0));
+        let hits = left.iter().take(20).filter(|(_, item)| relevant(*item)).count();
+        recalls.push(hits as f64 / query.relevant.len() as f64);
+    }
+    let expected = recalls.iter().sum::<f64>() / recalls.len() as f64;
+    assert!((world.recall(&model, &section) - expected).abs() < 1e-9, "{expected}");
 }
 
 /// Candidates leave out what they are to leave out, keep to a kind, and say when there are no more; an index of another model is refused.

@@ -5,7 +5,7 @@
 
 use crate::config::{Schedule, TrainConfig};
 use crate::evaluate;
-use crate::history::History;
+use crate::history::{Epoch, History};
 use crate::model::write;
 use kitestring_core::{Error, Result};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
@@ -41,6 +41,24 @@ pub struct Progress {
 }
 
 impl Progress {
+    /// Notes the end of an epoch after so many steps in all, with what validation measured.
+    pub fn end_epoch(&mut self, train: &TrainConfig, steps: u64, metrics: BTreeMap<String, f64>) {
+        let before = self.history.epochs.iter();
+        let (seconds, samples) =
+            before.fold((0.0, 0), |(seconds, samples), epoch| (seconds + epoch.seconds, samples + epoch.samples));
+        let total = (steps / u64::from(self.epoch + 1)) * u64::from(train.epochs);
+        let factor = train.schedule.factor(steps.saturating_sub(1), total) * self.rate_factor;
+        self.history.epochs.push(Epoch {
+            epoch: self.epoch + 1,
+            learning_rate: train.learning_rate * factor,
+            seconds: self.seconds - seconds,
+            samples: self.samples - samples,
+            metrics,
+        });
+        self.epoch += 1;
+        self.batch = 0;
+    }
+
     /// Whether the last epoch is the best so far. Without early stopping or a schedule that looks at validation, nobody asks.
     ///
     /// # Errors

@@ -4,7 +4,7 @@ use crate::asynchronous;
 use crate::checkpoint::{self, Checkpoint, Progress};
 use crate::config::{RunConfig, Schedule};
 use crate::evaluate;
-use crate::history::{Epoch as EpochHistory, History};
+use crate::history::History;
 use crate::inputs::Readers;
 use crate::learner::{Learner, Pass};
 use crate::loader::{self, Epoch};
@@ -244,22 +244,7 @@ impl<'a> Fit<'a> {
             None => BTreeMap::new(),
         };
         let progress = &mut self.progress;
-        let (seconds, samples) = progress
-            .history
-            .epochs
-            .iter()
-            .fold((0.0, 0), |(seconds, samples), epoch| (seconds + epoch.seconds, samples + epoch.samples));
-        let step = self.learner.steps().saturating_sub(1);
-        let total = (self.learner.steps() / u64::from(progress.epoch + 1)) * u64::from(train.epochs);
-        progress.history.epochs.push(EpochHistory {
-            epoch: progress.epoch + 1,
-            learning_rate: train.learning_rate * train.schedule.factor(step, total) * progress.rate_factor,
-            seconds: progress.seconds - seconds,
-            samples: progress.samples - samples,
-            metrics,
-        });
-        progress.epoch += 1;
-        progress.batch = 0;
+        progress.end_epoch(train, self.learner.steps(), metrics);
         let best = self.validation.is_some() && progress.judge(train)?;
         if best {
             self.save_model()?;
