@@ -43,7 +43,7 @@ enum Command {
 
 /// Train a retriever on the pairs of a data set, judge it, and build its index
 ///
-/// The config's [retrieve] section says what it is made of. It lies in the run's folder `retriever`.
+/// The config's section `retrieve` says what it is made of. It lies in the run's folder `retriever`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:

@@ -490,14 +490,17 @@ pub struct Recall {
     /// How many candidates a retriever gave for each list; none where everything was ranked.
     pub candidates: Option<u64>,
     /// The share of relevant items that are among them.
+    #[serde(deserialize_with = "null::nan")]
     pub reached: f64,
     /// Ranked lists judged.
     pub lists: u64,
     /// The metrics.
     pub values: Vec<RankingValue>,
     /// Seconds to find the candidates of all lists.
+    #[serde(deserialize_with = "null::nan")]
     pub recall_seconds: f64,
     /// Seconds to rank them.
+    #[serde(deserialize_with = "null::nan")]
     pub rank_seconds: f64,
 }
 

@@ -2,8 +2,8 @@
 
 use maud::html;
 
-use super::super::data::{RankingValue, Recall};
-use super::super::format::{capital, count, counted, duration, estimate, number, percent};
+use super::super::data::{Estimate, RankingValue, Recall};
+use super::super::format::{capital, count, counted, duration, estimate, interval_cell, number, percent};
 use super::super::page::{Figure, Section, Table, figures};
 use super::super::plot::{Row, Rows, Series};
 
@@ -70,11 +70,16 @@ fn figure(ways: &[Recall], at: (&str, u64)) -> Figure {
         ),
         _ => format!("The {label} of each way."),
     };
+    let mut numbers = Table::new(["Way", &label, "Interval"]);
+    for way in ways {
+        let estimate = value(way, at).map_or(Estimate::from(f64::NAN), |value| value.estimate);
+        numbers.row([name(way), number(estimate.value), interval_cell(&estimate)]);
+    }
     Figure {
         title: format!("{label} by number of candidates"),
         drawing: Rows::dots(&label, rows.collect(), Vec::new()).svg(&caption),
         legend: Vec::new(),
-        numbers: Table::default(),
+        numbers: numbers.without_empty_columns(),
         caption,
     }
 }
