@@ -4,7 +4,7 @@ use clap::Args;
 use kitestring_core::Result;
 use kitestring_retrieve::RetrieveConfig;
 use kitestring_train::RunConfig;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The config that `run` and `simulate` use where none is given.
 const SIMULATED: &str = include_str!("../../../configs/simulated.toml");
@@ -46,6 +46,20 @@ impl Settings {
         }
         Ok(config)
     }
+}
+
+/// What a run learns from, and where it goes.
+#[derive(Debug, Args)]
+pub struct Place {
+    /// A prepared data set, or raw data (a folder or a file), which is prepared within the run
+    #[arg(long, value_name = "PATH")]
+    pub data: Option<PathBuf>,
+    /// The run directory to write; runs/TIME when absent
+    #[arg(long, value_name = "FOLDER")]
+    pub out: Option<PathBuf>,
+    /// Go on with the run in --out that was killed
+    #[arg(long, requires = "out")]
+    pub resume: bool,
 }
 
 /// How malformed rows are met.

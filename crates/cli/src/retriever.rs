@@ -40,11 +40,10 @@ pub fn section(config: &RunConfig) -> Result<RetrieveConfig> {
 pub struct Trained {
     /// The towers and the index.
     pub retrieval: Retrieval,
-    /// How training went.
-    pub fitted_seconds: f64,
+    fitted_seconds: f64,
     pairs_per_second: f64,
     /// The metrics of each split.
-    pub metrics: Vec<(String, Vec<RankingMetric>)>,
+    metrics: Vec<(String, Vec<RankingMetric>)>,
     index: (Option<f64>, f64),
 }
 

@@ -116,6 +116,16 @@ pub fn pair_task(schema: &Schema, name: Option<&str>) -> Result<Option<usize>> {
     })
 }
 
+/// The item table of a data set.
+///
+/// # Errors
+/// A config error, if the schema has no item.
+pub fn items(dataset: &Dataset) -> Result<&ItemTable> {
+    dataset.items().ok_or_else(|| {
+        Error::config("a retriever needs to know the item of a row").in_field("schema.item").mend("name its column")
+    })
+}
+
 impl<'a> Corpus<'a> {
     /// The pairs of the split `train`.
     ///
@@ -123,11 +133,7 @@ impl<'a> Corpus<'a> {
     /// A data set without items, without pairs, or that the objective cannot learn from.
     pub fn new(dataset: &'a Dataset, config: &RetrieveConfig) -> Result<Self> {
         let schema = dataset.schema();
-        let Some(items) = dataset.items() else {
-            return Err(Error::config("a retriever needs to know the item of a row")
-                .in_field("schema.item")
-                .mend("name its column"));
-        };
+        let items = items(dataset)?;
         let task = pair_task(schema, config.task.as_deref())?;
         let binary = task.is_none_or(|task| schema.tasks[task].kind == TaskKind::Binary);
         if !binary && !matches!(config.objective, Objective::Gramian(_)) {
@@ -308,6 +314,17 @@ impl<'a> Corpus<'a> {
             }
         }
         batch.distinct.index(&self.readers, &[&batch.query, &batch.item]);
+        Ok(())
+    }
+
+    /// Calls `body` with all pairs in the order of their numbers, a block of them at a time, and draws nothing.
+    pub(crate) fn each_block(&self, mut body: impl FnMut(&PairBatch) -> Result<()>) -> Result<()> {
+        let mut batch = PairBatch::default();
+        for first in (0..self.len()).step_by(BLOCK as usize) {
+            let numbers: Vec<u64> = (first..(first + BLOCK).min(self.len())).collect();
+            self.read(&numbers, None, &mut batch)?;
+            body(&batch)?;
+        }
         Ok(())
     }
 

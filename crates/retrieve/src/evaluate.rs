@@ -1,7 +1,7 @@
 //! How well a retriever finds what users will want: a full ranking, by vectors.
 
 use crate::config::RetrieveConfig;
-use crate::corpus::{Corpus, PairBatch, pair_task};
+use crate::corpus::{Corpus, items, pair_task};
 use crate::encode::Encoder;
 use crate::index::{Filter, Index, IndexConfig, Items};
 use crate::model::RetrieverModel;
@@ -57,9 +57,7 @@ pub fn rank(
         let filters: Vec<Filter<'_>> = had.iter().map(|had| Filter { excluded: had, required: &[] }).collect();
         let found = index.search_batch(&vectors, k, &filters, workers)?;
         for ((query, found), had) in queries.iter().zip(found).zip(&had) {
-            let relevant =
-                |item: u64| u32::try_from(item).is_ok_and(|item| query.relevant.binary_search(&item).is_ok());
-            let mut hits: Vec<bool> = found.iter().map(|found| relevant(found.item)).collect();
+            let mut hits: Vec<bool> = found.iter().map(|found| is_relevant(query, found.item)).collect();
             // Ranks past the corpus hold nothing.
             hits.resize(k, false);
             let left = table.seen().len() - had.len();
@@ -71,16 +69,6 @@ pub fn rank(
     }
     let protocol = format!("all {} items but those the user had before", table.seen().len());
     Ok(tally.finish(protocol, candidates, start.elapsed().as_secs_f64()))
-}
-
-/// The item table of a data set.
-///
-/// # Errors
-/// A config error, if the schema has no item.
-pub fn items(dataset: &Dataset) -> Result<&kitestring_data::dataset::ItemTable> {
-    dataset.items().ok_or_else(|| {
-        Error::config("a retriever needs to know the item of a row").in_field("schema.item").mend("name its column")
-    })
 }
 
 /// The numbers and vectors of all items that are in any row.
@@ -98,23 +86,20 @@ pub fn corpus(model: &RetrieverModel, dataset: &Dataset, workers: &dyn Workers) 
 /// # Errors
 /// A damaged file, a vector that is not finite.
 pub fn mean_product(model: &RetrieverModel, corpus: &Corpus<'_>, workers: &dyn Workers) -> Result<f64> {
-    const PAIRS: u64 = 8192;
     let (mut encoder, k) = (Encoder::new(model, workers.count()), model.vector_dimension());
-    let (mut batch, mut queries, mut items) = (PairBatch::default(), Vec::new(), Vec::new());
-    let mut sum = 0.0;
-    for first in (0..corpus.len()).step_by(PAIRS as usize) {
-        let numbers: Vec<u64> = (first..(first + PAIRS).min(corpus.len())).collect();
-        corpus.read(&numbers, None, &mut batch)?;
+    let (mut queries, mut items, mut sum) = (Vec::new(), Vec::new(), 0.0);
+    corpus.each_block(|batch| {
         encoder.both(&batch.distinct, [&batch.query, &batch.item], workers, [&mut queries, &mut items])?;
         let pairs = batch.pairs(k, &queries, &items);
         let of = |pair: usize| dot(pairs.query(pair), pairs.item(pairs.links.item_of()[pair] as usize));
         sum += (0..pairs.len()).map(|pair| f64::from(of(pair))).sum::<f64>();
-    }
+        Ok(())
+    })?;
     Ok(sum / corpus.len() as f64)
 }
 
 /// The items a user had in the splits before one, ascending, but for those that are relevant.
-fn had_before(dataset: &Dataset, split: &str, query: &Query) -> Result<Vec<u64>> {
+pub(crate) fn had_before(dataset: &Dataset, split: &str, query: &Query) -> Result<Vec<u64>> {
     let mut had = had(dataset, query.user, &earlier_splits(dataset, split))?;
     had.retain(|item| !is_relevant(query, *item));
     Ok(had)

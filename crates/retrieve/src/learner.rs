@@ -174,22 +174,19 @@ impl Learner {
     /// # Errors
     /// A damaged file.
     pub fn exact_moments(&self, model: &RetrieverModel, corpus: &Corpus<'_>, workers: &dyn Workers) -> Result<Moments> {
-        const PAIRS: u64 = 8192;
         let Objective::Gramian(config) = &self.objective else {
             return Err(Error::config("only a Gramian objective has moments").in_field("retrieve.objective.type"));
         };
         let (mut encoder, mut prior) = (Encoder::new(model, workers.count()), PriorVectors::default());
         let mut moments = Moments::zero(model.vector_dimension(), config.prior.rank());
-        let (mut batch, mut scratch) = (PairBatch::default(), Vec::new());
-        let (mut queries, mut items) = (Vec::new(), Vec::new());
-        for first in (0..corpus.len()).step_by(PAIRS as usize) {
-            let numbers: Vec<u64> = (first..(first + PAIRS).min(corpus.len())).collect();
-            corpus.read(&numbers, None, &mut batch)?;
+        let (mut queries, mut items, mut scratch) = (Vec::new(), Vec::new(), Vec::new());
+        corpus.each_block(|batch| {
             encoder.both(&batch.distinct, [&batch.query, &batch.item], workers, [&mut queries, &mut items])?;
             let pairs = batch.pairs(model.vector_dimension(), &queries, &items);
             config.prior.fill(&pairs, self.most_frequent, &mut prior);
-            moments.add_mean(&pairs, &prior, numbers.len() as f32 / corpus.len() as f32, &mut scratch);
-        }
+            moments.add_mean(&pairs, &prior, pairs.len() as f32 / corpus.len() as f32, &mut scratch);
+            Ok(())
+        })?;
         Ok(moments)
     }
 

@@ -4,15 +4,12 @@
 //! same files, the same index.
 
 use crate::als::{self, Interactions};
-use crate::corpus::{Corpus, PairBatch};
+use crate::corpus::Corpus;
 use crate::model::RetrieverModel;
 use kitestring_core::schema::Of;
 use kitestring_core::{Error, Result, Seed};
 use kitestring_nn::engine::Workers;
 use kitestring_table::Route;
-
-/// Pairs read at once.
-const PAIRS: u64 = 65_536;
 
 /// A side's one feature: its number among the sparse ones, and its table's.
 #[derive(Debug, Clone, Copy)]
@@ -39,13 +36,10 @@ pub(crate) fn fit(
         return Err(not_linear("query", "both towers read the same table, and factors of users and items differ"));
     }
     let mut pairs: Vec<(u32, u32)> = Vec::with_capacity(corpus.len() as usize);
-    let mut batch = PairBatch::default();
-    for first in (0..corpus.len()).step_by(PAIRS as usize) {
-        let numbers: Vec<u64> = (first..(first + PAIRS).min(corpus.len())).collect();
-        corpus.read(&numbers, None, &mut batch)?;
-        let pairs_here = batch.ids(query.feature, item.feature);
-        pairs.extend(pairs_here.map(|(user, item)| (user as u32, item as u32)));
-    }
+    corpus.each_block(|batch| {
+        pairs.extend(batch.ids(query.feature, item.feature).map(|(user, item)| (user as u32, item as u32)));
+        Ok(())
+    })?;
     let rows = |side: Side| model.tables[side.table].len() as usize;
     let interactions = Interactions::new(rows(query), rows(item), pairs)?;
     let factors = als::fit(&interactions, config, model.vector_dimension(), seed, workers, &mut |iteration| {

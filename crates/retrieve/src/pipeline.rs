@@ -1,16 +1,14 @@
 //! Recall, then rank: what a ranker loses, and saves, by ranking only what a retriever found.
 
-use crate::evaluate::items;
+use crate::evaluate::had_before;
 use crate::index::Filter;
-use crate::recall::{Retrieval, had};
+use crate::recall::Retrieval;
 use kitestring_core::{Result, Seed};
 use kitestring_data::dataset::Dataset;
 use kitestring_nn::engine::Workers;
 use kitestring_train::Model;
 use kitestring_train::config::EvaluateConfig;
-use kitestring_train::evaluate::{
-    Query, RankingMetric, earlier_splits, full_ranking_queries, rank_all, rank_among, ranked_task,
-};
+use kitestring_train::evaluate::{Query, RankingMetric, full_ranking_queries, rank_all, rank_among, ranked_task};
 use std::collections::HashMap;
 use std::time::Instant;
 
@@ -98,13 +96,7 @@ fn found(
     k: usize,
     workers: &dyn Workers,
 ) -> Result<HashMap<u64, Vec<u32>>> {
-    items(dataset)?;
-    let earlier = earlier_splits(dataset, split);
-    let excluded = queries.iter().map(|query| {
-        let mut had = had(dataset, query.user, &earlier)?;
-        had.retain(|item| u32::try_from(*item).is_ok_and(|item| query.relevant.binary_search(&item).is_err()));
-        Ok(had)
-    });
+    let excluded = queries.iter().map(|query| had_before(dataset, split, query));
     let excluded = excluded.collect::<Result<Vec<Vec<u64>>>>()?;
     let filters: Vec<Filter<'_>> = excluded.iter().map(|excluded| Filter { excluded, required: &[] }).collect();
     let samples: Vec<u64> = queries.iter().map(|query| query.sample).collect();

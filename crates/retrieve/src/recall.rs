@@ -1,8 +1,9 @@
 //! Candidates for a ranker: a retriever with its index, asked for what users may want.
 
 use crate::config::RetrieveConfig;
+use crate::corpus::items;
 use crate::encode::Encoder;
-use crate::evaluate::{corpus, items};
+use crate::evaluate::corpus;
 use crate::fit::MODEL;
 use crate::index::{Attribute, Built, Filter, Found, Index, Items};
 use crate::model::RetrieverModel;

@@ -1,7 +1,7 @@
 //! `kitestring retrieve`: candidates for a ranker, from two towers and an index.
 
 use super::{create_beside, put};
-use crate::arguments::{BadRows, Settings, Telling};
+use crate::arguments::{BadRows, Place, Settings, Telling};
 use crate::output::{columns, say, say_line};
 use crate::progress::Progress;
 use crate::retriever::{self, RETRIEVER};
@@ -52,15 +52,8 @@ Examples:
 struct Train {
     /// The config
     config: PathBuf,
-    /// A prepared data set, or raw data (a folder or a file), which is prepared within the run
-    #[arg(long, value_name = "PATH")]
-    data: Option<PathBuf>,
-    /// The run directory to write; runs/TIME when absent
-    #[arg(long, value_name = "FOLDER")]
-    out: Option<PathBuf>,
-    /// Go on with the run in --out that was killed
-    #[arg(long, requires = "out")]
-    resume: bool,
+    #[command(flatten)]
+    place: Place,
     #[command(flatten)]
     bad_rows: BadRows,
     #[command(flatten)]
@@ -155,11 +148,11 @@ impl Train {
         let start = Instant::now();
         let config = self.settings.read(Some(&self.config))?;
         let section = retriever::section(&config)?;
-        let run = Run::create(self.out.as_deref())?;
+        let run = Run::create(self.place.out.as_deref())?;
         let mut progress = Progress::new()?;
-        let how = (self.bad_rows.allowed(&config), self.resume);
-        let dataset = stages::data(&run, &config, self.data.as_deref(), None, how, &mut progress)?;
-        let found = retriever::train(&run, (&config, &section), &dataset, self.resume, &mut progress)?;
+        let how = (self.bad_rows.allowed(&config), self.place.resume);
+        let dataset = stages::data(&run, &config, self.place.data.as_deref(), None, how, &mut progress)?;
+        let found = retriever::train(&run, (&config, &section), &dataset, self.place.resume, &mut progress)?;
         drop(progress);
         say(&found.table())?;
         say_line(&format!("retriever: {}", run.directory().join(RETRIEVER).display()))?;

@@ -1,6 +1,6 @@
 //! `kitestring train`: from data to a model; and what `run` does besides.
 
-use crate::arguments::{BadRows, Settings, Telling};
+use crate::arguments::{BadRows, Place, Settings, Telling};
 use crate::metrics::{Told, table};
 use crate::output::{say, say_line};
 use crate::progress::Progress;
@@ -39,15 +39,8 @@ impl Train {
 /// What `train` and `run` have in common.
 #[derive(Debug, Args)]
 pub struct Learning {
-    /// A prepared data set, or raw data (a folder or a file), which is prepared within the run
-    #[arg(long, value_name = "PATH")]
-    data: Option<PathBuf>,
-    /// The run directory to write; runs/TIME when absent
-    #[arg(long, value_name = "FOLDER")]
-    out: Option<PathBuf>,
-    /// Go on with the run in --out that was killed
-    #[arg(long, requires = "out")]
-    resume: bool,
+    #[command(flatten)]
+    place: Place,
     #[command(flatten)]
     starting: Starting,
     #[command(flatten)]
@@ -68,11 +61,11 @@ impl Learning {
         let config = self.settings.read(config)?;
         // `train` learns a ranker alone, `run` also what finds its candidates, where the config says how.
         let section = (report && config.retrieve.is_some()).then(|| retriever::section(&config)).transpose()?;
-        let begin = self.starting.open(&config, self.out.as_deref())?;
-        let run = Run::create(self.out.as_deref())?;
+        let begin = self.starting.open(&config, self.place.out.as_deref())?;
+        let run = Run::create(self.place.out.as_deref())?;
         let mut progress = Progress::new()?;
-        let how = (self.bad_rows.allowed(&config), self.resume);
-        let dataset = stages::data(&run, &config, self.data.as_deref(), begin.as_ref(), how, &mut progress)?;
+        let how = (self.bad_rows.allowed(&config), self.place.resume);
+        let dataset = stages::data(&run, &config, self.place.data.as_deref(), begin.as_ref(), how, &mut progress)?;
         let grown = begin.as_ref().map(|begin| begin.grow(&config, &dataset)).transpose()?;
         let (model, added) = grown.map_or((None, Vec::new()), |grown| (Some(grown.model), grown.added));
         if let Some(begin) = &begin {
@@ -80,9 +73,9 @@ impl Learning {
         }
         let retrieval = section
             .as_ref()
-            .map(|section| retriever::train(&run, (&config, section), &dataset, self.resume, &mut progress));
+            .map(|section| retriever::train(&run, (&config, section), &dataset, self.place.resume, &mut progress));
         let retrieval = retrieval.transpose()?;
-        let trained = stages::train(&run, &config, &dataset, model, self.resume, &mut progress)?;
+        let trained = stages::train(&run, &config, &dataset, model, self.place.resume, &mut progress)?;
         let known = Known { config: &config, model: &trained.model, dataset: &dataset, how: &trained.how };
         let mut judged = Judged::default();
         judged.add(&known, Seed(config.seed), &mut progress)?;
