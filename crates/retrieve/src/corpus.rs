@@ -178,23 +178,17 @@ impl<'a> Corpus<'a> {
         let share = |count: &u32| (f64::from(*count) / total) as f32;
         let frequency: Vec<f32> = of_item.iter().map(share).collect();
         let (mut query_weights, mut item_weights) = (Vec::new(), Vec::new());
-        let mut draws = None;
-        match &config.objective {
-            Objective::Gramian(gramian) => {
-                let of_user: Vec<f32> = of_user.iter().map(share).collect();
-                if gramian.query_power != 1.0 && users.is_none() {
-                    return Err(Error::config("users cannot be counted the same where nobody knows them")
-                        .in_field("retrieve.objective.query_power")
-                        .mend("name the column of the user as schema.user"));
-                }
-                query_weights = importance(&of_user, gramian.query_power);
-                item_weights = importance(&frequency, gramian.item_power);
+        if let Objective::Gramian(gramian) = &config.objective {
+            let of_user: Vec<f32> = of_user.iter().map(share).collect();
+            if gramian.query_power != 1.0 && users.is_none() {
+                return Err(Error::config("users cannot be counted the same where nobody knows them")
+                    .in_field("retrieve.objective.query_power")
+                    .mend("name the column of the user as schema.user"));
             }
-            Objective::Softmax(softmax) if softmax.drawn > 0 => {
-                draws = Some(Draws::new(softmax.drawn, softmax.power, &frequency));
-            }
-            Objective::Softmax(_) | Objective::Als(_) => {}
+            query_weights = importance(&of_user, gramian.query_power);
+            item_weights = importance(&frequency, gramian.item_power);
         }
+        let draws = config.objective.draws().map(|(count, power)| Draws::new(count, power, &frequency));
         let own = schema.item.as_deref();
         let ids = schema
             .sparse()
@@ -267,7 +261,8 @@ impl<'a> Corpus<'a> {
         let sample = |number: &u64| self.samples.get(*number as usize).copied();
         let samples: Option<Vec<u64>> = numbers.iter().map(sample).collect();
         let samples = samples.ok_or_else(|| Error::internal("there is no such pair"))?;
-        self.split.read(&samples, Seed(0), &mut batch.query)?;
+        // Pairs are no drawn negatives: what is drawn here are histories.
+        self.split.read(&samples, draws.unwrap_or(Seed(0)), &mut batch.query)?;
         batch.numbers.clear();
         batch.numbers.extend_from_slice(numbers);
         batch.rows.resize(self.items.count(), 0);

@@ -38,6 +38,29 @@ kernel! {
     }
 }
 
+kernel! {
+    /// From scores to the gradient of `1 − score_own + Σ_j weight_j · max(0, score_j − margin)` over them, in place; `own` is none of the j. The
+    /// result is the loss.
+    ///
+    /// # Panics
+    /// If there are not as many weights as scores, or `own` is past them.
+    pub fn hinge['a](scores: &'a mut [f32], weights: &'a [f32], margin: f32, own: usize) -> f32 {
+        assert_eq!(scores.len(), weights.len(), "a weight a score");
+        let own_score = scores[own];
+        scores[own] = f32::NEG_INFINITY;
+        let mut sums = [0.0_f32; LANES];
+        for (scores, weights) in scores.chunks_mut(LANES).zip(weights.chunks(LANES)) {
+            for ((sum, score), weight) in sums.iter_mut().zip(scores).zip(weights) {
+                let over = *score > margin;
+                *sum += if over { weight * (*score - margin) } else { 0.0 };
+                *score = if over { *weight } else { 0.0 };
+            }
+        }
+        scores[own] = -1.0;
+        1.0 - own_score + sums.iter().sum::<f32>()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -60,6 +83,14 @@ mod tests {
                 assert!((f64::from(*found) - expected).abs() < 1e-5, "{count} {at}: {found} {expected}");
             }
         }
+    }
+
+    #[test]
+    fn hinge_by_hand() {
+        let mut scores = [0.9, 0.5, 0.75, -1.0];
+        let loss = hinge(&mut scores, &[2.0, 3.0, 4.0, 5.0], 0.5, 2);
+        assert!((loss - (0.25 + 2.0 * 0.4)).abs() < 1e-6, "{loss}");
+        assert_eq!(scores, [2.0, 0.0, -1.0, 0.0]);
     }
 
     /// An offset of minus infinity takes a score out.

@@ -12,6 +12,8 @@ pub enum Objective {
     Gramian(Gramian),
     /// Each pair's item against other items.
     Softmax(Softmax),
+    /// Each pair's item towards its query, and others away where they are nearer than a margin.
+    Contrastive(Contrastive),
     /// Alternating least squares over all pairs, for towers of one id each: the linear baseline.
     Als(als::Config),
 }
@@ -174,7 +176,37 @@ impl Default for Softmax {
     }
 }
 
+/// `1 − ⟨u, v⟩ + w · mean_j max(0, ⟨u, v_j⟩ − m)` over drawn items j (cosine contrastive loss, Mao et al. 2021). Inner products are to be
+/// cosines: `retrieve.model.unit_length = true`. One draw serves the whole batch.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Contrastive {
+    /// How many items are drawn for each batch.
+    pub drawn: usize,
+    /// Items are drawn in proportion to their training pairs to this power: 0 is uniform.
+    pub power: f32,
+    /// m: what is less alike than this is left alone.
+    pub margin: f32,
+    /// w: how much others count together, beside the pair's own item.
+    pub negative_weight: f32,
+}
+
+impl Default for Contrastive {
+    fn default() -> Self {
+        Self { drawn: 1024, power: 0.0, margin: 0.9, negative_weight: 150.0 }
+    }
+}
+
 impl Objective {
+    /// How many items are drawn for each batch, and the power of their share that they are drawn by; none where none are drawn.
+    pub fn draws(&self) -> Option<(usize, f32)> {
+        match self {
+            Self::Softmax(softmax) => Some((softmax.drawn, softmax.power)).filter(|(drawn, _)| *drawn > 0),
+            Self::Contrastive(contrastive) => Some((contrastive.drawn, contrastive.power)),
+            Self::Gramian(_) | Self::Als(_) => None,
+        }
+    }
+
     /// Checks what serde does not.
     ///
     /// # Errors
@@ -219,6 +251,20 @@ impl Objective {
                     }
                     _ => Ok(()),
                 }
+            }
+            Self::Contrastive(contrastive) => {
+                if contrastive.drawn == 0 {
+                    return wrong("drawn", "some items must be drawn");
+                }
+                if !(-1.0..1.0).contains(&contrastive.margin) {
+                    return wrong("margin", "the margin must be a cosine of less than 1");
+                }
+                for (key, number) in [("power", contrastive.power), ("negative_weight", contrastive.negative_weight)] {
+                    if !(number >= 0.0 && number.is_finite()) {
+                        return wrong(key, "this must be a number of at least 0");
+                    }
+                }
+                Ok(())
             }
             Self::Softmax(softmax) => {
                 if !softmax.in_batch && softmax.drawn == 0 {

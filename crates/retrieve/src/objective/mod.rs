@@ -4,15 +4,16 @@
 //! - [`pairs`]: what an objective sees;
 //! - [`gramian`]: a loss of each pair, and gravity between all pairs;
 //! - [`gram`], [`moments`], [`estimator`]: how all pairs are known at the cost of a batch;
-//! - `softmax`: each pair's item against other items.
+//! - `others`: each pair's item against other items.
 
 pub mod config;
 pub mod estimator;
 pub mod gram;
 pub mod gramian;
 pub mod moments;
+mod others;
 pub mod pairs;
-mod softmax;
+
 #[cfg(test)]
 mod tests;
 
@@ -21,8 +22,8 @@ use estimator::Moving;
 use gramian::GramianLoss;
 use kitestring_core::{Error, Result};
 use kitestring_nn::engine::Workers;
+use others::{Against, Others};
 use pairs::{Gradients, Pairs};
-use softmax::SoftmaxLoss;
 
 /// An objective with what it remembers from step to step.
 #[derive(Debug)]
@@ -33,7 +34,7 @@ pub struct Minimized {
 #[derive(Debug)]
 enum Kind {
     Gramian(Box<GramianLoss>),
-    Softmax(Box<SoftmaxLoss>),
+    Others(Box<Others>),
 }
 
 impl Minimized {
@@ -48,7 +49,8 @@ impl Minimized {
             Objective::Gramian(config) => {
                 Kind::Gramian(Box::new(GramianLoss::new(config.clone(), dimension, pairs, most_frequent)?))
             }
-            Objective::Softmax(config) => Kind::Softmax(Box::new(SoftmaxLoss::new(config.clone()))),
+            Objective::Softmax(config) => Kind::Others(Box::new(Others::new(Against::Softmax(config.clone())))),
+            Objective::Contrastive(config) => Kind::Others(Box::new(Others::new(Against::Contrastive(config.clone())))),
             Objective::Als(_) => return Err(Error::internal("alternating least squares has no steps")),
         };
         Ok(Self { kind })
@@ -56,9 +58,9 @@ impl Minimized {
 
     /// The names of what [`Self::gradients`] finds.
     pub fn names(&self) -> &'static [&'static str] {
-        match self.kind {
+        match &self.kind {
             Kind::Gramian(_) => &["fit", "gravity"],
-            Kind::Softmax(_) => &["softmax"],
+            Kind::Others(others) => others.names(),
         }
     }
 
@@ -66,7 +68,7 @@ impl Minimized {
     pub fn total(&self, losses: &[f64]) -> f64 {
         match &self.kind {
             Kind::Gramian(loss) => losses.iter().zip([1.0, loss.lambda()]).map(|(loss, weight)| loss * weight).sum(),
-            Kind::Softmax(_) => losses.iter().sum(),
+            Kind::Others(_) => losses.iter().sum(),
         }
     }
 
@@ -84,7 +86,7 @@ impl Minimized {
             Kind::Gramian(loss) => {
                 loss.gradients(pairs, gradients, workers).map(|parts| vec![parts.fit, parts.gravity])
             }
-            Kind::Softmax(loss) => Ok(vec![loss.gradients(pairs, gradients, workers)]),
+            Kind::Others(loss) => Ok(vec![loss.gradients(pairs, gradients, workers)]),
         }
     }
 
@@ -92,7 +94,7 @@ impl Minimized {
     pub fn moving(&self) -> Option<&Moving> {
         match &self.kind {
             Kind::Gramian(loss) => Some(&loss.moving),
-            Kind::Softmax(_) => None,
+            Kind::Others(_) => None,
         }
     }
 
@@ -100,7 +102,7 @@ impl Minimized {
     pub fn moving_mut(&mut self) -> Option<&mut Moving> {
         match &mut self.kind {
             Kind::Gramian(loss) => Some(&mut loss.moving),
-            Kind::Softmax(_) => None,
+            Kind::Others(_) => None,
         }
     }
 }

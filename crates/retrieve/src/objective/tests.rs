@@ -1,5 +1,5 @@
 #![allow(clippy::unwrap_used)]
-use super::config::{Estimator, Fit, Gramian, Objective, Prior, Sag, Softmax};
+use super::config::{Contrastive, Estimator, Fit, Gramian, Objective, Prior, Sag, Softmax};
 use super::gram::Gram;
 use super::moments::{Moments, PriorVectors};
 use super::pairs::{Gradients, Links, Pairs};
@@ -259,14 +259,45 @@ fn softmax_gradients_are_those_of_repeated_columns() {
     }
 }
 
+fn contrast_by_definition(world: &World, config: &Contrastive) -> f64 {
+    let n = world.labels.len();
+    let draws: u32 = world.drawn.iter().sum();
+    let mut loss = 0.0;
+    for pair in 0..n {
+        let own = world.own(pair);
+        let over = |item: usize| (world.product(pair, item) - f64::from(config.margin)).max(0.0);
+        let others = world.drawn.iter().enumerate().filter(|(item, _)| *item != own);
+        let others: f64 = others.map(|(item, times)| f64::from(*times) * over(item)).sum();
+        loss += 1.0 - world.product(pair, own) + f64::from(config.negative_weight) * others / f64::from(draws);
+    }
+    loss / n as f64
+}
+
+#[test]
+fn contrast_gradients_are_those_of_the_definition() {
+    for (margin, negative_weight) in [(0.1, 2.0), (-0.9, 0.5), (0.1, 0.0)] {
+        let mut world = World::new(12, 7, 3, false);
+        world.drawn = vec![2, 0, 1, 3, 0, 1, 2];
+        let config = Contrastive { drawn: 9, power: 0.0, margin, negative_weight };
+        let (losses, queries, items) = step(&world, &Objective::Contrastive(config.clone()), &OneWorker);
+        let expected = contrast_by_definition(&world, &config);
+        assert!((losses[0] - expected).abs() < 1e-5, "{config:?}: {} {expected}", losses[0]);
+        check_differences(&format!("{config:?}"), &mut world, (&queries, &items), |world| {
+            contrast_by_definition(world, &config)
+        });
+    }
+}
+
 #[test]
 fn workers_change_nothing_but_rounding() {
-    let world = World::new(90, 40, 5, true);
+    let mut world = World::new(90, 40, 5, true);
+    world.drawn = vec![1; 40];
     let prior = Prior::Constant { value: 0.1 };
     let objectives = [
         Objective::Gramian(Gramian { prior, ..gramian(exact()) }),
         Objective::Gramian(gramian(Estimator::default())),
         Objective::Softmax(Softmax::default()),
+        Objective::Contrastive(Contrastive { margin: 0.0, ..Contrastive::default() }),
     ];
     for objective in objectives {
         let one = step(&world, &objective, &OneWorker);
@@ -434,6 +465,8 @@ fn wrong_keys_are_named() {
         ("type = \"softmax\"\ntemperature = 0", "temperature"),
         ("type = \"softmax\"\nin_batch = false", "drawn"),
         ("type = \"softmax\"\nlambda = 1", "lambda"),
+        ("type = \"contrastive\"\nmargin = 1.0", "margin"),
+        ("type = \"contrastive\"\ndrawn = 0", "drawn"),
         ("type = \"sogram\"", "gramian"),
     ] {
         let error = refused(text);

@@ -1,13 +1,14 @@
-//! Each pair's item against other items: in-batch and sampled softmax.
+//! Each pair's item against other items: in-batch and sampled softmax, cosine contrast.
 //!
-//! The columns are the step's distinct items. Item `j` came up `n_j` times, of `e_j` to be expected (`B f_j` in a batch of B pairs, f the
+//! The columns are the step's distinct items. For a softmax, item `j` came up `n_j` times, of `e_j` to be expected (`B f_j` in a batch of B pairs, f the
 //! item's share of training pairs; `M d_j` in M draws), so its column counts for `n_j` items and is corrected by `e_j`: logits are
-//! `⟨u, v_j⟩ / τ + ln n_j − c ln e_j`. The pair's own item counts once, however often it came up.
+//! `⟨u, v_j⟩ / τ + ln n_j − c ln e_j`. The pair's own item counts once, however often it came up. For cosine contrast a column's weight is that
+//! of others by its share of the draws, `w n_j / M`, and the pair's own item is none of the others.
 
-use super::config::Softmax;
+use super::config::{Contrastive, Softmax};
 use super::pairs::{Gradients, Pairs};
 use kitestring_nn::engine::Workers;
-use kitestring_nn::kernels::contrast::contrast;
+use kitestring_nn::kernels::contrast::{contrast, hinge};
 use kitestring_nn::kernels::matmul::{Matrix, Start, matmul, transpose};
 use kitestring_nn::kernels::reduce::add;
 use std::sync::{Mutex, PoisonError};
@@ -15,13 +16,20 @@ use std::sync::{Mutex, PoisonError};
 /// Rows of scores that a worker holds at once: few enough for a few thousand columns to stay in its cache.
 const ROWS: usize = 32;
 
-/// The softmax objective with its memory. A warm step allocates nothing that grows with the batch.
+/// How an item is held against others.
 #[derive(Debug)]
-pub(super) struct SoftmaxLoss {
-    config: Softmax,
-    /// `ln n_j − c ln e_j`; minus infinity where the item came up for no pair to be held against.
-    offsets: Vec<f32>,
-    /// `−c ln e_j`, for the pair's own item.
+pub(super) enum Against {
+    Softmax(Softmax),
+    Contrastive(Contrastive),
+}
+
+/// An objective over a step's items, with its workspace. A warm step allocates nothing that grows with the batch.
+#[derive(Debug)]
+pub(super) struct Others {
+    against: Against,
+    /// Of a softmax `ln n_j − c ln e_j`, minus infinity where the item came up for no pair to be held against; else `w n_j / M`.
+    columns: Vec<f32>,
+    /// `−c ln e_j` of a softmax, for the pair's own item.
     own: Vec<f32>,
     transposed: Vec<f32>,
     workers: Vec<Mutex<Worker>>,
@@ -34,9 +42,17 @@ struct Worker {
     loss: f64,
 }
 
-impl SoftmaxLoss {
-    pub fn new(config: Softmax) -> Self {
-        Self { config, offsets: Vec::new(), own: Vec::new(), transposed: Vec::new(), workers: Vec::new() }
+impl Others {
+    pub fn new(against: Against) -> Self {
+        Self { against, columns: Vec::new(), own: Vec::new(), transposed: Vec::new(), workers: Vec::new() }
+    }
+
+    /// The loss's name.
+    pub fn names(&self) -> &'static [&'static str] {
+        match self.against {
+            Against::Softmax(_) => &["softmax"],
+            Against::Contrastive(_) => &["contrast"],
+        }
     }
 
     /// The mean loss of the pairs, and its gradients.
@@ -48,7 +64,7 @@ impl SoftmaxLoss {
         self.workers.resize_with(workers.count(), Mutex::default);
         let size = count.div_ceil(workers.count()).max(1);
         let parts: Vec<Mutex<&mut [f32]>> = gradients.queries.chunks_mut(size * k).map(Mutex::new).collect();
-        let (scale, this) = (1.0 / self.config.temperature, &*self);
+        let this = &*self;
         workers.run(&|number| {
             let Some(worker) = this.workers.get(number) else { return };
             let mut worker = worker.lock().unwrap_or_else(PoisonError::into_inner);
@@ -65,7 +81,7 @@ impl SoftmaxLoss {
                 matmul(scores, Matrix::new(queries, rows, k), &this.transposed, items, Start::Zero);
                 for (row, scores) in scores.chunks_exact_mut(items).enumerate() {
                     let own = pairs.links.item_of()[first + row] as usize;
-                    *loss += f64::from(contrast(scores, &this.offsets, scale, own, this.own[own]));
+                    *loss += f64::from(this.compare(scores, own));
                     let share = 1.0 / count as f32;
                     scores.iter_mut().for_each(|gradient| *gradient *= share);
                 }
@@ -84,22 +100,37 @@ impl SoftmaxLoss {
         loss / count.max(1) as f64
     }
 
+    /// From a pair's scores to their gradients, in place; the pair's loss.
+    fn compare(&self, scores: &mut [f32], own: usize) -> f32 {
+        match &self.against {
+            Against::Softmax(softmax) => contrast(scores, &self.columns, 1.0 / softmax.temperature, own, self.own[own]),
+            Against::Contrastive(contrastive) => hinge(scores, &self.columns, contrastive.margin, own),
+        }
+    }
+
     fn weigh(&mut self, pairs: &Pairs<'_>) {
         let drawn: u32 = pairs.drawn.iter().sum();
         let (batch, drawn) = (pairs.len() as f32, drawn as f32);
-        self.offsets.clear();
+        self.columns.clear();
         self.own.clear();
         for item in 0..pairs.links.items() {
             let mut came = pairs.drawn.get(item).copied().unwrap_or(0) as f32;
-            let mut expected = drawn * pairs.draw_probability.get(item).copied().unwrap_or(0.0);
-            if self.config.in_batch {
-                came += pairs.links.of_item(item).len() as f32;
-                expected += batch * pairs.frequency[item];
+            match &self.against {
+                Against::Softmax(softmax) => {
+                    let mut expected = drawn * pairs.draw_probability.get(item).copied().unwrap_or(0.0);
+                    if softmax.in_batch {
+                        came += pairs.links.of_item(item).len() as f32;
+                        expected += batch * pairs.frequency[item];
+                    }
+                    // What can never come up is only ever a pair's own item.
+                    let own = if expected > 0.0 { -softmax.correction * expected.ln() } else { 0.0 };
+                    self.own.push(own);
+                    self.columns.push(if came > 0.0 { came.ln() + own } else { f32::NEG_INFINITY });
+                }
+                Against::Contrastive(contrastive) => {
+                    self.columns.push(contrastive.negative_weight * came / drawn.max(1.0));
+                }
             }
-            // What can never come up is only ever a pair's own item.
-            let own = if expected > 0.0 { -self.config.correction * expected.ln() } else { 0.0 };
-            self.own.push(own);
-            self.offsets.push(if came > 0.0 { came.ln() + own } else { f32::NEG_INFINITY });
         }
     }
 }
