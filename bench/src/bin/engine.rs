@@ -144,7 +144,7 @@ fn din(threads: usize) {
     let mut features: Vec<Feature> = names.iter().map(|name| Feature::new(*name, FeatureKind::Categorical)).collect();
     let mut history = Feature::new("history", FeatureKind::Sequence);
     history.table = Some("item".into());
-    history.history = Some(History { of: "item".into(), when: None });
+    history.history = Some(History { of: "item".into(), when: None, which: Default::default() });
     features.push(history);
     let schema = Schema { user: Some("user".into()), features, tasks: vec![Task::binary("y")], ..Schema::default() };
     let unique = 2000_u64;

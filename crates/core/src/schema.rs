@@ -106,7 +106,7 @@ fn default_length() -> usize {
     50
 }
 
-/// A sequence of the user's strictly earlier events; ties in time are broken by file order.
+/// A sequence of the user's events.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct History {
@@ -115,6 +115,28 @@ pub struct History {
     /// Only events where this binary task is positive; all events when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub when: Option<String>,
+    /// Which events are seen from a sample.
+    #[serde(default, skip_serializing_if = "Which::is_default")]
+    pub which: Which,
+}
+
+/// Which of a user's events a sample sees.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Which {
+    /// The strictly earlier ones; ties in time are broken by file order. Of more than `length` the last ones.
+    #[default]
+    Earlier,
+    /// All in the split `train`, for logs that have lost their order. Of more than `length` that many are drawn, others every epoch. A
+    /// training sample sees its own item, so a ranker must not read it; a retriever's query never meets its item before the vectors do.
+    /// (To leave the own item out is no way out: that it is missing then tells as much.)
+    All,
+}
+
+impl Which {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// What is done to a number. Anything fitted is fitted on training rows only.
@@ -458,7 +480,7 @@ mod tests {
     fn schema() -> Schema {
         let mut history = Feature::new("liked", FeatureKind::Sequence);
         history.table = Some("movie".into());
-        history.history = Some(History { of: "movie".into(), when: Some("like".into()) });
+        history.history = Some(History { of: "movie".into(), when: Some("like".into()), which: Which::Earlier });
         Schema {
             user: Some("user".into()),
             features: vec![

@@ -133,3 +133,40 @@ fn collected_values_are_a_feature_of_several_values() {
         "{error}"
     );
 }
+
+/// A history of all events holds what the user has in training, whatever the row's split; of more than its length it is drawn, one of each
+/// stretch, other ones for other draws.
+#[test]
+fn a_history_of_all_events_is_that_of_training() {
+    let history = |length: usize| {
+        let features = format!(
+            "    features = [\n        {{ name = \"bag\", kind = \"sequence\", of = \"user\", table = \"item\", length = {length}, \
+             history = {{ of = \"item\", which = \"all\" }} }},"
+        );
+        let config = LINES.replace("FIRST", "user").replace("LAST", "item").replace("    features = [", &features);
+        config.replace("split = { by = \"random\", valid = 0.1 }", "")
+    };
+    let files = [("train.txt", "a 1 2 3 4 5 6\nb 7 2\n"), ("test.txt", "a 9\nb 8 1\nc 1\n")];
+    let bags = |length: usize, draws: u64, split: &str| -> Vec<Vec<String>> {
+        let (_directory, dataset) = prepared(&history(length), &files).unwrap();
+        let (vocabularies, split) = (dataset.vocabularies().unwrap(), dataset.split(split).unwrap());
+        let bag = dataset.schema().sparse().position(|feature| feature.name == "bag").unwrap();
+        let mut batch = Batch::default();
+        split.read(&(0..split.rows()).collect::<Vec<_>>(), Seed(draws), &mut batch).unwrap();
+        let named = |id: &u64| vocabularies.value("item", *id).unwrap_or("?").to_owned();
+        let mut bags: Vec<_> =
+            (0..batch.rows).map(|row| batch.sparse[bag].of_row(row).iter().map(named).collect()).collect();
+        bags.sort();
+        bags
+    };
+    let (a, b) = (vec!["1", "2", "3", "4", "5", "6"], vec!["7", "2"]);
+    assert_eq!(bags(6, 0, "train"), [vec![a.clone(); 6], vec![b.clone(); 2]].concat());
+    assert_eq!(bags(6, 0, "test"), [vec![vec![]], vec![a], vec![b; 2]].concat());
+    let drawn: Vec<_> = (0..40).map(|draws| bags(3, draws, "test")).collect();
+    assert!(drawn.iter().any(|bags| *bags != drawn[0]), "the same for all draws");
+    for bags in drawn {
+        let of =
+            |bag: &Vec<String>| bag.iter().map(|item| (item.parse::<usize>().unwrap() - 1) / 2).collect::<Vec<_>>();
+        assert_eq!(of(&bags[1]), [0, 1, 2], "one of each stretch");
+    }
+}

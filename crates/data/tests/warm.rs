@@ -58,7 +58,7 @@ fn a_warm_batch_allocates_nothing() {
             Feature { transform: Transform::Standardize, ..feature("price", FeatureKind::Numeric) },
             Feature {
                 table: Some("item".into()),
-                history: Some(History { of: "item".into(), when: Some("click".into()) }),
+                history: Some(History { of: "item".into(), when: Some("click".into()), which: Default::default() }),
                 ..Feature::new("clicked", FeatureKind::Sequence)
             },
         ],

@@ -7,6 +7,7 @@ use crate::slots::body::{Body, BodyInput};
 use crate::slots::encoder::Encoder;
 use crate::slots::head::Head;
 use crate::slots::loss::TaskLoss;
+use kitestring_core::schema::{Feature, Which};
 use kitestring_core::{Error, Result, Schema};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -86,6 +87,12 @@ impl Ranker {
             return Err(Error::config("there is no task to learn")
                 .in_field("schema.tasks")
                 .mend("declare at least one"));
+        }
+        let sees_its_label = |feature: &&Feature| feature.history.as_ref().is_some_and(|of| of.which == Which::All);
+        if let Some(feature) = schema.features.iter().find(sees_its_label) {
+            return Err(Error::config("a ranker would find its own label in a history of all events")
+                .in_field(format!("schema.features.{}", feature.name))
+                .mend("take `which = \"all\"` out, or train a retriever only"));
         }
         let dimension = |table: &str| config.dimensions.get(table).copied().unwrap_or(config.dimension);
         let extra = config.encoder.extra_columns();

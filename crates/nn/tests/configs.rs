@@ -6,6 +6,7 @@ mod common;
 use common::model::{SCENARIOS, config, network, ranker, samples, schema};
 use common::{Samples, scores};
 use kitestring_core::Seed;
+use kitestring_core::schema::Which;
 use kitestring_nn::graph::Graph;
 use kitestring_nn::kernels::activation::Activation;
 use kitestring_nn::optimizer::Rule;
@@ -270,4 +271,14 @@ fn weights_start_alike_whatever_stands_beside_them() {
         common::weight_of(&ranker.graph, &ranker.graph.initial_weights(Seed(5)), name).to_vec()
     };
     assert_eq!(of(&one, "body.0.weight"), of(&cross, "body.0.weight"));
+}
+
+/// In a history of all events a training sample's own item stands too.
+#[test]
+fn a_ranker_reads_no_history_that_holds_its_label() {
+    let mut schema = schema();
+    let history = schema.features.iter_mut().find_map(|feature| feature.history.as_mut()).unwrap();
+    history.which = Which::All;
+    let error = Ranker::new(&schema, &ModelConfig::default(), &SCENARIOS).unwrap_err().to_string();
+    assert!(error.contains("would find its own label"), "{error}");
 }

@@ -101,8 +101,11 @@ impl Model {
             let mut feature = Feature::new(&column.name, kind);
             feature.table = column.table.clone();
             // A sequence shares the table of what it is a history of.
-            feature.history = (kind == FeatureKind::Sequence)
-                .then(|| History { of: column.table.clone().unwrap_or_default(), when: None });
+            feature.history = (kind == FeatureKind::Sequence).then(|| History {
+                of: column.table.clone().unwrap_or_default(),
+                when: None,
+                which: Default::default(),
+            });
             feature
         });
         let mut tasks: Vec<Task> = self.tasks().into_iter().map(Task::binary).collect();

@@ -2,7 +2,7 @@
 
 use super::column::{Lists, Stored, Whole};
 use arrow_buffer::ScalarBuffer;
-use kitestring_core::schema::{Feature, Of};
+use kitestring_core::schema::{Feature, Of, Which};
 use kitestring_core::{Error, Result};
 
 /// The ids of one sparse feature.
@@ -12,8 +12,8 @@ pub(super) enum Sparse {
     One(Whole),
     /// A list a row.
     Lists(Lists),
-    /// A stretch of a user's list of events, which is in the users' shard.
-    History { start: Whole, length: Whole, list: usize },
+    /// A stretch of a user's list of events, which is in the users' shard; where it is all events, how many are drawn of them.
+    History { start: Whole, length: Whole, list: usize, of_all: Option<usize> },
 }
 
 /// Whether a feature follows the item when it is exchanged.
@@ -26,7 +26,8 @@ pub(super) fn sparse(stored: &Stored<'_>, feature: &Feature, list: Option<usize>
     if let Some(list) = list {
         let name = format!("history.{}", feature.name);
         let (start, length) = (stored.whole(&format!("{name}.start"))?, stored.whole(&format!("{name}.length"))?);
-        return Ok(Sparse::History { start, length, list });
+        let all = feature.history.as_ref().is_some_and(|history| history.which == Which::All);
+        return Ok(Sparse::History { start, length, list, of_all: all.then_some(feature.length) });
     }
     let name = format!("feature.{}", feature.name);
     if feature.is_ragged() { stored.lists(&name).map(Sparse::Lists) } else { stored.whole(&name).map(Sparse::One) }

@@ -195,7 +195,7 @@ impl Split {
     /// Fills a batch with these samples, in this order. A batch that was filled before keeps its memory, so that reading
     /// into a warm one allocates nothing.
     ///
-    /// Negatives are drawn anew for every value of `draws`: derive it from the run's seed and the epoch to train, and
+    /// Negatives, and what of a long history of all events is seen, are drawn anew for every value of `draws`: derive it from the run's seed and the epoch to train, and
     /// from the seed alone to evaluate.
     ///
     /// # Errors
@@ -216,7 +216,7 @@ impl Split {
             }
             let places = &places[..block.len()];
             for index in 0..batch.sparse.len() {
-                self.put_sparse(index, places, &mut batch.sparse[index])?;
+                self.put_sparse(index, places, (block, draws), &mut batch.sparse[index])?;
             }
             self.put_rows(places, batch);
             batch.index.extend_from_slice(block);
@@ -262,14 +262,14 @@ impl Split {
                     continue;
                 }
                 if ids.is_ragged() {
-                    self.put_sparse(index, places, ids)?;
+                    self.put_sparse(index, places, (block, Seed(0)), ids)?;
                     for sample in 0..places.len() {
                         ids.list_of_row.extend(of(sample).map(|_| (first + sample) as u32));
                     }
                     continue;
                 }
                 for (sample, place) in places.iter().enumerate() {
-                    self.put_sparse(index, std::slice::from_ref(place), ids)?;
+                    self.put_sparse(index, std::slice::from_ref(place), (&block[sample..=sample], Seed(0)), ids)?;
                     let id = ids.ids.pop().unwrap_or(0);
                     ids.ids.extend(of(sample).map(|_| id));
                 }
@@ -329,14 +329,20 @@ impl Split {
         }
     }
 
-    /// Appends the ids of one sparse feature.
-    fn put_sparse(&self, index: usize, places: &[Place], ids: &mut Ids) -> Result<()> {
+    /// Appends the ids of one sparse feature, of samples at these places and with these numbers.
+    fn put_sparse(
+        &self,
+        index: usize,
+        places: &[Place],
+        (samples, draws): (&[u64], Seed),
+        ids: &mut Ids,
+    ) -> Result<()> {
         let item_column = self.shared.items.as_ref().filter(|items| items.sparse[index].is_some());
         let wrong = || {
             let feature = self.shared.manifest.schema.sparse().nth(index);
             feature.map_or_else(|| Error::internal("no such feature"), dangling)
         };
-        for place in places {
+        for (place, sample) in places.iter().zip(samples) {
             if place.item != OWN
                 && let Some(items) = item_column
             {
@@ -350,11 +356,26 @@ impl Split {
                     continue;
                 }
                 Sparse::Lists(lists) => (&lists.values, lists.range(row)),
-                Sparse::History { start, length, list } => {
+                Sparse::History { start, length, list, of_all } => {
                     let users = self.shared.users.as_ref().map(|users| &users.shards[shard.users].events[*list]);
                     let values = &users.ok_or_else(wrong)?.values;
                     let start = start.get(row) as usize;
-                    (values, start..start + length.get(row) as usize)
+                    let range = start..start + length.get(row) as usize;
+                    if let Some(longest) = of_all.filter(|longest| range.len() > *longest) {
+                        let draws = draws.child("history").at(*sample);
+                        // One of each stretch: without order, neighbours still tend to be alike.
+                        for stretch in 0..longest {
+                            let part = |stretch: usize| range.start + stretch * range.len() / longest;
+                            let (from, to) = (part(stretch), part(stretch + 1));
+                            let at = from + (draws.bits_at(stretch as u64) % (to - from) as u64) as usize;
+                            if !values.extend(at..at + 1, &mut ids.ids) {
+                                return Err(wrong());
+                            }
+                        }
+                        ids.offsets.push(ids.ids.len() as u32);
+                        continue;
+                    }
+                    (values, range)
                 }
             };
             if !values.extend(range, &mut ids.ids) {

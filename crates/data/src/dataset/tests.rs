@@ -21,7 +21,7 @@ fn schema() -> Schema {
     let history = |name: &str, of: &str, table: &str| Feature {
         table: Some(table.into()),
         length: 2,
-        history: Some(History { of: of.into(), when: None }),
+        history: Some(History { of: of.into(), when: None, which: Default::default() }),
         ..feature(name, FeatureKind::Sequence, Of::User)
     };
     let number = |name: &str, transform, of: Of| Feature { transform, ..feature(name, FeatureKind::Numeric, of) };

@@ -8,7 +8,7 @@ use crate::dataset::manifest::Fitted;
 use arrow_array::{ArrayRef, Float32Array, Int64Array, ListArray, UInt8Array, UInt16Array, UInt32Array, UInt64Array};
 use arrow_buffer::{OffsetBuffer, ScalarBuffer};
 use arrow_schema::Field;
-use kitestring_core::schema::{FeatureKind, Of};
+use kitestring_core::schema::{FeatureKind, Of, Which};
 use kitestring_core::{Error, Result};
 use std::sync::Arc;
 
@@ -164,8 +164,12 @@ fn feature_columns(plan: &Plan, item_only: bool) -> Vec<(String, From)> {
             (Some(slot), _) => columns.push((name, From::Number(slot, number))),
             (None, Some(list)) => {
                 let name = format!("history.{}", feature.name);
-                columns.push((format!("{name}.start"), From::HistoryStart(list, feature.length)));
-                columns.push((format!("{name}.length"), From::HistoryLength(list, feature.length)));
+                let longest = match plan.event_lists[list].which {
+                    Which::Earlier => feature.length,
+                    Which::All => plan.event_lists[list].longest,
+                };
+                columns.push((format!("{name}.start"), From::HistoryStart(list, longest)));
+                columns.push((format!("{name}.length"), From::HistoryLength(list, longest)));
             }
             (None, None) => {}
         }

@@ -8,6 +8,7 @@ use super::spill::{f32_at, u32_at, u64_at};
 use crate::dataset::Dataset;
 use arrow_array::{ArrayRef, UInt32Array};
 use kitestring_core::Result;
+use kitestring_core::schema::Which;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -20,15 +21,18 @@ pub(crate) struct UserLists {
     users: Vec<u32>,
     items: Vec<Lists>,
     events: Vec<Lists>,
+    /// The split `train`.
+    train: Option<u8>,
 }
 
 impl UserLists {
-    pub(crate) fn new(plan: &Plan, splits: usize) -> Self {
+    pub(crate) fn new(plan: &Plan, splits: &[String]) -> Self {
         let wide = |slot: usize| matches!(plan.slots[slot].kind, Kind::Id(ids) if ids.is_wide());
         Self {
             users: Vec::new(),
-            items: (0..if plan.item.is_some() { splits } else { 0 }).map(|_| Lists::new(false)).collect(),
+            items: (0..if plan.item.is_some() { splits.len() } else { 0 }).map(|_| Lists::new(false)).collect(),
             events: plan.event_lists.iter().map(|list| Lists::new(wide(list.slot))).collect(),
+            train: splits.iter().position(|split| split == "train").map(|split| split as u8),
         }
     }
 
@@ -37,8 +41,8 @@ impl UserLists {
         self.users.len()
     }
 
-    /// Adds a user: the distinct (split, item)s, and the events of the rows, which are in the order of time. Says where
-    /// each row's histories are. Events of the same user in `past` come before.
+    /// Adds a user: the distinct (split, item)s, and the events of the rows, which are in the order of time, or of training where order does
+    /// not count. Says where each row's histories are. Events of the same user in `past` come before.
     #[allow(clippy::too_many_arguments)] // All of them are parts of one user.
     pub(crate) fn add(
         &mut self,
@@ -74,6 +78,9 @@ impl UserLists {
                         spans[index][row] = Span { base, end: events.values.len() as u32 };
                     }
                     let at = row * plan.stride;
+                    if list.which == Which::All && self.train != Some(records[at + plan.given_at + 1]) {
+                        continue;
+                    }
                     if list.when.is_some_and(|label| f32_at(records, at + plan.slots[label].at) != 1.0) {
                         continue;
                     }
@@ -82,6 +89,11 @@ impl UserLists {
                     if held != missing(ids) {
                         events.values.push(final_id(ids, numbering, records, place));
                     }
+                }
+                if list.which == Which::All {
+                    let all = Span { base, end: events.values.len() as u32 };
+                    let seeing = rows.clone().filter(|row| !several || given(*row) == last);
+                    seeing.for_each(|row| spans[index][row] = all);
                 }
                 events.end();
             }

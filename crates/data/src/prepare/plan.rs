@@ -1,7 +1,7 @@
 //! What of a row is kept, and where in its record.
 
 use super::spill::{u32_at, u64_at};
-use kitestring_core::schema::{Feature, FeatureKind, Of, Transform, Vocabulary};
+use kitestring_core::schema::{Feature, FeatureKind, Of, Transform, Vocabulary, Which};
 use kitestring_core::{Error, Result, Schema, Seed};
 
 /// How a text becomes an id.
@@ -81,6 +81,8 @@ pub(crate) struct EventList {
     pub(crate) slot: usize,
     /// The slot of the label that must be positive.
     pub(crate) when: Option<usize>,
+    /// Which events samples see.
+    pub(crate) which: Which,
     /// The longest history cut from it.
     pub(crate) longest: usize,
 }
@@ -300,12 +302,20 @@ impl Plan {
             // `Schema::check` has seen to both.
             let slot = slot.ok_or_else(|| Error::internal("a history of no feature").in_field(&feature.name))?;
             let when = history.when.as_ref().and_then(|task| schema.task(task)).map(|task| self.labels[task]);
-            let known = self.event_lists.iter_mut().position(|list| list.slot == slot && list.when == when);
+            let known = self
+                .event_lists
+                .iter_mut()
+                .position(|list| (list.slot, list.when, list.which) == (slot, when, history.which));
             let list = known.unwrap_or_else(|| {
-                self.event_lists.push(EventList { slot, when, longest: 0 });
+                self.event_lists.push(EventList { slot, when, which: history.which, longest: 0 });
                 self.event_lists.len() - 1
             });
-            self.event_lists[list].longest = self.event_lists[list].longest.max(feature.length);
+            let longest = match history.which {
+                Which::Earlier => feature.length,
+                // What a sample sees is drawn from the whole list.
+                Which::All => u32::MAX as usize,
+            };
+            self.event_lists[list].longest = self.event_lists[list].longest.max(longest);
             self.histories[index] = Some(list);
         }
         Ok(())

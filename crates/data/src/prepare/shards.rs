@@ -91,7 +91,7 @@ impl<'a> ShardWriter<'a> {
         let count = drawable.iter().filter(|drawable| **drawable).count();
         let users = plan.user.map_or(0, |(_, vocabulary)| numbering.entries(vocabulary));
         Self {
-            lists: UserLists::new(plan, splits.len()),
+            lists: UserLists::new(plan, splits),
             shards: vec![Vec::new(); splits.len()],
             drawable: (drawable, count),
             user_at: (vec![0; users], vec![u32::MAX; users]),
@@ -206,7 +206,7 @@ impl<'a> ShardWriter<'a> {
             shards.push(ShardInfo { file: name, rows, copies: target.copies, users: self.user_shards });
         }
         if self.plan.user.is_some() && self.lists.len() > 0 {
-            let lists = std::mem::replace(&mut self.lists, UserLists::new(self.plan, self.splits.len()));
+            let lists = std::mem::replace(&mut self.lists, UserLists::new(self.plan, self.splits));
             let name = user_file(self.user_shards);
             let bytes = file::write(&self.directory.join(&name), lists.finish(self.splits)?)?;
             self.files.insert(name, bytes);

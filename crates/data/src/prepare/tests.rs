@@ -58,7 +58,7 @@ fn schema() -> Schema {
     let history = |name: &str, when: Option<&str>, length: usize| Feature {
         table: Some("item".into()),
         length,
-        history: Some(History { of: "item".into(), when: when.map(Into::into) }),
+        history: Some(History { of: "item".into(), when: when.map(Into::into), which: Default::default() }),
         ..feature(name, FeatureKind::Sequence, Of::User)
     };
     Schema {

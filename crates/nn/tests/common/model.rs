@@ -15,7 +15,7 @@ pub fn schema() -> Schema {
     for of in ["item", "category"] {
         let mut history = Feature::new(format!("{of}_history"), FeatureKind::Sequence);
         history.table = Some(of.into());
-        history.history = Some(History { of: of.into(), when: Some("click".into()) });
+        history.history = Some(History { of: of.into(), when: Some("click".into()), which: Default::default() });
         features.push(history);
     }
     features.push(Feature::new("tags", FeatureKind::Multi));
