@@ -90,7 +90,10 @@ impl Trained {
 /// What there is to say of an index that was built.
 pub fn index_in_words(retrieval: &Retrieval, recall: Option<f64>, seconds: f64) -> String {
     let found = match recall {
-        Some(recall) => format!("recall of the exact 100 best {recall:.4}"),
+        Some(recall) => {
+            let width = retrieval.index.search_width().map(|width| format!(" at search width {width}"));
+            format!("recall of the exact 100 best {recall:.4}{}", width.unwrap_or_default())
+        }
         None => "exact".to_owned(),
     };
     format!("index: {} items, {found}, built in {seconds:.2} s", retrieval.index.len())

@@ -38,7 +38,7 @@ pub fn attributes(schema: &Schema) -> impl Iterator<Item = (usize, &Feature)> {
 }
 
 impl Retrieval {
-    /// Builds the index of a retriever over all items of a data set.
+    /// Builds the index of a retriever over all items of a data set; training rows are the queries that it is judged by.
     ///
     /// # Errors
     /// A vector that is not finite; an index config that names the key.
@@ -65,7 +65,11 @@ impl Retrieval {
         let attributes: Vec<Attribute<'_>> = codes.iter().map(|(name, codes)| Attribute { name, codes }).collect();
         let items = Items { ids: &ids, vectors: &vectors, attributes: &attributes };
         let dimension = model.vector_dimension();
-        let built = Index::build(&items, dimension, &config.index, &model.version, None, workers)?;
+        let train = dataset.split("train")?;
+        let apart = train.rows().div_ceil(QUERIES as u64).max(1);
+        let samples: Vec<u64> = (0..train.rows().div_ceil(apart)).map(|number| number * apart).collect();
+        let queries = Encoder::new(&model, workers.count()).queries(train, &samples, workers)?;
+        let built = Index::build(&items, dimension, &config.index, &model.version, Some(&queries), workers)?;
         let Built { index, recall, seconds } = built;
         Ok((Self { model, index }, recall, seconds))
     }

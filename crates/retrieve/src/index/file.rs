@@ -4,12 +4,12 @@
 //! leaves the old index or the new one. The manifest holds a checksum of the tensors, because safetensors has none. An int8 copy is made
 //! anew from the vectors; a graph is stored, so that an opened index gives the answers of the saved one.
 
-use super::Index;
 use super::codes::Codes;
 use super::config::{IndexConfig, Kind};
 use super::corpus::{Attribute, Corpus, Items};
 use super::graph::Graph;
 use super::state::{Shortcut, State};
+use super::{Index, check_queries};
 use bytemuck::{Pod, cast_slice, cast_slice_mut};
 use kitestring_core::seed::mix;
 use kitestring_core::{Error, Result};
@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use std::io::{BufWriter, Write};
 use std::path::Path;
 
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 const MANIFEST: &str = "manifest.json";
 /// What a tensor of an attribute's codes is named before the attribute's name.
 const ATTRIBUTE: &str = "attribute.";
@@ -38,6 +38,8 @@ struct Manifest {
     covered: usize,
     attributes: Vec<String>,
     config: IndexConfig,
+    /// The graph's.
+    search_width: Option<usize>,
     /// The file of tensors.
     tensors: String,
     checksum: String,
@@ -62,11 +64,12 @@ impl Index {
             ("ids".to_owned(), Dtype::U64, vec![rows], bytes(&corpus.ids)),
             ("vectors".to_owned(), Dtype::F32, vec![rows, corpus.dimension], bytes(&corpus.vectors)),
             ("gone".to_owned(), Dtype::U8, vec![rows], bytes(&gone)),
+            ("queries".to_owned(), Dtype::F32, vec![self.queries.len()], bytes(&self.queries)),
         ];
         for (name, codes) in &corpus.attributes {
             tensors.push((format!("{ATTRIBUTE}{name}"), Dtype::U32, vec![rows], bytes(codes)));
         }
-        if let Shortcut::Graph(graph) = &state.shortcut {
+        if let Shortcut::Graph(graph, _) = &state.shortcut {
             let (offsets, neighbours) = graph.parts();
             tensors.push(("graph.offsets".to_owned(), Dtype::U32, vec![offsets.len()], bytes(offsets)));
             tensors.push(("graph.neighbours".to_owned(), Dtype::U32, vec![neighbours.len()], bytes(neighbours)));
@@ -87,6 +90,7 @@ impl Index {
             covered: state.covered(),
             attributes: corpus.attributes.iter().map(|(name, _)| name.clone()).collect(),
             config: self.config.clone(),
+            search_width: state.search_width(),
             tensors: name,
             checksum,
         };
@@ -137,8 +141,9 @@ impl Index {
         let path = directory.join(&manifest.tensors);
         let bytes =
             std::fs::read(&path).map_err(|error| Error::io(error, "could not read the index", &path).mend(MEND))?;
-        let state = read(&manifest, &bytes).map_err(|error| error.in_file(path.display().to_string()).mend(MEND))?;
-        Ok(Self::of(state, manifest.config, manifest.version))
+        let read = read(&manifest, &bytes).map_err(|error| error.in_file(path.display().to_string()).mend(MEND));
+        let (state, queries) = read?;
+        Ok(Self::of(state, manifest.config, manifest.version, queries))
     }
 }
 
@@ -186,8 +191,8 @@ fn hash(mut sum: u64, bytes: &[u8]) -> u64 {
     sum
 }
 
-/// The state in a file of tensors. Everything is checked that a search relies on, though the checksum holds.
-fn read(manifest: &Manifest, bytes: &[u8]) -> Result<State> {
+/// The state in a file of tensors, and sampled queries. Everything is checked that a search relies on, though the checksum holds.
+fn read(manifest: &Manifest, bytes: &[u8]) -> Result<(State, Vec<f32>)> {
     let tensors = SafeTensors::deserialize(bytes)
         .map_err(|error| Error::format("this is no whole file of an index").caused_by(error))?;
     let Manifest { dimension, rows, covered, .. } = *manifest;
@@ -195,13 +200,15 @@ fn read(manifest: &Manifest, bytes: &[u8]) -> Result<State> {
     let ids: Vec<u64> = reader.take("ids", Dtype::U64, Some(&[rows]))?;
     let vectors: Vec<f32> = reader.take("vectors", Dtype::F32, Some(&[rows, dimension]))?;
     let gone: Vec<u8> = reader.take("gone", Dtype::U8, Some(&[rows]))?;
+    let queries: Vec<f32> = reader.take("queries", Dtype::F32, None)?;
     let attributes = manifest.attributes.iter();
     let attributes = attributes.map(|name| reader.take(&format!("{ATTRIBUTE}{name}"), Dtype::U32, Some(&[rows])));
     let attributes: Vec<Vec<u32>> = attributes.collect::<Result<_>>()?;
     let graph = if covered > 0 && matches!(manifest.config.kind, Kind::Graph { .. }) {
+        let width = manifest.search_width.ok_or_else(|| Error::format("its graph has no search width"))?;
         let offsets: Vec<u32> = reader.take("graph.offsets", Dtype::U32, Some(&[covered + 1]))?;
         let neighbours: Vec<u32> = reader.take("graph.neighbours", Dtype::U32, None)?;
-        Some((offsets, neighbours))
+        Some((offsets, neighbours, width))
     } else {
         None
     };
@@ -210,6 +217,7 @@ fn read(manifest: &Manifest, bytes: &[u8]) -> Result<State> {
     }
     let names = manifest.attributes.iter().map(String::as_str);
     let mut corpus = Corpus::new(dimension, names.clone())?;
+    check_queries(&queries, dimension)?;
     let codes = names.zip(&attributes).map(|(name, codes)| Attribute { name, codes });
     let codes: Vec<Attribute<'_>> = codes.collect();
     corpus.restore(&Items { ids: &ids, vectors: &vectors, attributes: &codes }, &gone)?;
@@ -217,13 +225,14 @@ fn read(manifest: &Manifest, bytes: &[u8]) -> Result<State> {
         return Err(Error::format(format!("{covered} of {rows} rows are covered")));
     }
     let shortcut = match graph {
-        Some((offsets, neighbours)) => Shortcut::Graph(
+        Some((offsets, neighbours, width)) => Shortcut::Graph(
             Graph::from_parts(offsets, neighbours).ok_or_else(|| Error::format("its graph leads nowhere"))?,
+            width,
         ),
         None if covered > 0 => Shortcut::Codes(Codes::new(&vectors[..covered * dimension], dimension)),
         None => Shortcut::None,
     };
-    Ok(State { corpus, shortcut })
+    Ok((State { corpus, shortcut }, queries))
 }
 
 struct Reader<'a> {

@@ -44,6 +44,8 @@ pub struct Found {
 pub struct Index {
     config: IndexConfig,
     version: String,
+    /// Sampled queries that a graph's search width is chosen over; none where the vectors themselves are taken.
+    queries: Vec<f32>,
     state: RwLock<State>,
     /// Held by the one who changes the state, from the checks to the end: what was checked still holds when it is done.
     changing: Mutex<()>,
@@ -63,12 +65,13 @@ pub struct Built {
 /// The number of results at which [`Built::recall`] is measured, fewer in a smaller corpus.
 pub const RECALL_AT: usize = 100;
 
-/// Queries that [`Built::recall`] is measured over.
+/// Queries that [`Built::recall`] is measured over, and as many others that a graph's search width is chosen over.
 const RECALL_QUERIES: usize = 256;
 
 impl Index {
     /// Builds an index of items with vectors of a dimension; `version` names the model that made them. Where it is approximate, its recall
-    /// is measured over up to 256 of `queries` (row-major, as wide as the vectors), or of the items' own vectors where there are none.
+    /// is measured over up to 256 of `queries` (row-major, as wide as the vectors), or of the items' own vectors where there are none. A
+    /// graph's search width is chosen over as many others; these are kept for the next build.
     ///
     /// With one worker the same items give the same index; with more, a graph depends on which of them is first.
     ///
@@ -87,25 +90,24 @@ impl Index {
         let start = Instant::now();
         let mut corpus = corpus::Corpus::new(dimension, items.attributes.iter().map(|attribute| attribute.name))?;
         corpus.check(items)?;
-        check_queries(queries.unwrap_or_default(), dimension)?;
+        let queries = queries.unwrap_or_default();
+        check_queries(queries, dimension)?;
         corpus.append(items);
-        let index = Self::of(State::build(corpus, config, workers)?, config.clone(), version.to_owned());
+        let choosing = sampled(queries, dimension, 0);
+        let state = State::build(corpus, config, &choosing, workers)?;
+        let index = Self::of(state, config.clone(), version.to_owned(), choosing);
         let seconds = start.elapsed().as_secs_f64();
         let recall = if index.state().is_exact() {
             None
         } else {
-            let own = if items.ids.is_empty() { None } else { Some(items.vectors) };
-            let from = queries.filter(|queries| !queries.is_empty()).or(own).unwrap_or_default();
-            let count = from.len() / dimension;
-            let step = count.div_ceil(RECALL_QUERIES).max(1);
-            let sample: Vec<f32> = from.chunks_exact(dimension).step_by(step).flatten().copied().collect();
-            Some(index.recall(&sample, RECALL_AT, workers)?)
+            let judging = sampled(if queries.is_empty() { items.vectors } else { queries }, dimension, 1);
+            Some(index.recall(&judging, RECALL_AT, workers)?)
         };
         Ok(Built { index, recall, seconds })
     }
 
-    fn of(state: State, config: IndexConfig, version: String) -> Self {
-        Self { config, version, state: RwLock::new(state), changing: Mutex::new(()) }
+    fn of(state: State, config: IndexConfig, version: String, queries: Vec<f32>) -> Self {
+        Self { config, version, queries, state: RwLock::new(state), changing: Mutex::new(()) }
     }
 
     /// The `k` items with the largest inner products with a query, the best first; equal scores: the lower item first. Fewer where there
@@ -118,7 +120,7 @@ impl Index {
         let state = self.state();
         check_query(query, state.corpus.dimension, None)?;
         let wanted = Wanted::new(filter, &state.corpus)?;
-        Ok(state.search(query, k, &wanted, How::of(&self.config)))
+        Ok(state.search(query, k, &wanted, state.how(&self.config)))
     }
 
     /// [`Self::search`] for many queries, row-major, shared by workers. `filters` has one for each, or is empty for none. All see the same
@@ -141,7 +143,7 @@ impl Index {
         let wanted =
             (0..count).map(|query| Wanted::new(filters.get(query).unwrap_or(&Filter::default()), &state.corpus));
         let wanted: Vec<_> = wanted.collect::<Result<_>>()?;
-        Ok(state.search_batch(queries, k, &wanted, How::of(&self.config), workers))
+        Ok(state.search_batch(queries, k, &wanted, state.how(&self.config), workers))
     }
 
     /// The share of the exact `k` best that the index finds, over queries (row-major); 1 without queries.
@@ -153,14 +155,8 @@ impl Index {
         let count = check_queries(queries, state.corpus.dimension)?;
         let wanted: Vec<_> = (0..count).map(|_| Wanted::default()).collect();
         let exact = state.search_batch(queries, k, &wanted, How::Exact, workers);
-        let found = state.search_batch(queries, k, &wanted, How::of(&self.config), workers);
-        let (mut hits, mut all) = (0, 0);
-        for (exact, found) in exact.iter().zip(&found) {
-            let exact: HashSet<u64> = exact.iter().map(|found| found.item).collect();
-            all += exact.len();
-            hits += found.iter().filter(|found| exact.contains(&found.item)).count();
-        }
-        Ok(if all == 0 { 1.0 } else { hits as f64 / all as f64 })
+        let found = state.search_batch(queries, k, &wanted, state.how(&self.config), workers);
+        Ok(share(&exact, &found))
     }
 
     /// Adds items. A search sees all of them or none. Where too much of the index is stale then, it is built anew before this returns.
@@ -217,7 +213,7 @@ impl Index {
         let state = self.state();
         if state.stale(&self.config) > self.config.rebuild {
             // Searches go on beside this; others who change wait.
-            let anew = State::build(state.corpus.compact(), &self.config, workers)?;
+            let anew = State::build(state.corpus.compact(), &self.config, &self.queries, workers)?;
             drop(state);
             *self.state.write().unwrap_or_else(PoisonError::into_inner) = anew;
         }
@@ -249,6 +245,11 @@ impl Index {
         &self.config
     }
 
+    /// How many candidates a search through the graph keeps; `None` where it is none.
+    pub fn search_width(&self) -> Option<usize> {
+        self.state().search_width()
+    }
+
     /// Sets a graph's search width, which may change without building it again; nothing where the kind is another.
     ///
     /// # Errors
@@ -256,10 +257,11 @@ impl Index {
     pub fn set_search_width(&mut self, width: usize) -> Result<()> {
         let mut config = self.config.clone();
         if let Kind::Graph { search_width, .. } = &mut config.kind {
-            *search_width = width;
+            *search_width = Some(width);
         }
         config.check()?;
         self.config = config;
+        self.state.get_mut().unwrap_or_else(PoisonError::into_inner).set_search_width(width);
         Ok(())
     }
 
@@ -272,6 +274,26 @@ impl Index {
 struct Change<'a> {
     gone: &'a [u64],
     new: Option<&'a Items<'a>>,
+}
+
+/// Every second one of up to twice as many vectors as recall is measured over, evenly apart: one half or the other.
+fn sampled(vectors: &[f32], dimension: usize, half: usize) -> Vec<f32> {
+    let count = vectors.len() / dimension;
+    let step = count.div_ceil(2 * RECALL_QUERIES).max(1);
+    // A single one is both halves.
+    let half = half.min(count.saturating_sub(1));
+    vectors.chunks_exact(dimension).step_by(step).skip(half).step_by(2).flatten().copied().collect()
+}
+
+/// The share of what searches should have found that they did; 1 where there is nothing.
+fn share(exact: &[Vec<Found>], found: &[Vec<Found>]) -> f64 {
+    let (mut hits, mut all) = (0, 0);
+    for (exact, found) in exact.iter().zip(found) {
+        let exact: HashSet<u64> = exact.iter().map(|found| found.item).collect();
+        all += exact.len();
+        hits += found.iter().filter(|found| exact.contains(&found.item)).count();
+    }
+    if all == 0 { 1.0 } else { hits as f64 / all as f64 }
 }
 
 fn check_there(corpus: &corpus::Corpus, items: &[u64]) -> Result<()> {

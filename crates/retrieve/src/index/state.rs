@@ -2,11 +2,11 @@
 
 use super::best::Best;
 use super::codes::Codes;
-use super::config::{IndexConfig, Kind, Precision};
+use super::config::{IndexConfig, Kind};
 use super::corpus::Corpus;
 use super::filter::Wanted;
 use super::graph::Graph;
-use super::{Found, scan};
+use super::{Found, RECALL_AT, sampled, scan, share};
 use kitestring_core::{Result, Seed};
 use kitestring_nn::engine::Workers;
 use std::sync::{Mutex, PoisonError};
@@ -22,7 +22,8 @@ pub(super) struct State {
 pub(super) enum Shortcut {
     None,
     Codes(Codes),
-    Graph(Graph),
+    /// A graph and its search width.
+    Graph(Graph, usize),
 }
 
 /// What a search does with the shortcut.
@@ -36,27 +37,62 @@ pub(super) enum How {
     Width(usize),
 }
 
-impl How {
-    pub(super) fn of(config: &IndexConfig) -> Self {
+impl State {
+    /// Where the config gives no search width, it is chosen over `queries`, or over some of the vectors where there are none.
+    pub(super) fn build(corpus: Corpus, config: &IndexConfig, queries: &[f32], workers: &dyn Workers) -> Result<Self> {
+        let mut state = Self { corpus, shortcut: Shortcut::None };
+        let corpus = &state.corpus;
+        if !config.approximates(corpus.len()) {
+            return Ok(state);
+        }
         match config.kind {
-            Kind::Exact {} => Self::Rescore(config.rescore),
-            Kind::Graph { search_width, .. } => Self::Width(search_width),
+            Kind::Graph { connections, build_width, recall, search_width } => {
+                let graph = Graph::build(&corpus.vectors, corpus.dimension, connections, build_width, workers)?;
+                state.shortcut = Shortcut::Graph(graph, search_width.unwrap_or(RECALL_AT));
+                if search_width.is_none() {
+                    let own =
+                        if queries.is_empty() { sampled(&corpus.vectors, corpus.dimension, 0) } else { Vec::new() };
+                    let width = state.narrowest(recall, if own.is_empty() { queries } else { &own }, workers);
+                    state.set_search_width(width);
+                }
+            }
+            Kind::Exact {} => state.shortcut = Shortcut::Codes(Codes::new(&corpus.vectors, corpus.dimension)),
+        }
+        Ok(state)
+    }
+
+    /// The smallest search width, to a sixteenth, that finds a share of the exact best of some queries.
+    fn narrowest(&self, recall: f64, queries: &[f32], workers: &dyn Workers) -> usize {
+        let wanted: Vec<_> = queries.chunks(self.corpus.dimension).map(|_| Wanted::default()).collect();
+        let search = |how| self.search_batch(queries, RECALL_AT, &wanted, how, workers);
+        let exact = search(How::Exact);
+        let enough = |width| share(&exact, &search(How::Width(width))) >= recall;
+        let mut most = RECALL_AT;
+        while most < self.covered() && !enough(most) {
+            most *= 2;
+        }
+        let mut least = if most > RECALL_AT { most / 2 } else { most };
+        while most - least > most / 16 {
+            let middle = (least + most) / 2;
+            *(if enough(middle) { &mut most } else { &mut least }) = middle;
+        }
+        most
+    }
+
+    /// The search width, where there is a graph.
+    pub(super) fn search_width(&self) -> Option<usize> {
+        if let Shortcut::Graph(_, width) = &self.shortcut { Some(*width) } else { None }
+    }
+
+    pub(super) fn set_search_width(&mut self, new: usize) {
+        if let Shortcut::Graph(_, width) = &mut self.shortcut {
+            *width = new;
         }
     }
-}
 
-impl State {
-    pub(super) fn build(corpus: Corpus, config: &IndexConfig, workers: &dyn Workers) -> Result<Self> {
-        let shortcut = if !config.approximates(corpus.len()) {
-            Shortcut::None
-        } else if let Kind::Graph { connections, build_width, .. } = config.kind {
-            Shortcut::Graph(Graph::build(&corpus.vectors, corpus.dimension, connections, build_width, workers)?)
-        } else if config.precision == Precision::Int8 {
-            Shortcut::Codes(Codes::new(&corpus.vectors, corpus.dimension))
-        } else {
-            Shortcut::None
-        };
-        Ok(Self { corpus, shortcut })
+    /// How a search goes.
+    pub(super) fn how(&self, config: &IndexConfig) -> How {
+        self.search_width().map_or(How::Rescore(config.rescore), How::Width)
     }
 
     pub(super) fn is_exact(&self) -> bool {
@@ -75,7 +111,7 @@ impl State {
         match &self.shortcut {
             Shortcut::None => 0,
             Shortcut::Codes(codes) => codes.len(),
-            Shortcut::Graph(graph) => graph.len(),
+            Shortcut::Graph(graph, _) => graph.len(),
         }
     }
 
@@ -88,7 +124,7 @@ impl State {
             (Shortcut::Codes(codes), How::Rescore(rescore)) => {
                 codes.search(corpus, query, rescore.saturating_mul(k), wanted, &mut best);
             }
-            (Shortcut::Graph(graph), How::Width(width)) => match self.width(graph, width, k, wanted) {
+            (Shortcut::Graph(graph, _), How::Width(width)) => match self.width(graph, width, k, wanted) {
                 Some(width) => graph.walk(&corpus.vectors, query, width, |row, score| {
                     if score >= best.least()
                         && let Some(item) = wanted.item(corpus, row)

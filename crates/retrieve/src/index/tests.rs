@@ -46,7 +46,8 @@ fn build(items: &Items<'_>, dimension: usize, config: &IndexConfig) -> Index {
 }
 
 fn graph(search_width: usize) -> IndexConfig {
-    IndexConfig { kind: Kind::Graph { connections: 12, build_width: 40, search_width }, ..IndexConfig::default() }
+    let kind = Kind::Graph { connections: 12, build_width: 40, recall: 0.96, search_width: Some(search_width) };
+    IndexConfig { kind, ..IndexConfig::default() }
 }
 
 fn int8() -> IndexConfig {
@@ -151,6 +152,44 @@ fn a_graph_finds_nearly_all_of_clustered_vectors() {
     let narrow = index.recall(&queries, 100, &OneWorker).unwrap();
     assert!(narrow < built.recall.unwrap() && narrow > 0.8, "{narrow}");
     assert!(index.set_search_width(0).is_err());
+}
+
+#[test]
+fn a_search_width_is_found_for_a_recall() {
+    let (count, dimension) = (12_000, 16);
+    let vectors: Vec<f32> = (0..((count + 2000) * dimension) as u64).map(|at| Seed(1).normal_at(at)).collect();
+    let (vectors, queries) = vectors.split_at(count * dimension);
+    let ids = ids(count);
+    let wanting = |recall: f64| {
+        let kind = Kind::Graph { connections: 6, build_width: 20, recall, search_width: None };
+        IndexConfig { kind, ..IndexConfig::default() }
+    };
+    let mut widths = Vec::new();
+    for recall in [0.9, 0.95] {
+        let config = wanting(recall);
+        let built =
+            Index::build(&items(&ids, vectors, &[]), dimension, &config, "v1", Some(queries), &OneWorker).unwrap();
+        // On queries that it was not chosen by; three quarters of the width would not do.
+        let mut index = built.index;
+        let width = index.search_width().unwrap();
+        assert!((built.recall.unwrap() - recall).abs() < 0.015, "{recall}: {:?}", built.recall);
+        index.set_search_width(width * 3 / 4).unwrap();
+        assert!(index.recall(queries, 100, &OneWorker).unwrap() < recall, "{recall}: {width}");
+        widths.push(width);
+    }
+    assert!(widths.is_sorted(), "{widths:?}");
+
+    // Built anew for what came in, it is chosen anew, by the queries that were kept and saved.
+    let config = wanting(0.95);
+    let of = |count: usize| items(&ids[..count], &vectors[..count * dimension], &[]);
+    let build = |count| Index::build(&of(count), dimension, &config, "v1", Some(queries), &OneWorker).unwrap().index;
+    let place = tempfile::tempdir().unwrap();
+    build(8800).save(place.path()).unwrap();
+    let opened = Index::open(place.path(), "v1").unwrap();
+    let before = opened.search_width();
+    opened.add(&items(&ids[8800..], &vectors[8800 * dimension..], &[]), &OneWorker).unwrap();
+    assert_eq!(opened.search_width(), build(count).search_width());
+    assert_ne!(opened.search_width(), before);
 }
 
 #[test]
@@ -402,6 +441,9 @@ fn bad_input_names_the_item() {
         ("rebuild = 0.0", "retrieve.index.rebuild"),
         ("rebuild = nan", "retrieve.index.rebuild"),
         ("kind = { type = \"graph\", connections = 300 }", "retrieve.index.kind.connections"),
+        ("kind = { type = \"graph\", recall = 0.0 }", "retrieve.index.kind.recall"),
+        ("kind = { type = \"graph\", recall = nan }", "retrieve.index.kind.recall"),
+        ("kind = { type = \"graph\", search_width = 0 }", "retrieve.index.kind.search_width"),
         ("precision = \"int8\"\nkind = { type = \"graph\" }", "retrieve.index.precision"),
     ] {
         let config: IndexConfig = toml::from_str(text).unwrap();
@@ -410,7 +452,9 @@ fn bad_input_names_the_item() {
     assert!(toml::from_str::<IndexConfig>("kind = { type = \"tree\" }").is_err());
     assert!(toml::from_str::<IndexConfig>("knid = { type = \"graph\" }").is_err());
     let config: IndexConfig = toml::from_str("kind = { type = \"graph\", search_width = 50 }").unwrap();
-    assert_eq!(config.kind, Kind::Graph { connections: 16, build_width: 60, search_width: 50 });
+    assert_eq!(config.kind, Kind::Graph { connections: 16, build_width: 60, recall: 0.96, search_width: Some(50) });
+    let sought: IndexConfig = toml::from_str("kind = { type = \"graph\", recall = 0.9 }").unwrap();
+    assert_eq!(toml::from_str::<IndexConfig>(&toml::to_string(&sought).unwrap()).unwrap(), sought);
     assert_eq!(toml::from_str::<IndexConfig>(&toml::to_string(&config).unwrap()).unwrap(), config);
 }
 
@@ -485,8 +529,8 @@ fn what_is_no_whole_index_of_this_model_is_refused() {
     let manifest = directory.join("manifest.json");
     let text = std::fs::read_to_string(&manifest).unwrap();
     for (from, to, part) in [
-        ("\"format\": 1", "\"format\": 2", "index format 2, expected 1"),
-        ("\"format\": 1,", "", "index format none"),
+        ("\"format\": 2", "\"format\": 1", "index format 1, expected 2"),
+        ("\"format\": 2,", "", "index format none"),
         ("\"version\"", "\"vision\"", "damaged manifest"),
         ("\"rescore\": 4", "\"rescore\": 0", "rescore"),
         ("\"tensors\": \"", "\"tensors\": \"../", "no file beside it"),
