@@ -1,6 +1,6 @@
 //! Dense optimizers over the flat vector of a network's weights.
 
-use crate::engine::{OneWorker, PIECE, Workers, each_piece};
+use crate::engine::{OneWorker, PIECE, Workers, each_piece, enough_for};
 use crate::graph::Graph;
 use crate::kernels::kernel;
 use kitestring_core::{Error, Result};
@@ -129,20 +129,25 @@ impl Optimizer {
             first: &mut self.first,
             second: &mut self.second,
         };
-        each_piece(workers, count, pieces, |piece| {
-            let Piece { w, g, first, second, decays } = piece;
-            let l2 = if decays { decay } else { 0.0 };
-            match rule {
-                Rule::Sgd { .. } if first.is_empty() => sgd(w, g, rate, l2),
-                Rule::Sgd { momentum } => sgd_with_momentum(w, g, first, rate, l2, momentum),
-                Rule::Adagrad { epsilon } => adagrad(w, g, second, rate, l2, epsilon),
-                Rule::Adam { beta1, beta2, epsilon } => {
-                    let rate = rate / (1.0 - beta1.powi(steps));
-                    let correction = 1.0 / (1.0 - beta2.powi(steps)).sqrt();
-                    adam(w, g, first, second, rate, l2, [beta1, beta2, correction, epsilon]);
+        each_piece(
+            enough_for(workers, count),
+            pieces,
+            || (),
+            |(), piece| {
+                let Piece { w, g, first, second, decays } = piece;
+                let l2 = if decays { decay } else { 0.0 };
+                match rule {
+                    Rule::Sgd { .. } if first.is_empty() => sgd(w, g, rate, l2),
+                    Rule::Sgd { momentum } => sgd_with_momentum(w, g, first, rate, l2, momentum),
+                    Rule::Adagrad { epsilon } => adagrad(w, g, second, rate, l2, epsilon),
+                    Rule::Adam { beta1, beta2, epsilon } => {
+                        let rate = rate / (1.0 - beta1.powi(steps));
+                        let correction = 1.0 / (1.0 - beta2.powi(steps)).sqrt();
+                        adam(w, g, first, second, rate, l2, [beta1, beta2, correction, epsilon]);
+                    }
                 }
-            }
-        });
+            },
+        );
     }
 
     /// What it remembers, for a checkpoint: steps, first and second moments.

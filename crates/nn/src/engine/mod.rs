@@ -14,9 +14,9 @@ pub use context::{BatchInputs, Context, Inputs};
 pub use scoring::{Attention, Gates, Scorer, Shown};
 #[cfg(feature = "train")]
 pub use training::{StepReport, Trainer};
-pub use workers::{OneWorker, Workers};
+pub use workers::{OneWorker, Workers, each_piece};
 #[cfg(feature = "train")]
-pub(crate) use workers::{PIECE, each_piece};
+pub(crate) use workers::{PIECE, enough_for};
 
 /// How many floats of values and gradients a tile may have: about a core's second-level cache. Half of it was slower by a tenth
 /// (each tile reads all weights), twice of it by a twentieth on DIN.

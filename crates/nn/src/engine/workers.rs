@@ -1,7 +1,6 @@
 //! Who does the work. Threads are handed in, so that a phone, a page and a simulation bring their own.
 
 use kitestring_core::{Error, Result};
-#[cfg(feature = "train")]
 use std::sync::{Mutex, PoisonError};
 
 /// Runs numbered tasks at the same time.
@@ -21,24 +20,28 @@ pub(super) fn check_count(workers: &dyn Workers, planned: usize) -> Result<()> {
     }
 }
 
-/// Hands pieces of work, so many floats in all, out to workers, one after another as they come for more. What a body does to its piece
-/// must not depend on who does it.
-#[cfg(feature = "train")]
-pub(crate) fn each_piece<P: Iterator<Item: Send> + Send>(
+/// Hands pieces of work out to workers, one after another as they come for more, each worker with scratch of its own. Where results are
+/// to be the same for any number of workers, what `body` does to a piece must not depend on who does it.
+pub fn each_piece<P: Iterator<Item: Send> + Send, S>(
     workers: &dyn Workers,
-    floats: usize,
     pieces: P,
-    body: impl Fn(P::Item) + Sync,
+    scratch: impl Fn() -> S + Sync,
+    body: impl Fn(&mut S, P::Item) + Sync,
 ) {
     let pieces = Mutex::new(pieces);
-    // Waking the others would take longer.
-    let workers = if floats <= PIECE { &OneWorker } else { workers };
     let next = || pieces.lock().unwrap_or_else(PoisonError::into_inner).next();
     workers.run(&|_| {
+        let mut scratch = scratch();
         while let Some(piece) = next() {
-            body(piece);
+            body(&mut scratch, piece);
         }
     });
+}
+
+/// The workers, or the caller alone where there are so few floats that waking the others would take longer.
+#[cfg(feature = "train")]
+pub(crate) fn enough_for(workers: &dyn Workers, floats: usize) -> &dyn Workers {
+    if floats <= PIECE { &OneWorker } else { workers }
 }
 
 /// Floats of a piece: enough for handing it out to cost nothing.

@@ -3,9 +3,9 @@
 use super::config::Config;
 use super::interactions::{Interactions, Rows};
 use super::solvers::{Scratch, blocks, solve};
-use super::system::{Systems, each};
+use super::system::Systems;
 use kitestring_core::{Error, Result, Seed};
-use kitestring_nn::engine::Workers;
+use kitestring_nn::engine::{Workers, each_piece};
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
@@ -87,7 +87,7 @@ fn solve_side(
 ) -> Result<()> {
     let systems = Systems::new(fixed, dimension, config, workers);
     let first_wrong = Mutex::new(None);
-    each(workers, blocks(rows, dimension, vectors), Scratch::default, |scratch, (block, vectors)| {
+    each_piece(workers, blocks(rows, dimension, vectors), Scratch::default, |scratch, (block, vectors)| {
         if let Err(row) = solve(&systems, config.solver, (rows, block), vectors, scratch) {
             let mut first = first_wrong.lock().unwrap_or_else(PoisonError::into_inner);
             *first = Some(first.map_or(row, |first: usize| first.min(row)));

@@ -2,9 +2,9 @@
 
 use super::config::{Config, Zeros};
 use super::interactions::{Interactions, Rows};
-use super::system::{each, gram, ridge};
+use super::system::{gram, ridge};
 use kitestring_core::{Error, Result};
-use kitestring_nn::engine::Workers;
+use kitestring_nn::engine::{Workers, each_piece};
 use kitestring_nn::kernels::reduce::dot;
 
 /// Users whose pairs are summed as one piece.
@@ -32,7 +32,7 @@ pub fn objective(
     }
     let taken = if config.zeros == Zeros::Unobserved { config.unobserved_weight } else { 0.0 };
     let mut sums = vec![0.0_f64; interactions.users().div_ceil(USERS)];
-    each(
+    each_piece(
         workers,
         sums.iter_mut().enumerate(),
         || (),

@@ -1,11 +1,10 @@
 //! The linear systems of one side's rows, given the other side's vectors.
 
 use super::config::{Config, Zeros};
-use kitestring_nn::engine::Workers;
+use kitestring_nn::engine::{Workers, each_piece};
 use kitestring_nn::kernels::matmul::{Matrix, Start, matmul};
 use kitestring_nn::kernels::reduce::add;
 use std::ops::Range;
-use std::sync::{Mutex, PoisonError};
 
 /// The systems `(α₀ G + Σ_j (r_j − taken) q_j q_jᵀ + λ_row I) x = Σ_j r_j q_j` of all rows of a side, with `j` over what a row interacted
 /// with and `G` the Gram matrix of the other side's vectors.
@@ -55,7 +54,7 @@ const PIECES: usize = 16;
 pub(super) fn gram(x: &[f32], dimension: usize, workers: &dyn Workers) -> Vec<f32> {
     let rows = (x.len() / dimension).div_ceil(PIECES).max(1);
     let mut parts = vec![Vec::new(); PIECES];
-    each(
+    each_piece(
         workers,
         parts.iter_mut().zip(x.chunks(rows * dimension)),
         || (),
@@ -68,22 +67,4 @@ pub(super) fn gram(x: &[f32], dimension: usize, workers: &dyn Workers) -> Vec<f3
     let mut sum = vec![0.0; dimension * dimension];
     parts.iter().filter(|part| !part.is_empty()).for_each(|part| add(&mut sum, part));
     sum
-}
-
-/// Hands pieces of work out to workers, one after another as they come for more, each with scratch of its own. What a body does to its
-/// piece must not depend on who does it.
-pub(super) fn each<P: Iterator<Item: Send> + Send, S>(
-    workers: &dyn Workers,
-    pieces: P,
-    scratch: impl Fn() -> S + Sync,
-    body: impl Fn(&mut S, P::Item) + Sync,
-) {
-    let pieces = Mutex::new(pieces);
-    let next = || pieces.lock().unwrap_or_else(PoisonError::into_inner).next();
-    workers.run(&|_| {
-        let mut scratch = scratch();
-        while let Some(piece) = next() {
-            body(&mut scratch, piece);
-        }
-    });
 }

@@ -17,12 +17,10 @@
 use super::best::{Best, Score};
 use hnsw_rs::prelude::{Distance, Hnsw};
 use kitestring_core::{Error, Result};
-use kitestring_nn::engine::Workers;
+use kitestring_nn::engine::{Workers, each_piece};
 use kitestring_nn::kernels::scan::{products_at, squared_distance};
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
 
 /// Edges between the first rows of a corpus: those of row `r` lead to `neighbours[offsets[r]..offsets[r + 1]]`.
 #[derive(Debug, Clone, PartialEq)]
@@ -55,17 +53,9 @@ impl Graph {
         let longest = vectors.chunks_exact(dimension).map(length).fold(0.0, f64::max);
         let layers = 16;
         let built = Hnsw::new(connections, count, layers, build_width, SquaredDistance);
-        let next = AtomicUsize::new(0);
-        workers.run(&|_| {
-            let mut lifted = Vec::with_capacity(dimension + 1);
-            loop {
-                let row = next.fetch_add(1, Ordering::Relaxed);
-                if row >= count {
-                    break;
-                }
-                lift(&mut lifted, &vectors[row * dimension..][..dimension], longest);
-                built.insert((&lifted, row));
-            }
+        each_piece(workers, vectors.chunks_exact(dimension).enumerate(), Vec::new, |lifted, (row, vector)| {
+            lift(lifted, vector, longest);
+            built.insert((lifted, row));
         });
         let mut edges = vec![Vec::new(); count];
         for point in built.get_point_indexation() {
@@ -104,10 +94,12 @@ impl Graph {
     fn answers(&self, vectors: &[f32], dimension: usize, count: usize, workers: &dyn Workers) -> Vec<Vec<u32>> {
         const PIECE: usize = 256;
         let mut answers = vec![Vec::new(); self.len()];
-        let pieces = Mutex::new(answers.chunks_mut(PIECE).zip(vectors.chunks(PIECE * dimension)).enumerate());
-        let next = || pieces.lock().unwrap_or_else(PoisonError::into_inner).next();
-        workers.run(&|_| {
-            while let Some((piece, (answers, queries))) = next() {
+        let pieces = answers.chunks_mut(PIECE).zip(vectors.chunks(PIECE * dimension)).enumerate();
+        each_piece(
+            workers,
+            pieces,
+            || (),
+            |(), (piece, (answers, queries))| {
                 for (at, (answers, query)) in answers.iter_mut().zip(queries.chunks_exact(dimension)).enumerate() {
                     let mut best = Best::new(count);
                     self.walk(vectors, query, 2 * count, |row, score| {
@@ -117,8 +109,8 @@ impl Graph {
                     });
                     answers.extend(best.into_sorted().into_iter().map(|(row, _)| row as u32));
                 }
-            }
-        });
+            },
+        );
         answers
     }
 

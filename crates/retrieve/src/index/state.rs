@@ -8,8 +8,7 @@ use super::filter::Wanted;
 use super::graph::Graph;
 use super::{Found, RECALL_AT, sampled, scan, share};
 use kitestring_core::{Result, Seed};
-use kitestring_nn::engine::Workers;
-use std::sync::{Mutex, PoisonError};
+use kitestring_nn::engine::{Workers, each_piece};
 
 #[derive(Debug, PartialEq)]
 pub(super) struct State {
@@ -182,24 +181,25 @@ impl State {
         let together = if scans { share.clamp(LEAST, scan::QUERIES) } else { 1 };
         let pieces =
             queries.chunks(together * dimension).zip(wanted.chunks(together)).zip(results.chunks_mut(together));
-        let pieces = Mutex::new(pieces);
-        let next = || pieces.lock().unwrap_or_else(PoisonError::into_inner).next();
         let most = k.min(self.corpus.rows.len());
-        workers.run(&|_| {
-            while let Some(((queries, wanted), results)) = next() {
+        each_piece(
+            workers,
+            pieces,
+            || (),
+            |(), ((queries, wanted), results)| {
                 if results.len() < LEAST {
                     for ((query, wanted), result) in queries.chunks_exact(dimension).zip(wanted).zip(results) {
                         *result = self.search(query, k, wanted, how);
                     }
-                    continue;
+                    return;
                 }
                 let mut bests: Vec<Best> = results.iter().map(|_| Best::new(most)).collect();
                 scan::many(&self.corpus, queries, wanted, &mut bests);
                 for (best, result) in bests.into_iter().zip(results) {
                     *result = best.into_sorted().into_iter().map(|(item, score)| Found { item, score }).collect();
                 }
-            }
-        });
+            },
+        );
         results
     }
 }

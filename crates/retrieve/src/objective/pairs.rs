@@ -1,8 +1,7 @@
 //! The vectors of a step's pairs.
 
 use kitestring_core::{Error, Result};
-use kitestring_nn::engine::Workers;
-use std::sync::{Mutex, PoisonError};
+use kitestring_nn::engine::{Workers, each_piece};
 
 /// Which item each pair of a step has, and the pairs of each item: a batch's distinct items have one vector each.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -151,12 +150,8 @@ pub(crate) fn each_part(
 ) {
     let rows = matrix.len() / width.max(1);
     let size = rows.div_ceil(workers.count()).max(1);
-    let parts: Vec<Mutex<&mut [f32]>> = matrix.chunks_mut(size * width.max(1)).map(Mutex::new).collect();
-    workers.run(&|worker| {
-        if let Some(part) = parts.get(worker) {
-            body(worker * size, &mut part.lock().unwrap_or_else(PoisonError::into_inner));
-        }
-    });
+    let parts = matrix.chunks_mut(size * width.max(1)).enumerate();
+    each_piece(workers, parts, || (), |(), (number, part)| body(number * size, part));
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ mod passes;
 mod plan;
 
 use super::context::{BatchInputs, cut};
-use super::workers::{Workers, check_count, each_piece};
+use super::workers::{Workers, check_count, each_piece, enough_for};
 use crate::graph::{Domain, Graph, Loss, Value};
 use crate::kernels::matmul::transpose;
 use crate::ops::{Op, Target};
@@ -378,15 +378,20 @@ impl Trainer {
     /// Sets all gradients to zero.
     fn reset(&mut self, inputs: &BatchInputs<'_>, workers: &dyn Workers) {
         let count = self.graph.weight_count();
-        each_piece(workers, count, self.workers.iter_mut(), |worker| {
-            let worker = worker.get_mut().unwrap_or_else(PoisonError::into_inner);
-            worker.weight_grads.clear();
-            worker.weight_grads.resize(count, 0.0);
-            for (grads, rows) in worker.row_grads.iter_mut().zip(inputs.rows) {
-                grads.clear();
-                grads.resize(rows.len(), 0.0);
-            }
-        });
+        each_piece(
+            enough_for(workers, count),
+            self.workers.iter_mut(),
+            || (),
+            |(), worker| {
+                let worker = worker.get_mut().unwrap_or_else(PoisonError::into_inner);
+                worker.weight_grads.clear();
+                worker.weight_grads.resize(count, 0.0);
+                for (grads, rows) in worker.row_grads.iter_mut().zip(inputs.rows) {
+                    grads.clear();
+                    grads.resize(rows.len(), 0.0);
+                }
+            },
+        );
     }
 
     fn transpose(&mut self, weights: &[f32], workers: &dyn Workers) {
@@ -395,9 +400,14 @@ impl Trainer {
             let into = rest.split_off_mut(..info.shape[0] * info.shape[1])?;
             wanted.then_some((info, into))
         });
-        each_piece(workers, weights.len(), each, |(info, into)| {
-            let [rows, columns] = info.shape;
-            transpose(into, &weights[info.offset..info.offset + into.len()], rows, columns);
-        });
+        each_piece(
+            enough_for(workers, weights.len()),
+            each,
+            || (),
+            |(), (info, into)| {
+                let [rows, columns] = info.shape;
+                transpose(into, &weights[info.offset..info.offset + into.len()], rows, columns);
+            },
+        );
     }
 }

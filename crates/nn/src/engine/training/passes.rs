@@ -2,7 +2,7 @@
 
 use super::{Slab, Step, StepReport, Trainer, Worker, plan::share};
 use crate::engine::context::{Context, Inputs, Recording};
-use crate::engine::workers::{PIECE, Workers, each_piece};
+use crate::engine::workers::{PIECE, Workers, each_piece, enough_for};
 use crate::kernels::reduce::add;
 use crate::ops::{Backward, Target};
 use kitestring_core::{Error, Result};
@@ -246,13 +246,19 @@ impl Trainer {
             let network = network.map(|(number, piece)| (None, number * PIECE, piece));
             let tables = first.row_grads.iter_mut().enumerate();
             let tables = tables.map(|(table, grads)| (Some(table), 0, grads.as_mut_slice()));
-            each_piece(workers, weights, network.chain(tables), |(table, start, piece)| {
-                for other in others {
-                    let other = other.read().unwrap_or_else(PoisonError::into_inner);
-                    let grads = table.map_or(&other.weight_grads, |table| &other.row_grads[table]);
-                    add(piece, &grads[start..start + piece.len()]);
-                }
-            });
+            let workers = enough_for(workers, weights);
+            each_piece(
+                workers,
+                network.chain(tables),
+                || (),
+                |(), (table, start, piece)| {
+                    for other in others {
+                        let other = other.read().unwrap_or_else(PoisonError::into_inner);
+                        let grads = table.map_or(&other.weight_grads, |table| &other.row_grads[table]);
+                        add(piece, &grads[start..start + piece.len()]);
+                    }
+                },
+            );
         }
     }
 }
