@@ -3,7 +3,7 @@
 use crate::output::columns;
 use crate::progress::Progress;
 use crate::stages::Known;
-use kitestring_core::{Batch, Error, Result, Seed};
+use kitestring_core::{Error, Result, Seed};
 use kitestring_data::dataset::{Dataset, Split};
 use kitestring_retrieve::fit::{CHECKPOINTS, Fitted, fit};
 use kitestring_retrieve::recall::Retrieval;
@@ -20,9 +20,6 @@ use std::collections::BTreeMap;
 
 /// Where a run keeps its retriever.
 pub const RETRIEVER: &str = "retriever";
-
-/// Rows looked through at once.
-const BLOCK: u64 = 8192;
 
 /// The retriever's section of a config.
 ///
@@ -195,39 +192,22 @@ pub fn recall_table(ways: &[Recall]) -> String {
 /// A damaged file.
 pub fn first_rows(split: &Split) -> Result<Vec<(u64, u64)>> {
     let mut first: BTreeMap<u64, u64> = BTreeMap::new();
-    each_row(split, |user, sample, _| _ = first.entry(user).or_insert(sample))?;
+    split.each_block(|batch| {
+        batch.user.iter().zip(&batch.index).for_each(|(user, sample)| _ = first.entry(*user).or_insert(*sample));
+        Ok(())
+    })?;
     Ok(first.into_iter().collect())
 }
 
 /// The newest row of a user: the split and the sample. Without times, the last row of the last split that has one.
 ///
 /// # Errors
-/// A user without rows, or a damaged file.
+/// A user without rows.
 pub fn newest(dataset: &Dataset, user: u64) -> Result<(String, u64)> {
-    let mut newest = None;
-    for (number, split) in dataset.splits().iter().enumerate() {
-        each_row(split, |of, sample, time| {
-            let key = (time.unwrap_or(0), number, sample);
-            if of == user && newest.as_ref().is_none_or(|(before, _)| *before <= key) {
-                newest = Some((key, split.name().to_owned()));
-            }
-        })?;
-    }
-    let found = newest.map(|((_, _, sample), split)| (split, sample));
+    let splits = dataset.splits().iter().enumerate();
+    let rows = splits.flat_map(|(number, split)| {
+        split.of_user(user).map(move |(sample, time)| ((time.unwrap_or(0), number, sample), split.name()))
+    });
+    let found = rows.max().map(|((_, _, sample), split)| (split.to_owned(), sample));
     found.ok_or_else(|| Error::data("the user has no row to answer for").in_field("--user"))
-}
-
-/// Calls `visit` with the user, number and time of every stored sample of a split.
-fn each_row(split: &Split, mut visit: impl FnMut(u64, u64, Option<i64>)) -> Result<()> {
-    let mut batch = Batch::default();
-    let mut first = 0;
-    while first < split.rows() {
-        let samples: Vec<u64> = (first..(first + BLOCK).min(split.rows())).collect();
-        first += BLOCK;
-        split.read(&samples, Seed(0), &mut batch)?;
-        for (row, (user, sample)) in batch.user.iter().zip(&samples).enumerate() {
-            visit(*user, *sample, batch.time.get(row).copied());
-        }
-    }
-    Ok(())
 }

@@ -8,7 +8,7 @@ use kitestring_core::{Batch, Error, Result, Schema, Seed};
 use kitestring_data::dataset::{Dataset, ItemTable, Permutation, Split};
 use kitestring_train::inputs::{Distinct, Readers};
 
-/// Samples read at once where all are looked through.
+/// Pairs read at once where all are gone through.
 const BLOCK: u64 = 8192;
 
 /// The training pairs of a data set: the samples whose label of a task says that something happened, or how much.
@@ -147,27 +147,22 @@ impl<'a> Corpus<'a> {
         let (mut samples, mut of_item) = (Vec::new(), vec![0_u32; items.count()]);
         let users = dataset.manifest().user.map(|at| dataset.manifest().vocabularies[at].entries as usize);
         let mut of_user = vec![0_u32; users.unwrap_or(0)];
-        let mut batch = Batch::default();
-        let mut first = 0;
-        while first < split.rows() {
-            let indices: Vec<u64> = (first..(first + BLOCK).min(split.rows())).collect();
-            first += BLOCK;
-            // Drawn negatives are no pairs, so it does not matter which are drawn.
-            split.read(&indices, Seed(0), &mut batch)?;
+        split.each_block(|batch| {
             let tasks = batch.labels.len() / batch.rows.max(1);
-            for (row, sample) in indices.into_iter().enumerate() {
+            for (row, sample) in batch.index.iter().enumerate() {
                 let label = task.map_or(1.0, |task| batch.labels[row * tasks + task]);
                 if label.is_nan() || (binary && label <= 0.5) {
                     continue;
                 }
-                samples.push(sample);
+                samples.push(*sample);
                 let missing = || Error::internal("a row's item or user is not in its vocabulary");
                 *of_item.get_mut(batch.item[row] as usize).ok_or_else(missing)? += 1;
                 if let Some(user) = batch.user.get(row) {
                     *of_user.get_mut(*user as usize).ok_or_else(missing)? += 1;
                 }
             }
-        }
+            Ok(())
+        })?;
         if samples.is_empty() {
             let of = task.map_or("row", |task| schema.tasks[task].name.as_str());
             return Err(Error::data(format!("split `train` has no positive `{of}` to learn from"))

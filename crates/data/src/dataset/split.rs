@@ -224,6 +224,36 @@ impl Split {
         Ok(())
     }
 
+    /// Calls `visit` with all samples in order, a block of them at a time. Negatives are drawn with seed 0: it is for what does not depend
+    /// on which they are.
+    ///
+    /// # Errors
+    /// A damaged file, and what `visit` says.
+    pub fn each_block(&self, mut visit: impl FnMut(&Batch) -> Result<()>) -> Result<()> {
+        const SAMPLES: u64 = 8192;
+        let (mut batch, mut indices) = (Batch::default(), Vec::new());
+        for first in (0..self.rows()).step_by(SAMPLES as usize) {
+            indices.clear();
+            indices.extend(first..self.rows().min(first + SAMPLES));
+            self.read(&indices, Seed(0), &mut batch)?;
+            visit(&batch)?;
+        }
+        Ok(())
+    }
+
+    /// The samples that are a user's own rows, ascending, with their times where the schema has them. Only shards that may hold the user
+    /// are looked through, and of them only the column of users.
+    pub fn of_user(&self, user: u64) -> impl Iterator<Item = (u64, Option<i64>)> {
+        let held = self.shared.users.as_ref().and_then(|users| users.place(user));
+        let shards = self.shards.iter().zip(&self.info().shards).zip(&self.starts);
+        let shards = shards.filter(move |((shard, _), _)| held.is_some_and(|(held, _)| held == shard.users));
+        shards.flat_map(move |((shard, info), start)| {
+            let is_own = move |row: &u64| shard.user.as_ref().is_some_and(|users| users.get(*row as usize) == user);
+            let time = |row: u64| shard.time.as_ref().map(|times| times[row as usize]);
+            (0..info.rows).filter(is_own).map(move |row| (start + row * shard.copies, time(row)))
+        })
+    }
+
     /// Fills a batch with candidates: sample `i` of `indices` once for each of `items[offsets[i]..offsets[i + 1]]`, with
     /// the item and its features exchanged. Labels are missing; `index` says which sample a row is made of.
     ///

@@ -230,6 +230,46 @@ fn a_users_items_are_known_by_split() {
 }
 
 #[test]
+fn all_samples_and_those_of_a_user_are_gone_through_in_order() {
+    let directory = tempfile::tempdir().unwrap();
+    let drawn = Negatives { per_positive: 1100, draw: crate::config::Draw::Uniform, splits: vec!["train".into()] };
+    for (name, negatives) in [("plain", None), ("drawn", Some(&drawn))] {
+        let out = directory.path().join(name);
+        make(&out, negatives);
+        let dataset = Dataset::open(&out).unwrap();
+        for split in dataset.splits() {
+            let mut whole = Batch::default();
+            split.read(&(0..split.rows()).collect::<Vec<_>>(), Seed(0), &mut whole).unwrap();
+            let (mut users, mut items, mut blocks) = (Vec::new(), Vec::new(), 0);
+            split
+                .each_block(|batch| {
+                    assert_eq!(batch.index.first().copied(), Some(users.len() as u64));
+                    users.extend_from_slice(&batch.user);
+                    items.extend_from_slice(&batch.item);
+                    blocks += 1;
+                    Ok(())
+                })
+                .unwrap();
+            assert_eq!((&users, &items), (&whole.user, &whole.item));
+            assert_eq!(blocks > 1, negatives.is_some() && split.name() == "train", "{} rows", split.rows());
+            // A row's own sample is the first of those with its source.
+            let mut sources: Vec<_> = (0..split.rows()).map(|sample| split.source(sample).unwrap()).collect();
+            sources.dedup();
+            let mut found = 0;
+            for user in 0..100 {
+                for (sample, time) in split.of_user(user) {
+                    assert_eq!((users[sample as usize], time), (user, whole.time.get(sample as usize).copied()));
+                    assert!(sample == 0 || split.source(sample).unwrap() != split.source(sample - 1).unwrap());
+                    found += 1;
+                }
+                assert!(split.of_user(user).map(|(sample, _)| sample).is_sorted());
+            }
+            assert_eq!(found, sources.len());
+        }
+    }
+}
+
+#[test]
 fn new_rows_are_encoded_by_the_old_vocabulary() {
     let directory = tempfile::tempdir().unwrap();
     let (out, copy, new) = (directory.path().join("set"), directory.path().join("run"), directory.path().join("new"));

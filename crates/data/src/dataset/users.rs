@@ -51,13 +51,17 @@ impl Users {
         Ok(Some(Self { shard: stored.plain("shard")?, entry: stored.plain("entry")?, shards }))
     }
 
-    /// The shard and entry of a user; none where the user has no row.
+    /// The number of a user's shard, and the entry there; none where the user has no row.
+    #[inline]
+    pub(super) fn place(&self, user: u64) -> Option<(usize, usize)> {
+        let user = usize::try_from(user).ok()?;
+        let (shard, entry) = (*self.shard.get(user)? as usize, *self.entry.get(user)? as usize);
+        (entry < self.shards.get(shard)?.entries).then_some((shard, entry))
+    }
+
     #[inline]
     fn find(&self, user: u64) -> Option<(&UserShard, usize)> {
-        let user = usize::try_from(user).ok()?;
-        let (shard, entry) = (*self.shard.get(user)?, *self.entry.get(user)? as usize);
-        let shard = self.shards.get(shard as usize)?;
-        (entry < shard.entries).then_some((shard, entry))
+        self.place(user).map(|(shard, entry)| (&self.shards[shard], entry))
     }
 
     /// The distinct items a user has in a split, ascending.

@@ -2,7 +2,7 @@
 
 use crate::config::EvaluateConfig;
 use kitestring_core::schema::TaskKind;
-use kitestring_core::{Batch, Error, Result, Schema, Seed};
+use kitestring_core::{Error, Result, Schema, Seed};
 use kitestring_data::dataset::{Dataset, Permutation, Split};
 
 /// A list of candidates to be ranked.
@@ -28,16 +28,9 @@ pub fn ranked_task(schema: &Schema) -> Result<usize> {
 }
 
 /// The positives of a split by user, in the order of the split.
-pub(super) fn positives(split: &Split, task: usize, config: &EvaluateConfig) -> Result<Vec<Query>> {
+pub(super) fn positives(split: &Split, task: usize) -> Result<Vec<Query>> {
     let mut found = Vec::new();
-    let mut batch = Batch::default();
-    let mut first = 0;
-    while first < split.rows() {
-        let last = (first + config.batch_size.max(1) as u64).min(split.rows());
-        let indices: Vec<u64> = (first..last).collect();
-        first = last;
-        // Drawn negatives are no positives, so it does not matter which are drawn.
-        split.read(&indices, Seed(0), &mut batch)?;
+    split.each_block(|batch| {
         let tasks = batch.labels.len() / batch.rows.max(1);
         let labels = batch.labels.iter().skip(task).step_by(tasks.max(1));
         for ((label, sample), (user, item)) in labels.zip(&batch.index).zip(batch.user.iter().zip(&batch.item)) {
@@ -45,7 +38,8 @@ pub(super) fn positives(split: &Split, task: usize, config: &EvaluateConfig) -> 
                 found.push(Query { user: *user, sample: *sample, relevant: vec![*item as u32] });
             }
         }
-    }
+        Ok(())
+    })?;
     found.sort_by_key(|query| (query.user, query.sample));
     Ok(found)
 }
@@ -67,7 +61,7 @@ pub(super) fn draw(queries: Vec<Query>, most: usize, seed: Seed) -> Vec<Query> {
 /// # Errors
 /// A split without a positive; a damaged file.
 pub fn full_ranking_queries(split: &Split, task: usize, config: &EvaluateConfig, seed: Seed) -> Result<Vec<Query>> {
-    let mut queries = positives(split, task, config)?;
+    let mut queries = positives(split, task)?;
     queries.dedup_by(|next, first| {
         let same = next.user == first.user;
         if same {

@@ -52,7 +52,7 @@ pub fn rank_candidates(
             .in_field("evaluate.ranking")
             .mend("use full, or auto to rank where there are some"));
     };
-    let mut queries = positives(split, task, config)?;
+    let mut queries = positives(split, task)?;
     let of = |query: &Query| query.relevant.first().and_then(|item| given.of(query.user, (*item).into()));
     queries.retain(|query| of(query).is_some());
     if queries.is_empty() {
