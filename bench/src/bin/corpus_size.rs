@@ -9,11 +9,10 @@ use kitestring_core::{Error, Result, Seed};
 use kitestring_data::dataset::Dataset;
 use kitestring_data::layout;
 use kitestring_data::prepare::prepare_folder;
-use kitestring_retrieve::corpus::{Corpus, PairBatch};
+use kitestring_retrieve::corpus::{Corpus, PairBatch, readers};
 use kitestring_retrieve::learner::Learner;
 use kitestring_retrieve::{RetrieveConfig, RetrieverModel};
 use kitestring_train::RunConfig;
-use kitestring_train::inputs::Readers;
 use kitestring_train::report::{Chart, charts};
 use kitestring_train::workers::Threads;
 use serde_json::json;
@@ -112,7 +111,7 @@ fn steps(config: &RunConfig, dataset: &Dataset, items: u64) -> Result<f64> {
     let mut model = RetrieverModel::new(dataset.schema(), &section.model, &section.train, size, Seed(1))?;
     let (corpus, threads) = (Corpus::new(dataset, &section)?, Threads::new(section.train.workers)?);
     let mut learner = Learner::new(&model, (&section.objective, &section.train), &corpus, threads.count(), Seed(1))?;
-    let (readers, order) = (Readers::new(dataset.schema()), corpus.order(Seed(2), 0));
+    let ([query, item], order) = (readers(dataset.schema()), corpus.order(Seed(2), 0));
     let (mut batch, mut seconds) = (PairBatch::default(), 0.0);
     for step in 0..STEPS + 20 {
         let numbers: Vec<u64> = (0..2048).map(|at| order.at((step * 2048 + at) % corpus.len())).collect();
@@ -123,9 +122,7 @@ fn steps(config: &RunConfig, dataset: &Dataset, items: u64) -> Result<f64> {
         };
         spread(&mut batch.query.sparse[0].ids, USERS);
         spread(&mut batch.item.sparse[1].ids, items);
-        // What the sample says of its item is not read by the query tower.
-        batch.query.sparse[1].ids.fill(0);
-        batch.distinct.index(&readers, &[&batch.query, &batch.item]);
+        batch.distinct.index(&[(&query, &batch.query), (&item, &batch.item)]);
         let start = Instant::now();
         learner.step(&mut model, &batch, 1e-3, &threads)?;
         if step >= 20 {

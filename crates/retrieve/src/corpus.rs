@@ -16,7 +16,8 @@ pub struct Corpus<'a> {
     dataset: &'a Dataset,
     split: &'a Split,
     items: &'a ItemTable,
-    readers: Readers,
+    /// Which features queries and items read.
+    readers: [Readers; 2],
     task: Option<usize>,
     binary: bool,
     /// The samples that are pairs, ascending.
@@ -116,6 +117,11 @@ pub fn pair_task(schema: &Schema, name: Option<&str>) -> Result<Option<usize>> {
     })
 }
 
+/// The readers of each tower: what is the item's is none of a query's.
+pub fn readers(schema: &Schema) -> [Readers; 2] {
+    [false, true].map(|item| Readers::of(schema, |feature| (feature.of == Of::Item) == item))
+}
+
 /// The item table of a data set.
 ///
 /// # Errors
@@ -190,12 +196,11 @@ impl<'a> Corpus<'a> {
             .enumerate()
             .filter(|(_, feature)| feature.of == Of::Item && !feature.is_ragged() && own == Some(feature.column()));
         let ids = ids.map(|(index, _)| index).collect();
-        let readers = Readers::new(schema);
         Ok(Self {
             dataset,
             split,
             items,
-            readers,
+            readers: readers(schema),
             task,
             binary,
             samples,
@@ -303,7 +308,8 @@ impl<'a> Corpus<'a> {
                 }
             }
         }
-        batch.distinct.index(&self.readers, &[&batch.query, &batch.item]);
+        let [query, item] = &self.readers;
+        batch.distinct.index(&[(query, &batch.query), (item, &batch.item)]);
         Ok(())
     }
 

@@ -1,5 +1,6 @@
 //! From samples and items to vectors.
 
+use crate::corpus::readers;
 use crate::model::{RetrieverModel, TowerModel};
 use kitestring_core::{Batch, Error, Result, Seed};
 use kitestring_data::dataset::{ItemTable, Split};
@@ -15,7 +16,7 @@ const BATCH: usize = 8192;
 pub struct Encoder<'a> {
     model: &'a RetrieverModel,
     towers: [Scorer; 2],
-    readers: Readers,
+    readers: [Readers; 2],
     pulled: Pulled,
     distinct: Distinct,
 }
@@ -27,7 +28,7 @@ impl<'a> Encoder<'a> {
         Self {
             model,
             towers: [scorer(&model.query), scorer(&model.item)],
-            readers: Readers::new(&model.schema),
+            readers: readers(&model.schema),
             pulled: Pulled::default(),
             distinct: Distinct::default(),
         }
@@ -53,7 +54,7 @@ impl<'a> Encoder<'a> {
 
     /// The vectors of the queries (0) or items (1) of a batch.
     fn tower(&mut self, tower: usize, batch: &Batch, workers: &dyn Workers, vectors: &mut Vec<f32>) -> Result<()> {
-        self.distinct.index(&self.readers, &[batch]);
+        self.distinct.index(&[(&self.readers[tower], batch)]);
         self.pulled.pull(&self.model.tables, &self.distinct, workers)?;
         let inputs = self.pulled.inputs(&self.distinct, 0, batch);
         let network = &[&self.model.query, &self.model.item][tower].network;

@@ -1,5 +1,6 @@
 //! A batch made ready for the engine: its ids made distinct, table by table.
 
+use kitestring_core::schema::Feature;
 use kitestring_core::{Batch, Result, Schema};
 use kitestring_nn::engine::{BatchInputs, Workers};
 use kitestring_table::{Route, Step, Table, Unique};
@@ -15,8 +16,14 @@ pub struct Readers {
 impl Readers {
     /// The readers of each table of a schema.
     pub fn new(schema: &Schema) -> Self {
+        Self::of(schema, |_| true)
+    }
+
+    /// The same of some features alone: the others' ids are not looked at.
+    pub fn of(schema: &Schema, reads: impl Fn(&Feature) -> bool) -> Self {
         let features = schema.table_names().into_iter().map(|table| {
-            let of_table = schema.sparse().enumerate().filter(|(_, feature)| feature.table() == table);
+            let of_table =
+                schema.sparse().enumerate().filter(|(_, feature)| feature.table() == table && reads(feature));
             of_table.map(|(index, _)| index).collect()
         });
         Self { features: features.collect() }
@@ -32,20 +39,23 @@ pub struct Distinct {
 }
 
 impl Distinct {
-    /// Makes the ids of batches distinct, table by table.
-    pub fn index(&mut self, readers: &Readers, batches: &[&Batch]) {
-        self.unique.resize_with(readers.features.len(), Unique::new);
+    /// Makes the ids of batches distinct, table by table, each batch's as far as its readers go.
+    pub fn index(&mut self, batches: &[(&Readers, &Batch)]) {
+        let tables = batches.first().map_or(0, |(readers, _)| readers.features.len());
+        self.unique.resize_with(tables, Unique::new);
         self.lookups.resize_with(batches.len(), Vec::new);
-        for (lookups, batch) in self.lookups.iter_mut().zip(batches) {
+        for (lookups, (_, batch)) in self.lookups.iter_mut().zip(batches) {
             lookups.resize_with(batch.sparse.len(), Vec::new);
+            lookups.iter_mut().for_each(Vec::clear);
         }
-        for (unique, features) in self.unique.iter_mut().zip(&readers.features) {
-            let columns = || batches.iter().enumerate().flat_map(|(at, _)| features.iter().map(move |of| (at, *of)));
-            unique.dedupe(columns().map(|(at, feature)| batches[at].sparse[feature].ids.as_slice()));
+        for (table, unique) in self.unique.iter_mut().enumerate() {
+            let columns = || {
+                let batches = batches.iter().enumerate();
+                batches.flat_map(move |(at, (readers, _))| readers.features[table].iter().map(move |of| (at, *of)))
+            };
+            unique.dedupe(columns().map(|(at, feature)| batches[at].1.sparse[feature].ids.as_slice()));
             for (column, (at, feature)) in columns().enumerate() {
-                let lookups = &mut self.lookups[at][feature];
-                lookups.clear();
-                lookups.extend_from_slice(unique.column(column));
+                self.lookups[at][feature].extend_from_slice(unique.column(column));
             }
         }
     }
@@ -62,7 +72,7 @@ pub struct Prepared {
 impl Prepared {
     /// Makes the batch's ids distinct.
     pub(crate) fn index(&mut self, readers: &Readers) {
-        self.distinct.index(readers, &[&self.batch]);
+        self.distinct.index(&[(readers, &self.batch)]);
     }
 }
 
