@@ -149,7 +149,8 @@ impl Index {
 
 type Tensor<'a> = (String, Dtype, Vec<usize>, &'a [u8]);
 
-/// Writes tensors as safetensors without a second copy of them in memory.
+/// Writes tensors as safetensors without a second copy of them in memory. The library does that only into a file of its own, which nobody
+/// else may read and which is not on the disk yet when it takes its name.
 fn write(out: &mut impl Write, tensors: &[Tensor<'_>]) -> std::io::Result<()> {
     let mut end = 0;
     let infos = tensors.iter().map(|(name, dtype, shape, bytes)| {
