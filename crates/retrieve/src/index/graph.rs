@@ -13,6 +13,9 @@
 //! Nearness alone leads a query badly: the answers to it are long vectors of a region, far from each other and from most of the region. So
 //! each row gets edges to the answers to itself as well, found by a walk through the first graph (in the spirit of the edges of Morozov
 //! and Babenko 2018, which are chosen by inner product).
+//!
+//! Of a million vectors of 64 numbers, clustered as a trained model's are, a walk that keeps 800 candidates finds 0.959 of the best 100 in
+//! 1/25 of the time of the exact scan; one that keeps 400, 0.920 in 1/45; one that keeps 1600, 0.981 in 1/13 (the benchmark `index`).
 
 use super::best::{Best, Score};
 use hnsw_rs::prelude::{Distance, Hnsw};
