@@ -4,9 +4,10 @@ use crate::output::columns;
 use crate::progress::Progress;
 use crate::stages::Known;
 use kitestring_core::{Error, Result, Seed};
-use kitestring_data::dataset::{Dataset, Split};
+use kitestring_data::dataset::{Dataset, Split, Vocabularies};
+use kitestring_retrieve::corpus::items;
 use kitestring_retrieve::fit::{CHECKPOINTS, Fitted, fit};
-use kitestring_retrieve::recall::Retrieval;
+use kitestring_retrieve::recall::{ITEMS, Retrieval};
 use kitestring_retrieve::{RetrieveConfig, evaluate, pipeline};
 use kitestring_train::RunConfig;
 use kitestring_train::config::EvaluateConfig;
@@ -17,9 +18,19 @@ use kitestring_train::watch::Event;
 use kitestring_train::workers::Threads;
 use serde_json::json;
 use std::collections::BTreeMap;
+use std::path::Path;
 
 /// Where a run keeps its retriever.
 pub const RETRIEVER: &str = "retriever";
+
+/// The vocabularies of a run's data set with the items of its index: the data set's, or what `retrieve index` made of them since.
+///
+/// # Errors
+/// A damaged file, or items of another data set.
+pub fn vocabularies(dataset: &Dataset, directory: &Path) -> Result<Vocabularies> {
+    let (vocabularies, path) = (dataset.vocabularies()?, directory.join(ITEMS));
+    if path.exists() { vocabularies.with_items(&path) } else { Ok(vocabularies) }
+}
 
 /// The retriever's section of a config.
 ///
@@ -49,17 +60,21 @@ impl Trained {
     pub fn table(&self) -> String {
         let mut rows = vec![vec![String::new()]];
         rows[0].extend(self.metrics.iter().map(|(split, _)| split.clone()));
-        let keys: Vec<&str> = self
-            .metrics
-            .first()
-            .map(|(_, metrics)| metrics.iter().map(|metric| metric.key.as_str()).collect())
-            .unwrap_or_default();
-        for (place, key) in keys.into_iter().enumerate() {
+        // A split of which every user has one relevant item has other metrics than one where some have more.
+        let mut keys: Vec<&str> = Vec::new();
+        for metric in self.metrics.iter().flat_map(|(_, metrics)| metrics) {
+            if !keys.contains(&metric.key.as_str()) {
+                keys.push(&metric.key);
+            }
+        }
+        for key in keys {
             let mut row = vec![key.to_owned()];
             for (_, metrics) in &self.metrics {
-                let metric = &metrics[place];
-                let interval = metric.interval().map(|found| format!(" [{:.4}, {:.4}]", found.lower, found.upper));
-                row.push(format!("{:.4}{}", metric.value, interval.unwrap_or_default()));
+                let shown = metrics.iter().find(|metric| metric.key == key).map(|metric| {
+                    let interval = metric.interval().map(|found| format!(" [{:.4}, {:.4}]", found.lower, found.upper));
+                    format!("{:.4}{}", metric.value, interval.unwrap_or_default())
+                });
+                row.push(shown.unwrap_or_default());
             }
             rows.push(row);
         }
@@ -127,7 +142,15 @@ pub fn train(
         let ranked = evaluate::rank(&model, dataset, split.name(), (section, &config.evaluate), seed, &threads)?;
         metrics.push((split.name().to_owned(), ranked.metrics(&config.evaluate, seed)));
     }
-    let (retrieval, recall, index_seconds) = Retrieval::build(model, section, dataset, &threads)?;
+    let (retrieval, recall, index_seconds) = Retrieval::build(model, section, items(dataset)?, &threads)?;
+    // An index of the new model holds the items of the data; the one before it is refused from now on.
+    match std::fs::remove_file(directory.join(ITEMS)) {
+        Ok(()) => {
+            progress.note("the index holds the items of the data again: what was added or removed is to be so again")
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        Err(error) => return Err(Error::io(error, "could not remove the file", directory.join(ITEMS))),
+    }
     retrieval.save_index(&directory)?;
     let index = (recall, index_seconds);
     let found = Trained { retrieval, fitted_seconds: seconds, pairs_per_second, metrics, index };

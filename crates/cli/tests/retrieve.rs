@@ -115,3 +115,220 @@ fn run_ranks_what_was_found() {
     assert_eq!(outcome.code, Some(2));
     assert!(outcome.stderr.contains("[retrieve]"), "{}", outcome.stderr);
 }
+
+/// Users who visit places of their kind; a place has a kind and a size.
+const VISITS: &str = r#"
+[data]
+split = { by = "user_fraction", valid = 0.1, test = 0.1 }
+[[data.layouts]]
+name = "visits"
+samples = { path = "visits.csv" }
+[schema]
+user = "user"
+item = "place"
+time = "time"
+features = [
+    { name = "user", kind = "categorical", of = "user" },
+    { name = "before", kind = "sequence", of = "user", table = "place", length = 8, history = { of = "place", when = "visit" } },
+    { name = "place", kind = "categorical", of = "item" },
+    { name = "kind", kind = "categorical", of = "item" },
+    { name = "size", kind = "numeric", of = "item", transform = "standardize" },
+]
+tasks = [{ name = "visit" }]
+[evaluate]
+bootstrap = 20
+[retrieve]
+unknown_items = 0.3
+cutoffs = [20]
+objective = { type = "softmax", temperature = 0.2 }
+[retrieve.model]
+dimension = 8
+vector = 8
+unit_length = true
+query = { layers = { units = [16] } }
+item = { layers = { units = [16] } }
+[retrieve.train]
+batch_size = 64
+epochs = 8
+learning_rate = 1e-2
+workers = 1
+row_init = { normal = { std = 0.1 } }
+"#;
+
+struct Town {
+    folder: tempfile::TempDir,
+}
+
+impl Town {
+    /// Ninety-six places of eight kinds, and a run that learned from visits to them.
+    fn new() -> Self {
+        let town = Self { folder: tempfile::tempdir().unwrap() };
+        let mut rows = String::from("user,place,kind,size,time,visit\n");
+        for user in 0..120_u64 {
+            for event in 0..20_u64 {
+                let draw = (user * 7919 + event * 104_729) ^ (event << 5);
+                let kind = if draw % 10 < 9 { user % 8 } else { draw % 8 };
+                let (place, visit) = (kind + 8 * (draw / 10 % 12), u8::from(event % 4 != 3));
+                rows += &format!("u{user},p{place},k{kind},{},{event},{visit}\n", place % 5);
+            }
+        }
+        town.write("visits.csv", &rows);
+        town.write("visits.toml", VISITS);
+        town.train();
+        town
+    }
+
+    fn train(&self) -> common::Outcome {
+        let (config, data, run) = (self.path("visits.toml"), self.path("visits.csv"), self.path("run"));
+        let outcome = kitestring(&["retrieve", "train", &config, "--data", &data, "--out", &run]);
+        assert_eq!(outcome.code, Some(0), "{}", outcome.stderr);
+        outcome
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.folder.path().join(name).display().to_string()
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        std::fs::write(self.folder.path().join(name), text).unwrap();
+    }
+
+    fn index(&self, more: &[&str]) -> common::Outcome {
+        kitestring(&[&["retrieve", "index", &self.path("run"), "--json"][..], more].concat())
+    }
+
+    /// Adds the items of a file with this text.
+    fn add(&self, text: &str) -> common::Outcome {
+        self.write("new.csv", text);
+        self.index(&["--add", &self.path("new.csv")])
+    }
+
+    /// The places found for a user, the best first.
+    fn found(&self, user: &str, k: &str, more: &[&str]) -> Vec<String> {
+        let run = self.path("run");
+        let asked = [&["retrieve", "query", &run, "--user", user, "-k", k, "--json"][..], more].concat();
+        let items = done(&asked).json()["items"].as_array().unwrap().clone();
+        items.iter().map(|item| item["item"].as_str().unwrap().to_owned()).collect()
+    }
+
+    /// The files of the retriever, with their sizes.
+    fn files(&self) -> Vec<(String, u64)> {
+        let mut files = Vec::new();
+        for folder in ["run/retriever", "run/retriever/index"] {
+            for entry in std::fs::read_dir(self.path(folder)).unwrap().map(Result::unwrap) {
+                files.push((entry.path().display().to_string(), entry.metadata().unwrap().len()));
+            }
+        }
+        files.sort();
+        files
+    }
+}
+
+/// An item never seen is found by those who love its kind, under the name that its file gives it; one that is there gets new features; one
+/// that goes is gone. An index that is built again keeps all that.
+#[test]
+fn items_come_change_and_go() {
+    let town = Town::new();
+    let has = |found: &[String], name: &str| found.iter().any(|found| found == name);
+    let before = town.found("u3", "1000", &["--with-seen"]);
+    assert_eq!(before.len(), 96);
+    let outcome = town.add("place,kind,size,more\nnew3,k3,2,x\nnew5,k5,2,x\np3,k5,3,x\nbare,,,x\nodd,k99,1,x\n");
+    assert_eq!(outcome.code, Some(0), "{}", outcome.stderr);
+    let told = outcome.json();
+    assert_eq!((&told["added"], &told["updated"], &told["items"]), (&4.into(), &1.into(), &100.into()), "{told}");
+    assert_eq!((&told["without_features"], &told["unknown_values"]["kind"]), (&1.into(), &1.into()), "{told}");
+    assert!(outcome.stdout.contains("4 items added, 1 updated, 0 removed: 100 items"), "{}", outcome.stdout);
+    assert!(outcome.stderr.contains("1 items have no value"), "{}", outcome.stderr);
+    let check = |removed: &[&str]| {
+        for user in ["u3", "u11", "u19", "u27"] {
+            let best = town.found(user, "15", &["--with-seen"]);
+            assert_eq!(has(&best, "new3"), !removed.contains(&"new3"), "{user}: {best:?}");
+            assert!(!has(&best, "new5"), "{user}: {best:?}");
+        }
+        assert!(has(&town.found("u5", "15", &["--with-seen"]), "new5"));
+        let third = town.found("u3", "1000", &["--with-seen", "--where", "kind=k3"]);
+        let fifth = town.found("u3", "1000", &["--with-seen", "--where", "kind=k5"]);
+        assert_eq!((third.len(), fifth.len()), (12 - removed.len(), 14), "{third:?} {fifth:?}");
+        assert!(has(&fifth, "p3") && has(&fifth, "new5") && !has(&third, "p3"));
+        let all = town.found("u3", "1000", &["--with-seen"]);
+        assert!(all.len() == 100 - removed.len() && has(&all, "bare") && has(&all, "odd"), "{}", all.len());
+        assert!(removed.iter().all(|name| !has(&all, name)));
+        all
+    };
+    let all = check(&[]);
+    // A candidate like any other.
+    let out = town.path("candidates.parquet");
+    done(&["retrieve", "candidates", &town.path("run"), "-k", "15", "--out", &out]);
+    let batches = ParquetRecordBatchReaderBuilder::try_new(std::fs::File::open(&out).unwrap()).unwrap();
+    let named = batches.build().unwrap().map(Result::unwrap).any(|batch| {
+        let names = batch.column(1).as_list::<i32>().values().clone();
+        names.as_string::<i32>().iter().any(|name| name == Some("new3"))
+    });
+    assert!(named);
+
+    // Built again, as it is and as another kind.
+    for more in [&[][..], &["--set", "retrieve.index.kind.type=graph"]] {
+        let told = town.index(more).json();
+        assert_eq!((&told["items"], &told["added"], &told["removed"]), (&100.into(), &4.into(), &0.into()), "{told}");
+        assert_eq!(check(&[]), all);
+    }
+    let told = town.index(&["--remove", "new3", "p11"]).json();
+    assert_eq!((&told["removed"], &told["items"]), (&2.into(), &98.into()), "{told}");
+    check(&["new3", "p11"]);
+    assert!(town.index(&[]).stdout.contains("3 items were added and 1 removed"));
+    check(&["new3", "p11"]);
+
+    // From another format; what was removed may come back.
+    let columns: [(&str, arrow_array::ArrayRef); 3] = [
+        ("size", std::sync::Arc::new(arrow_array::Float32Array::from(vec![3.0, 1.0]))),
+        ("kind", std::sync::Arc::new(arrow_array::StringArray::from(vec!["k3", "k3"]))),
+        ("place", std::sync::Arc::new(arrow_array::StringArray::from(vec!["new3", "p11"]))),
+    ];
+    let batch = arrow_array::RecordBatch::try_from_iter(columns).unwrap();
+    let file = town.path("new.parquet");
+    let mut writer = parquet::arrow::ArrowWriter::try_new(std::fs::File::create(&file).unwrap(), batch.schema(), None);
+    writer.as_mut().unwrap().write(&batch).unwrap();
+    writer.unwrap().close().unwrap();
+    let told = town.index(&["--add", &file]).json();
+    assert_eq!((&told["added"], &told["updated"]), (&2.into(), &0.into()), "{told}");
+    check(&[]);
+
+    // A file that was taken away leaves numbers that nothing names.
+    std::fs::remove_file(town.path("run/retriever/items.arrow")).unwrap();
+    let outcome = kitestring(&["retrieve", "query", &town.path("run"), "--user", "u3"]);
+    assert!(outcome.code == Some(1) && outcome.stderr.contains("which nothing names"), "{}", outcome.stderr);
+    assert_eq!(town.index(&[]).json()["items"], 96);
+    assert_eq!(town.found("u3", "1000", &["--with-seen"]), before);
+    // A new training begins with the data.
+    assert_eq!(town.add("place,kind,size\nnew3,k3,2\n").code, Some(0));
+    let outcome = town.train();
+    assert!(outcome.stderr.contains("the items of the data again"), "{}", outcome.stderr);
+    assert_eq!(town.found("u3", "1000", &["--with-seen"]).len(), 96);
+}
+
+/// What is wrong with new items is said with its place, and nothing of the index is changed.
+#[test]
+fn malformed_items_change_nothing() {
+    let town = Town::new();
+    let (files, before) = (town.files(), town.found("u3", "1000", &["--with-seen"]));
+    let refused = |outcome: common::Outcome, code: i32, expected: &[&str]| {
+        assert_eq!(outcome.code, Some(code), "{}", outcome.stderr);
+        assert!(expected.iter().all(|part| outcome.stderr.contains(part)), "{}", outcome.stderr);
+        assert_eq!(town.files(), files);
+    };
+    refused(town.add("place,knd,size\nn,k3,1\n"), 2, &["new.csv", "`kind`", "did you mean `knd`?"]);
+    refused(town.add("kind,size\nk3,1\n"), 2, &["new.csv", "`place`"]);
+    refused(town.add("place,kind,size\nn,k3,1\nm,k3,nan\n"), 1, &["new.csv:3: `size`", "finite number"]);
+    let twice = "place,kind,size\nn,k3,1\nm,k3,1\nn,k4,1\n";
+    refused(town.add(twice), 1, &["new.csv:4: `place`: item `n` is given twice, first in line 2"]);
+    refused(town.index(&["--add", &town.path("nowhere.csv")]), 2, &["nowhere.csv", "no such file"]);
+    refused(town.index(&["--remove", "p999"]), 2, &["--remove", "there is no item `p999`"]);
+    refused(town.index(&["--remove", "p1", "--set", "retrieve.index.kind.type=graph"]), 2, &["--set"]);
+    // A vector that no number can hold.
+    refused(town.add("place,kind,size\nn,k3,1e38\nm,k3,-1e300\n"), 1, &["is not finite"]);
+    assert_eq!(town.found("u3", "1000", &["--with-seen"]), before);
+    let file = town.path("new.csv");
+    town.write("new.csv", twice);
+    let told = town.index(&["--add", &file, "--max-bad-rows", "1"]).json();
+    assert_eq!((&told["added"], &told["bad_rows"]), (&2.into(), &1.into()), "{told}");
+}

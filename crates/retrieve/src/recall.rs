@@ -1,20 +1,24 @@
 //! Candidates for a ranker: a retriever with its index, asked for what users may want.
 
 use crate::config::RetrieveConfig;
-use crate::corpus::items;
 use crate::encode::Encoder;
-use crate::evaluate::corpus;
 use crate::fit::MODEL;
 use crate::index::{Attribute, Built, Filter, Found, Index, Items};
 use crate::model::RetrieverModel;
 use kitestring_core::schema::{Feature, FeatureKind, Of};
 use kitestring_core::{Batch, Error, Result, Schema};
-use kitestring_data::dataset::{Dataset, Split};
+use kitestring_data::dataset::{Dataset, ItemTable, Split};
 use kitestring_nn::engine::Workers;
+use std::collections::HashSet;
 use std::path::Path;
 
 /// Where the index lies in a retriever's directory.
 pub const INDEX: &str = "index";
+
+/// Where the items of the index are described, in the same directory, once some have been added or removed: [`change_items`] writes the file.
+///
+/// [`change_items`]: kitestring_data::prepare::change_items
+pub const ITEMS: &str = "items.arrow";
 
 /// Queries answered at once.
 const QUERIES: usize = 2048;
@@ -37,22 +41,20 @@ pub fn attributes(schema: &Schema) -> impl Iterator<Item = (usize, &Feature)> {
         .filter(move |(_, feature)| filters(feature) && schema.item.as_deref() != Some(feature.column()))
 }
 
-impl Retrieval {
-    /// Builds the index of a retriever over all items of a data set; training rows are the queries that it is judged by.
-    ///
-    /// # Errors
-    /// A vector that is not finite; an index config that names the key.
-    pub fn build(
-        model: RetrieverModel,
-        config: &RetrieveConfig,
-        dataset: &Dataset,
-        workers: &dyn Workers,
-    ) -> Result<(Self, Option<f64>, f64)> {
-        let table = items(dataset)?;
-        let (ids, vectors) = corpus(&model, dataset, workers)?;
+/// Items as an index takes them.
+struct Encoded<'a> {
+    numbers: Vec<u64>,
+    vectors: Vec<f32>,
+    codes: Vec<(&'a str, Vec<u32>)>,
+}
+
+impl<'a> Encoded<'a> {
+    /// The vectors that the item tower gives to items of a table, and the codes to filter them by.
+    fn new(model: &'a RetrieverModel, table: &ItemTable, items: &[u32], workers: &dyn Workers) -> Result<Self> {
+        let vectors = Encoder::new(model, workers.count()).items(table, items, workers)?;
         let mut batch = Batch::default();
-        table.put(table.seen(), &mut batch)?;
-        let codes = attributes(dataset.schema()).map(|(number, feature)| {
+        table.put(items, &mut batch)?;
+        let codes = attributes(&model.schema).map(|(number, feature)| {
             let codes = batch.sparse[number].ids.iter().map(|id| u32::try_from(*id));
             let codes = codes.collect::<std::result::Result<Vec<u32>, _>>();
             codes.map(|codes| (feature.name.as_str(), codes)).map_err(|_| {
@@ -61,17 +63,55 @@ impl Retrieval {
                     .mend("give it a known or hashed vocabulary")
             })
         });
-        let codes = codes.collect::<Result<Vec<_>>>()?;
-        let attributes: Vec<Attribute<'_>> = codes.iter().map(|(name, codes)| Attribute { name, codes }).collect();
-        let items = Items { ids: &ids, vectors: &vectors, attributes: &attributes };
+        let codes = codes.collect::<Result<_>>()?;
+        Ok(Self { numbers: items.iter().map(|item| u64::from(*item)).collect(), vectors, codes })
+    }
+
+    fn with<T>(&self, use_them: impl FnOnce(&Items<'_>) -> T) -> T {
+        let attributes: Vec<Attribute<'_>> = self.codes.iter().map(|(name, codes)| Attribute { name, codes }).collect();
+        use_them(&Items { ids: &self.numbers, vectors: &self.vectors, attributes: &attributes })
+    }
+}
+
+impl Retrieval {
+    /// Builds the index of a retriever over all items of a table that are in any row; training rows are the queries that it is judged by.
+    ///
+    /// # Errors
+    /// A vector that is not finite; an index config that names the key.
+    pub fn build(
+        model: RetrieverModel,
+        config: &RetrieveConfig,
+        (table, train): (&ItemTable, &Split),
+        workers: &dyn Workers,
+    ) -> Result<(Self, Option<f64>, f64)> {
+        let items = Encoded::new(&model, table, table.seen(), workers)?;
         let dimension = model.vector_dimension();
-        let train = dataset.split("train")?;
         let apart = train.rows().div_ceil(QUERIES as u64).max(1);
         let samples: Vec<u64> = (0..train.rows().div_ceil(apart)).map(|number| number * apart).collect();
         let queries = Encoder::new(&model, workers.count()).queries(train, &samples, workers)?;
-        let built = Index::build(&items, dimension, &config.index, &model.version, Some(&queries), workers)?;
+        let built = items.with(|items| Index::build(items, dimension, &config.index, &model.version, Some(&queries), workers))?;
         let Built { index, recall, seconds } = built;
         Ok((Self { model, index }, recall, seconds))
+    }
+
+    /// Adds items of a table, each once, to the index, and gives those that are there already their new vectors and attributes. Returns how
+    /// many were new.
+    ///
+    /// # Errors
+    /// A vector that is not finite, an item given twice: nothing is changed then.
+    pub fn put(&self, table: &ItemTable, items: &[u32], workers: &dyn Workers) -> Result<usize> {
+        let mut distinct = HashSet::with_capacity(items.len());
+        if let Some(item) = items.iter().find(|item| !distinct.insert(**item)) {
+            return Err(Error::data(format!("item {item} is given twice")));
+        }
+        let (there, new): (Vec<u32>, Vec<u32>) =
+            items.iter().copied().partition(|item| self.index.contains(u64::from(*item)));
+        // Both are encoded before either changes the index.
+        let changed = Encoded::new(&self.model, table, &there, workers)?;
+        let added = Encoded::new(&self.model, table, &new, workers)?;
+        changed.with(|items| self.index.update(items, workers))?;
+        added.with(|items| self.index.add(items, workers))?;
+        Ok(new.len())
     }
 
     /// Opens a retriever's directory.

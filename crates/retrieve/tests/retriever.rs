@@ -1,15 +1,16 @@
 //! From a data set to a retriever with an index: what it learns, what it goes on from, what it refuses.
 #![allow(clippy::unwrap_used)]
 
-use kitestring_core::{Result, Seed};
+use kitestring_core::{Batch, Result, Seed};
 use kitestring_data::dataset::Dataset;
 use kitestring_data::layout;
-use kitestring_data::prepare::prepare_folder;
+use kitestring_data::prepare::{Change, change_items, prepare_folder};
+use kitestring_data::reader::BadRows;
 use kitestring_nn::engine::OneWorker;
 use kitestring_retrieve::als::{self, Interactions};
 use kitestring_retrieve::corpus::{Corpus, PairBatch};
 use kitestring_retrieve::encode::Encoder;
-use kitestring_retrieve::index::{Filter, Required};
+use kitestring_retrieve::index::{Filter, Found, Required};
 use kitestring_retrieve::learner::Learner;
 use kitestring_retrieve::objective::config::Objective;
 use kitestring_retrieve::recall::{Retrieval, had};
@@ -411,7 +412,8 @@ fn candidates_and_their_filters() {
     let place = world.path("found");
     let fitted = world.fit(&section, "found", false).unwrap();
     let version = fitted.model.version.clone();
-    let (retrieval, recall, _) = Retrieval::build(fitted.model, &section, &world.dataset, &OneWorker).unwrap();
+    let (retrieval, recall, _) =
+        Retrieval::build(fitted.model, &section, world.dataset.items().unwrap(), &OneWorker).unwrap();
     assert_eq!((retrieval.index.version(), recall), (version.as_str(), None));
     retrieval.save_index(&place).unwrap();
     let read = Retrieval::open(&place).unwrap();
@@ -471,6 +473,75 @@ fn an_item_never_seen_has_a_vector() {
     }
     assert_eq!(cold, 16);
     assert!(near >= 14, "{near} of {cold}");
+}
+
+/// Items that came after training are added and updated by their features; a vector that is not finite, or an item given twice, changes
+/// nothing.
+#[test]
+fn items_that_come_later_are_found() {
+    let world = World::new(CONFIG);
+    let section = world.section(&["retrieve.unknown_items=0.3", "retrieve.train.epochs=8"]);
+    let fitted = world.fit(&section, "later", false).unwrap();
+    let (mut retrieval, _, _) =
+        Retrieval::build(fitted.model, &section, world.dataset.items().unwrap(), &OneWorker).unwrap();
+    let count = retrieval.index.len();
+    let (file, out) = (world.path("new.csv"), world.path("items.arrow"));
+    std::fs::write(&file, "place,kind\nfresh,k2\np3,k2\nbare,\n").unwrap();
+    let change = Change { add: Some(&file), remove: &[] };
+    let known = world.dataset.vocabularies().unwrap();
+    let changed = change_items(&known, change, &BadRows::default(), &out).unwrap();
+    let known = known.with_items(&out).unwrap();
+    let table = known.items().unwrap();
+    assert_eq!(retrieval.put(table, &changed.items, &OneWorker).unwrap(), 2);
+    assert_eq!((retrieval.index.len(), changed.featureless), (count + 2, 1));
+    let split = world.dataset.split("test").unwrap();
+    let code = known.id("kind", "k2") as u32;
+    let required = [Required { attribute: "kind", codes: &[code] }];
+    // The first rows of users 2 and 10, who love the kind.
+    let mut batch = Batch::default();
+    let all: Vec<u64> = (0..split.rows()).collect();
+    split.read(&all, Seed(0), &mut batch).unwrap();
+    let lovers = ["u2", "u10", "u18"].map(|user| known.entry(known.manifest().user.unwrap(), user));
+    let samples = lovers.map(|user| batch.user.iter().position(|of| *of == u64::from(user)).unwrap() as u64);
+    let names = |found: &[Found]| found.iter().map(|found| known.item(found.item).to_owned()).collect::<Vec<_>>();
+    for found in retrieval.candidates(split, &samples, 20, &[], &OneWorker).unwrap() {
+        assert!(names(&found).iter().any(|name| name == "fresh"), "{:?}", names(&found));
+    }
+    let filters = [Filter { excluded: &[], required: &required }; 3];
+    let found = retrieval.candidates(split, &samples, 1000, &filters, &OneWorker).unwrap();
+    assert!(["fresh", "p3"].iter().all(|name| names(&found[0]).iter().any(|found| found == name)));
+    assert!(!names(&found[0]).iter().any(|name| name == "bare"), "what has no kind is of none");
+
+    let before = retrieval.candidates(split, &samples, 1000, &[], &OneWorker).unwrap();
+    let error = retrieval.put(table, &[changed.items[0], changed.items[0]], &OneWorker).unwrap_err();
+    assert!(error.to_string().contains("given twice"), "{error}");
+    retrieval.model.item.network.weights[0] = f32::NAN;
+    let error = retrieval.put(table, &changed.items, &OneWorker).unwrap_err();
+    assert!(error.to_string().contains("is not finite"), "{error}");
+    assert_eq!(retrieval.candidates(split, &samples, 1000, &[], &OneWorker).unwrap(), before);
+    let error = Retrieval::build(retrieval.model, &section, table, &OneWorker).unwrap_err().to_string();
+    assert!(error.contains("the vector of item number") && error.contains("is not finite"), "{error}");
+}
+
+/// A user's first row has no history, and a vector from the rest; a query tower that diverged says which sample.
+#[test]
+fn a_user_without_history_has_candidates() {
+    let world = World::new(CONFIG);
+    let section = world.section(&[]);
+    let fitted = world.fit(&section, "first", false).unwrap();
+    let (mut retrieval, _, _) =
+        Retrieval::build(fitted.model, &section, world.dataset.items().unwrap(), &OneWorker).unwrap();
+    let split = world.dataset.split("train").unwrap();
+    let mut batch = Batch::default();
+    let all: Vec<u64> = (0..split.rows()).collect();
+    split.read(&all, Seed(0), &mut batch).unwrap();
+    let history = 1;
+    let first = (0..batch.rows).find(|row| batch.sparse[history].of_row(*row).is_empty()).unwrap() as u64;
+    let found = retrieval.candidates(split, &[first], 10, &[], &OneWorker).unwrap();
+    assert!(found[0].len() == 10 && found[0].iter().all(|found| found.score.is_finite()));
+    retrieval.model.query.network.weights.fill(f32::NAN);
+    let error = retrieval.candidates(split, &[first], 10, &[], &OneWorker).unwrap_err().to_string();
+    assert!(error.contains(&format!("sample {first} of split `train`")) && error.contains("not finite"), "{error}");
 }
 
 #[test]

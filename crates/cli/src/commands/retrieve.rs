@@ -2,7 +2,7 @@
 
 use super::{create_beside, put};
 use crate::arguments::{BadRows, Place, Settings, Telling};
-use crate::output::{columns, say, say_line};
+use crate::output::{columns, dropped, say, say_line};
 use crate::progress::Progress;
 use crate::retriever::{self, RETRIEVER};
 use crate::stages;
@@ -11,13 +11,19 @@ use arrow_array::{ArrayRef, RecordBatch, StringArray};
 use clap::{Args, Subcommand};
 use kitestring_core::{Error, Result};
 use kitestring_data::dataset::{Dataset, Vocabularies};
+use kitestring_data::prepare::{Change, Changed, change_items};
+use kitestring_data::reader;
+use kitestring_retrieve::corpus::items;
+use kitestring_retrieve::fit::MODEL;
 use kitestring_retrieve::index::{Filter, Found, Required};
-use kitestring_retrieve::recall::{Retrieval, attributes, had};
+use kitestring_retrieve::recall::{INDEX, ITEMS, Retrieval, attributes, had};
+use kitestring_retrieve::{RetrieveConfig, RetrieverModel};
 use kitestring_train::run::Run;
 use kitestring_train::workers::Threads;
 use parquet::arrow::ArrowWriter;
 use serde_json::json;
-use std::path::PathBuf;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -62,17 +68,29 @@ struct Train {
     telling: Telling,
 }
 
-/// Build a run's index again, as the config's retrieve.index or --set says
+/// Add items to a run's index, remove some, or build it again as the config's retrieve.index or --set says
+///
+/// What was added or removed stays so when the index is built again; a new training begins with the items of the data.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  kitestring retrieve index runs/places
-  kitestring retrieve index runs/places --set retrieve.index.kind.type=graph")]
+  kitestring retrieve index runs/movies --add new-movies.csv
+  kitestring retrieve index runs/movies --remove 1193 661
+  kitestring retrieve index runs/movies --set retrieve.index.kind.type=graph")]
 struct Index {
     /// The run directory
     run: PathBuf,
+    /// Items to add, or to update where they are there already: a file with the columns of schema.item and of the features of items, a line
+    /// an item. An empty value is a missing one; an item without any has the vector of an item of which nothing is known
+    #[arg(long, value_name = "FILE")]
+    add: Option<PathBuf>,
+    /// Items to remove, as the data names them
+    #[arg(long, value_name = "ITEM", num_args = 1..)]
+    remove: Vec<String>,
+    #[command(flatten)]
+    bad_rows: BadRows,
     /// Override a key of the run's config; may be repeated
-    #[arg(long = "set", value_name = "KEY=VALUE")]
+    #[arg(long = "set", value_name = "KEY=VALUE", conflicts_with_all = ["add", "remove"])]
     set: Vec<String>,
     #[command(flatten)]
     telling: Telling,
@@ -172,20 +190,120 @@ impl Index {
         let section = retriever::section(&config)?;
         let dataset = Dataset::open(run.origin()?.dataset)?;
         let directory = run.directory().join(RETRIEVER);
-        let model = kitestring_retrieve::RetrieverModel::read(&directory.join(kitestring_retrieve::fit::MODEL))?;
+        let vocabularies = retriever::vocabularies(&dataset, &directory)?;
         let threads = Threads::new(section.train.workers)?;
-        let (retrieval, recall, seconds) = Retrieval::build(model, &section, &dataset, &threads)?;
+        if self.add.is_some() || !self.remove.is_empty() {
+            let bad_rows = reader::BadRows::new(self.bad_rows.allowed(&config));
+            return self.change((&dataset, vocabularies), &directory, &section, &bad_rows, &threads);
+        }
+        let table = vocabularies.items().unwrap_or(items(&dataset)?);
+        let changed = changes(items(&dataset)?.seen(), table.seen());
+        let model = RetrieverModel::read(&directory.join(MODEL))?;
+        let (retrieval, recall, seconds) = Retrieval::build(model, &section, table, &threads)?;
         retrieval.save_index(&directory)?;
         say_line(&retriever::index_in_words(&retrieval, recall, seconds))?;
+        if changed != (0, 0) {
+            let (added, removed) = changed;
+            say_line(&format!("against the data, {added} items were added and {removed} removed"))?;
+        }
         if self.telling.json {
-            say_line(&json!({ "items": retrieval.index.len(), "recall": recall, "seconds": seconds }).to_string())?;
+            let (added, removed) = changed;
+            let told = json!({
+                "items": retrieval.index.len(),
+                "recall": recall,
+                "seconds": seconds,
+                "added": added,
+                "removed": removed,
+            });
+            say_line(&told.to_string())?;
         }
         Ok(())
     }
+
+    /// Changes the items of an index that stays otherwise as it is.
+    fn change(
+        &self,
+        (dataset, vocabularies): (&Dataset, Vocabularies),
+        directory: &Path,
+        section: &RetrieveConfig,
+        bad_rows: &reader::BadRows,
+        threads: &Threads,
+    ) -> Result<()> {
+        let start = Instant::now();
+        let retrieval = Retrieval::open(directory)?;
+        let gone = self.remove.iter().map(|name| there(name, &vocabularies, &retrieval));
+        let gone: Vec<u32> = gone.collect::<Result<BTreeSet<u32>>>()?.into_iter().collect();
+        let path = directory.join(ITEMS);
+        let file = create_beside(&path)?;
+        let changed =
+            change_items(&vocabularies, Change { add: self.add.as_deref(), remove: &gone }, bad_rows, file.path())?;
+        drop(vocabularies);
+        let vocabularies = dataset.vocabularies()?.with_items(file.path())?;
+        let numbers: Vec<u64> = gone.iter().map(|item| u64::from(*item)).collect();
+        let there: Vec<u64> = numbers.into_iter().filter(|item| retrieval.index.contains(*item)).collect();
+        retrieval.index.remove(&there, threads)?;
+        let added = retrieval.put(vocabularies.items().unwrap_or(items(dataset)?), &changed.items, threads)?;
+        // Nothing was written until here. The file names all items of the index before and after, so it may come first: a kill between the
+        // two leaves an index that is whole, and the command can be given again.
+        file.as_file().sync_all().map_err(|error| Error::io(error, "could not write the file", &path))?;
+        put(file, &path)?;
+        retrieval.save_index(directory)?;
+        let (updated, removed, left) = (changed.items.len() - added, gone.len(), retrieval.index.len());
+        say_line(&format!("{added} items added, {updated} updated, {removed} removed: {left} items"))?;
+        say(&dropped(bad_rows.count()))?;
+        self.note(&changed, section, added);
+        if self.telling.json {
+            let told = json!({
+                "items": left,
+                "added": added,
+                "updated": updated,
+                "removed": removed,
+                "without_features": changed.featureless,
+                "unknown_values": changed.unknown.iter().cloned().collect::<BTreeMap<String, u64>>(),
+                "bad_rows": bad_rows.count(),
+                "seconds": start.elapsed().as_secs_f64(),
+            });
+            say_line(&told.to_string())?;
+        }
+        Ok(())
+    }
+
+    /// Says what about new items may not be meant.
+    fn note(&self, changed: &Changed, section: &RetrieveConfig, added: usize) {
+        if changed.featureless > 0 {
+            eprintln!(
+                "note: {} items have no value for any feature: nothing is known of them, and they have one vector",
+                changed.featureless
+            );
+        }
+        for (table, values) in &changed.unknown {
+            eprintln!("note: {values} values of `{table}` were not in training: they count as unknown");
+        }
+        if added > 0 && section.unknown_items == 0.0 {
+            eprintln!("note: retrieve.unknown_items is 0: training never practised to do without an item's id");
+        }
+    }
+}
+
+/// The number of an item that is to be removed.
+fn there(name: &str, vocabularies: &Vocabularies, retrieval: &Retrieval) -> Result<u32> {
+    let number = vocabularies.manifest().item.map_or(0, |items| vocabularies.entry(items, name));
+    let listed = vocabularies.items().is_some_and(|table| table.seen().binary_search(&number).is_ok());
+    if number > 0 && (listed || retrieval.index.contains(number.into())) {
+        return Ok(number);
+    }
+    Err(Error::config(format!("there is no item `{name}`")).in_field("--remove").mend("name it as the data do"))
+}
+
+/// How many items are in the second list alone, and in the first alone; both ascend.
+fn changes(before: &[u32], after: &[u32]) -> (usize, usize) {
+    let missing = |from: &[u32], of: &[u32]| of.iter().filter(|item| from.binary_search(item).is_err()).count();
+    (missing(before, after), missing(after, before))
 }
 
 /// A run that answers.
 struct Answering {
+    directory: PathBuf,
     retrieval: Retrieval,
     dataset: Dataset,
     vocabularies: Vocabularies,
@@ -194,18 +312,30 @@ struct Answering {
 }
 
 impl Answering {
-    fn open(run: &std::path::Path, asked: &Asked) -> Result<Self> {
+    fn open(run: &Path, asked: &Asked) -> Result<Self> {
         let run = Run::open(run)?;
         let config = run.config()?;
         let section = retriever::section(&config)?;
         let dataset = Dataset::open(run.origin()?.dataset)?;
-        let vocabularies = dataset.vocabularies()?;
-        let retrieval = Retrieval::open(&run.directory().join(RETRIEVER))?;
+        let directory = run.directory().join(RETRIEVER);
+        let vocabularies = retriever::vocabularies(&dataset, &directory)?;
+        let retrieval = Retrieval::open(&directory)?;
         let required = required(&asked.required, &dataset, &vocabularies)?;
         if asked.k == 0 {
             return Err(Error::config("ask for at least one item").in_field("-k"));
         }
-        Ok(Self { retrieval, dataset, vocabularies, threads: Threads::new(section.train.workers)?, required })
+        let threads = Threads::new(section.train.workers)?;
+        Ok(Self { directory, retrieval, dataset, vocabularies, threads, required })
+    }
+
+    /// The name of an item that was found.
+    fn name(&self, found: &Found) -> Result<&str> {
+        let name = Some(self.vocabularies.item(found.item)).filter(|name| !name.is_empty());
+        name.ok_or_else(|| {
+            Error::format(format!("it holds item number {}, which nothing names", found.item))
+                .in_file(self.directory.join(INDEX).display().to_string())
+                .mend("build it again with kitestring retrieve index, and add the items again")
+        })
     }
 
     /// The best items for some samples of a split, leaving out what each is not to get.
@@ -260,9 +390,9 @@ impl Query {
         let seconds = start.elapsed().as_secs_f64();
         let mut rows = vec![vec!["item".to_owned(), "score".to_owned()]];
         let found = found.into_iter().next().unwrap_or_default();
-        rows.extend(
-            found.iter().map(|found| vec![vocabularies.item(found.item).to_owned(), format!("{:.4}", found.score)]),
-        );
+        for found in &found {
+            rows.push(vec![answering.name(found)?.to_owned(), format!("{:.4}", found.score)]);
+        }
         say(&columns(&rows))?;
         if self.asked.telling.json {
             let items: Vec<_> = found
@@ -294,7 +424,9 @@ impl Candidates {
         let users: StringArray = queries.iter().map(|(user, _)| Some(vocabularies.user(*user))).collect();
         let mut lists = ListBuilder::new(StringBuilder::new());
         for found in &found {
-            found.iter().for_each(|found| lists.values().append_value(vocabularies.item(found.item)));
+            for found in found {
+                lists.values().append_value(answering.name(found)?);
+            }
             lists.append(true);
         }
         let columns: [(&str, ArrayRef); 2] = [("user", Arc::new(users)), ("candidates", Arc::new(lists.finish()))];

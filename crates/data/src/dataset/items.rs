@@ -5,9 +5,13 @@ use super::features::{Sparse, is_item, numeric, sparse};
 use super::file;
 use super::manifest::Manifest;
 use crate::prepare::{Column, ITEMS};
+use arrow_array::RecordBatch;
 use arrow_buffer::ScalarBuffer;
-use kitestring_core::{Batch, Error, Ids, Result};
+use kitestring_core::{Batch, Error, Ids, Result, Schema};
 use std::path::Path;
+
+/// The column of names, in a file of items that stand beside a data set's.
+pub(crate) const NAMES: &str = "name";
 
 /// The features of every item by its number. Number 0 is an unknown item.
 pub struct ItemTable {
@@ -28,14 +32,18 @@ impl ItemTable {
         let Some(item) = manifest.item else { return Ok(None) };
         let path = directory.join(ITEMS);
         let table = file::read(&path, manifest.files.get(ITEMS).copied())?;
-        let stored = Stored { table: &table, path: &path };
-        stored.expect_rows(manifest.vocabularies[item].entries.into())?;
+        Stored { table: &table, path: &path }.expect_rows(manifest.vocabularies[item].entries.into())?;
+        Self::of(&table, &path, &manifest.schema).map(Some)
+    }
+
+    /// The item table in a file's columns.
+    pub(super) fn of(table: &RecordBatch, path: &Path, schema: &Schema) -> Result<Self> {
+        let stored = Stored { table, path };
         let (train, rows) = (stored.plain("train")?, stored.plain("rows")?);
         let with = |counts: &ScalarBuffer<u32>| {
             (0..).zip(counts.iter()).filter(|(_, rows)| **rows > 0).map(|(item, _)| item).collect::<Vec<u32>>()
         };
-        let schema = &manifest.schema;
-        Ok(Some(Self {
+        Ok(Self {
             seen: with(&rows),
             trained: with(&train),
             train,
@@ -49,7 +57,7 @@ impl ItemTable {
                 .map(|feature| is_item(feature).then(|| numeric(&stored, feature)).transpose())
                 .collect::<Result<_>>()?,
             names: schema.sparse().chain(schema.numeric()).map(|feature| feature.name.clone()).collect(),
-        }))
+        })
     }
 
     /// One past the largest item number.
@@ -70,6 +78,11 @@ impl ItemTable {
     /// The number of training rows of an item; 0 for an item there is not.
     pub fn popularity(&self, item: u32) -> u32 {
         self.train.get(item as usize).copied().unwrap_or(0)
+    }
+
+    /// The number of rows of an item in any split; 0 for an item there is not.
+    pub(crate) fn rows(&self, item: u32) -> u32 {
+        self.rows.get(item as usize).copied().unwrap_or(0)
     }
 
     /// Appends these items to a batch: their numbers and their features' values. Columns of other features are left as

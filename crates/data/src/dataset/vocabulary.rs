@@ -2,7 +2,7 @@
 
 use super::file;
 use super::hash::stable_hash;
-use super::items::ItemTable;
+use super::items::{ItemTable, NAMES};
 use super::manifest::{MANIFEST, Manifest};
 use crate::prepare::{ITEMS, Interner, PATH};
 use arrow_array::cast::AsArray;
@@ -54,6 +54,36 @@ impl Vocabularies {
         }
         let items = ItemTable::open(directory, &manifest)?;
         Ok(Self { directory: directory.to_owned(), manifest, texts, counts, items, finders: OnceLock::new() })
+    }
+
+    /// The same with the items of a file that [`change_items`](crate::prepare::change_items) wrote in place of the data set's: those that
+    /// came later have names, numbers and features as well, and no ids.
+    ///
+    /// # Errors
+    /// A missing or damaged file, or items of another data set.
+    pub fn with_items(mut self, path: &Path) -> Result<Self> {
+        const MEND: &str =
+            "remove the file, build the index again with kitestring retrieve index, and add the items again";
+        let Some(item) = self.manifest.item else {
+            return Err(Error::config("the data do not know the item of a row").in_field("schema.item"));
+        };
+        let table = file::read(path, None).map_err(|error| error.mend(MEND))?;
+        let names = table.column_by_name(NAMES).filter(|names| names.data_type() == &DataType::LargeUtf8);
+        let before = self.manifest.vocabularies[item].entries;
+        let same = |names: &&ArrayRef| {
+            let texts = names.as_string::<i64>();
+            texts.len() >= before as usize
+                && (0..before).all(|number| texts.value(number as usize) == self.text(item, number.into()))
+        };
+        let Some(names) = names.filter(same).cloned() else {
+            let error = Error::format("these are not the items of the data set").in_file(path.display().to_string());
+            return Err(error.mend(MEND));
+        };
+        self.items = Some(ItemTable::of(&table, path, &self.manifest.schema).map_err(|error| error.mend(MEND))?);
+        self.manifest.vocabularies[item].entries = names.len() as u32;
+        self.texts[item] = names;
+        self.finders = OnceLock::new();
+        Ok(self)
     }
 
     /// The manifest.

@@ -12,7 +12,6 @@ use crate::dataset::items::ItemTable;
 use crate::dataset::manifest::Fitted;
 use arrow_array::{ArrayRef, UInt32Array};
 use kitestring_core::Result;
-use std::path::Path;
 use std::sync::Arc;
 
 /// The item's part of the first row of each item, in the order of the files.
@@ -61,23 +60,24 @@ impl ItemRecords {
         self.record_of[item] = (self.records.len() / self.stride.max(1)) as u32;
     }
 
-    /// Writes the item table: how many rows each item has, and its features. An item of the vocabulary that is no row's
-    /// item, and not in the `stored` table either, has its own id and otherwise missing values.
-    pub(crate) fn write(
+    /// The columns of the item table: how many rows each item has, and its features. An item of which there is no record has those of the
+    /// `stored` table; one that is not there either has its own id and otherwise missing values.
+    pub(crate) fn columns(
         mut self,
         plan: &Plan,
         numbering: &Numbering,
         seen: &Seen,
         fitted: &[Fitted],
         (texts, stored): (&Interner, Option<&ItemTable>),
-        path: &Path,
-    ) -> Result<u64> {
-        let Some((item_slot, vocabulary)) = plan.item else { return Ok(0) };
+    ) -> Result<Vec<(String, ArrayRef)>> {
+        let Some((item_slot, vocabulary)) = plan.item else { return Ok(Vec::new()) };
         let values = &numbering.values[vocabulary];
         let unknown = self.unknown(plan);
         let mut rows = Vec::with_capacity(values.len());
+        let mut given = Vec::with_capacity(values.len());
         for value in values {
             let known = self.record_of.get(*value as usize).copied().unwrap_or(0);
+            given.push(known != 0);
             let known = if known != 0 && self.stride > 0 {
                 known - 1
             } else {
@@ -96,15 +96,14 @@ impl ItemRecords {
             for (entry, row) in rows.iter().enumerate() {
                 // Its provisional number is its entry in the stored table.
                 let value = values[entry] as usize;
-                let unseen = seen.item_rows.get(value).is_none_or(|rows| *rows == 0);
-                if unseen && stored.is_some_and(|stored| stored.copy(&name, value, &mut column)) {
+                if !given[entry] && stored.is_some_and(|stored| stored.copy(&name, value, &mut column)) {
                     continue;
                 }
                 append(plan, numbering, fitted, &from, &records, (&[*row], self.stride), &mut column);
             }
             columns.push((name, column.finish()?));
         }
-        crate::dataset::file::write(path, columns)
+        Ok(columns)
     }
 
     /// The record of an item of which nothing is known.

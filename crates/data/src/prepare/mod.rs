@@ -12,6 +12,7 @@
 
 mod arrange;
 mod candidates;
+mod catalogue;
 mod cells;
 mod columns;
 mod fit;
@@ -30,6 +31,7 @@ mod split;
 mod tests;
 
 pub use candidates::GivenCandidates;
+pub use catalogue::{Change, Changed, change_items};
 pub(crate) use columns::Column;
 pub use folder::prepare_folder;
 pub(crate) use intern::Interner;
@@ -49,7 +51,7 @@ use kitestring_core::{Error, Result, Schema, Seed};
 use number::{Numbering, Stored};
 use output::Output;
 use plan::{Ids, Plan};
-use rows::RowEncoder;
+use rows::{Needed, RowEncoder};
 use shards::ShardWriter;
 use spill::{Parts, u32_at};
 use split::{Splits, check_negatives};
@@ -165,7 +167,7 @@ pub fn encode(
     let options = Options { schema, split: None, negatives: None, like: None, seed: manifest.seed, bad_rows };
     let splits = Splits::new(&[name.to_owned()], None, &plan, manifest.seed)?;
     let mut encoder = RowEncoder::new(&plan);
-    encoder.lenient = true;
+    encoder.needed = Needed::Unlabelled;
     encoder.interners = vocabularies.interners()?;
     let job = Job { plan: &plan, splits, options: &options, stored: Some(vocabularies), past };
     let inputs = vec![Input { split: name.to_owned(), chunks }];
@@ -251,7 +253,8 @@ impl Job<'_> {
             let texts = &encoder.interners[vocabulary];
             let path = output.path().join(ITEMS);
             let stored = self.stored.and_then(Vocabularies::items);
-            let bytes = items.write(plan, &numbering, &seen, &manifest.fitted, (texts, stored), &path)?;
+            let columns = items.columns(plan, &numbering, &seen, &manifest.fitted, (texts, stored))?;
+            let bytes = crate::dataset::file::write(&path, columns)?;
             manifest.files.insert(ITEMS.into(), bytes);
         }
         output.commit(&manifest)?;

@@ -20,10 +20,20 @@ struct Translated {
     ids: Vec<Option<u64>>,
 }
 
+/// What a file must have columns of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Needed {
+    /// Everything that the schema speaks of.
+    All,
+    /// All but labels and logged facts: rows to be scored.
+    Unlabelled,
+    /// The item and its features.
+    Items,
+}
+
 /// Turns rows into records as [`Plan`] lays them out.
 pub(crate) struct RowEncoder {
-    /// Whether labels and logged facts may have no column: rows to be scored need none.
-    pub(crate) lenient: bool,
+    pub(crate) needed: Needed,
     pub(crate) interners: Vec<Interner>,
     pub(crate) files: Vec<Arc<str>>,
     pub(crate) rows: u64,
@@ -67,7 +77,7 @@ type Sink<'a> = dyn FnMut(&[u8], &[u8]) -> Result<()> + 'a;
 impl RowEncoder {
     pub(crate) fn new(plan: &Plan) -> Self {
         Self {
-            lenient: false,
+            needed: Needed::All,
             interners: plan.vocabularies.iter().map(|_| Interner::default()).collect(),
             files: Vec::new(),
             rows: 0,
@@ -133,12 +143,7 @@ impl RowEncoder {
         let mut columns = Vec::with_capacity(plan.columns.len());
         for (index, name) in plan.columns.iter().enumerate() {
             let Some(array) = chunk.rows.column_by_name(name) else {
-                let treatment = plan.treatment.map(|(slot, _)| plan.slots[slot].column);
-                let optional = |slot: &Slot| {
-                    matches!(slot.kind, Kind::Label(_) | Kind::Position | Kind::Propensity | Kind::Weight)
-                        || treatment == Some(index)
-                };
-                if self.lenient && plan.slots.iter().filter(|slot| slot.column == index).all(optional) {
+                if plan.slots.iter().filter(|slot| slot.column == index).all(|slot| self.may_be_absent(plan, slot)) {
                     columns.push(None);
                     continue;
                 }
@@ -149,6 +154,19 @@ impl RowEncoder {
             columns.push(Some(cells));
         }
         Ok(columns)
+    }
+
+    /// Whether rows may come without what a slot holds.
+    fn may_be_absent(&self, plan: &Plan, slot: &Slot) -> bool {
+        let column = |key: Option<(usize, usize)>| key.map(|(slot, _)| plan.slots[slot].column);
+        match self.needed {
+            Needed::All => false,
+            Needed::Unlabelled => {
+                matches!(slot.kind, Kind::Label(_) | Kind::Position | Kind::Propensity | Kind::Weight)
+                    || column(plan.treatment) == Some(slot.column)
+            }
+            Needed::Items => slot.at >= plan.item_stride && column(plan.item) != Some(slot.column),
+        }
     }
 
     fn fill(&mut self, plan: &Plan, index: usize, columns: &[Option<Cells>], to: &mut Filling<'_>) -> Result<()> {

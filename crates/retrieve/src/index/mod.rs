@@ -225,6 +225,11 @@ impl Index {
         self.state().corpus.rows.len()
     }
 
+    /// Whether an item is there.
+    pub fn contains(&self, item: u64) -> bool {
+        self.state().corpus.rows.contains_key(&item)
+    }
+
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
