@@ -43,8 +43,7 @@ impl Prepared {
         };
         let split = arguments.next().unwrap_or_else(|| split.into());
         let overrides: Vec<String> = arguments.collect();
-        let config =
-            RetrieveConfig::resolve(RunConfig::read_as_written(Path::new(&config))?)?.overridden(&overrides)?;
+        let config = RetrieveConfig::overridden(RunConfig::read_as_written(Path::new(&config))?, &overrides)?;
         let place =
             tempfile::tempdir().map_err(|error| Error::io(error, "could not make a folder", "the temporary folder"))?;
         let out = place.path().join("dataset");

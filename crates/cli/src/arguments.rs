@@ -34,10 +34,10 @@ impl Settings {
             None => {
                 let mut config = RunConfig::parse_as_written(SIMULATED, "the built-in config")?;
                 config.name.get_or_insert_with(|| "simulated".into());
-                RetrieveConfig::resolve(config)?
+                config
             }
         };
-        config = RetrieveConfig::resolve(config.overridden(&self.set)?)?;
+        config = RetrieveConfig::overridden(config, &self.set)?;
         if let Some(seed) = self.seed {
             config.seed = seed;
             if let Some(simulator) = &mut config.simulator {

@@ -1,22 +1,31 @@
 //! What the documents say of the code is current. `KITESTRING_WRITE=1` writes it anew.
 #![allow(clippy::unwrap_used)]
 
-use kitestring_nn::slots::catalogue;
+use kitestring_nn::slots::VariantInfo;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+/// Tests run side by side, and some may write what others read.
+static README: Mutex<()> = Mutex::new(());
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
-/// The table of slot variants: a line each, with the keys of its config and their defaults.
-fn slots() -> String {
+/// A table of variants: a line each, with the keys of its config and their defaults.
+fn table(all: Vec<VariantInfo>, slot: &str) -> String {
     let mut text =
-        String::from("| slot | `type` | what it does | published | keys and defaults |\n|---|---|---|---|---|\n");
-    for variant in catalogue() {
+        format!("| {slot} | `type` | what it does | published | keys and defaults |\n|---|---|---|---|---|\n");
+    for variant in all {
         let keys = variant.defaults.as_object().unwrap().iter().filter(|(key, _)| *key != "type");
         let keys = keys.map(|(key, value)| format!("`{key} = {}`", toml(value))).collect::<Vec<_>>().join(" ");
         let [slot, name, summary, source] = [variant.slot, variant.name, variant.summary, variant.source];
-        text += &format!("| {slot} | `{name}` | {summary} | {source} | {keys} |\n");
+        let (slot, name) = match (slot.contains('.') || name.is_empty(), name.is_empty()) {
+            (true, true) => (format!("`{slot}`"), String::new()),
+            (true, false) => (format!("`{slot}`"), format!("`{name}`")),
+            (false, _) => (slot.to_owned(), format!("`{name}`")),
+        };
+        text += &format!("| {slot} | {name} | {summary} | {source} | {keys} |\n");
     }
     text
 }
@@ -30,29 +39,38 @@ fn toml(value: &serde_json::Value) -> String {
             format!("{{ {} }}", keys.join(", "))
         }
         serde_json::Value::Array(values) => format!("[{}]", values.iter().map(toml).collect::<Vec<_>>().join(", ")),
+        serde_json::Value::Null => "…".into(),
         // Defaults are f32: as f64 they have digits that nobody wrote.
         serde_json::Value::Number(number) if number.is_f64() => format!("{:?}", number.as_f64().unwrap() as f32),
         other => other.to_string(),
     }
 }
 
-#[test]
-fn the_table_of_slot_variants_is_current() {
+/// Holds a table of README.md between `<!-- NAME: … -->` and `<!-- end of NAME -->` against what it should be.
+fn check_table(name: &str, current: &str) {
     let path = root().join("README.md");
+    let _one = README.lock().unwrap_or_else(PoisonError::into_inner);
     let text = std::fs::read_to_string(&path).unwrap();
-    let (before, rest) = text.split_once("<!-- slots:").unwrap();
+    let end = format!("<!-- end of {name} -->");
+    let (before, rest) = text.split_once(&format!("<!-- {name}:")).unwrap();
     let (mark, rest) = rest.split_once("-->\n").unwrap();
-    let (table, after) = rest.split_once("<!-- end of slots -->").unwrap();
-    let current = slots();
+    let (table, after) = rest.split_once(&end).unwrap();
     assert!(current.lines().count() > 8, "{current}");
     if std::env::var_os("KITESTRING_WRITE").is_some() {
-        std::fs::write(&path, format!("{before}<!-- slots:{mark}-->\n{current}<!-- end of slots -->{after}")).unwrap();
+        std::fs::write(&path, format!("{before}<!-- {name}:{mark}-->\n{current}{end}{after}")).unwrap();
     } else {
-        assert!(
-            table == current,
-            "README.md's table of slot variants is old; KITESTRING_WRITE=1 writes it anew:\n{current}"
-        );
+        assert!(table == current, "README.md's table of {name} is old; KITESTRING_WRITE=1 writes it anew:\n{current}");
     }
+}
+
+#[test]
+fn the_table_of_slot_variants_is_current() {
+    check_table("slots", &table(kitestring_nn::slots::catalogue(), "slot"));
+}
+
+#[test]
+fn the_table_of_retrievers_is_current() {
+    check_table("retrievers", &table(kitestring_retrieve::catalogue::catalogue(), "section"));
 }
 
 /// The targets of the links in a document that lead into the repository.
@@ -64,6 +82,7 @@ fn links(text: &str) -> Vec<String> {
 
 #[test]
 fn links_lead_somewhere() {
+    let _one = README.lock().unwrap_or_else(PoisonError::into_inner);
     let documents = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md"].map(PathBuf::from);
     let docs =
         std::fs::read_dir(root().join("docs")).unwrap().map(|entry| Path::new("docs").join(entry.unwrap().file_name()));

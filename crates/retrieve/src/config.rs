@@ -5,7 +5,7 @@ use crate::objective::config::Objective;
 use kitestring_core::{Error, Result};
 use kitestring_nn::retriever::RetrieverConfig;
 use kitestring_train::RunConfig;
-use kitestring_train::config::TrainConfig;
+use kitestring_train::config::{TrainConfig, assignment};
 use serde::{Deserialize, Serialize};
 
 /// A retriever: what it is made of, what makes it good, how it is trained.
@@ -70,6 +70,32 @@ impl RetrieveConfig {
             let table = toml::Table::try_from(&section);
             config.retrieve = Some(table.map_err(|error| Error::internal("the section as TOML").caused_by(error))?);
         }
+        Ok(config)
+    }
+
+    /// A config with overrides of the form `key.of.key=value`, checked. What one of them chooses (a variant) has its defaults written out
+    /// before the next is read, which may name a key of it.
+    ///
+    /// # Errors
+    /// As [`RunConfig::overridden`] and [`Self::resolve`].
+    pub fn overridden(config: RunConfig, overrides: &[String]) -> Result<RunConfig> {
+        let mut config = Self::resolve(config)?;
+        // Those that do not make a config yet: a variant whose keys must be given wait for them.
+        let mut waiting = Vec::new();
+        let mut refused = Ok(());
+        for text in overrides {
+            waiting.push(assignment(text)?);
+            refused = match config.with(&waiting, "--set").and_then(Self::resolve) {
+                Ok(next) => {
+                    waiting.clear();
+                    config = next;
+                    Ok(())
+                }
+                Err(error) => Err(error),
+            };
+        }
+        refused?;
+        config.check()?;
         Ok(config)
     }
 

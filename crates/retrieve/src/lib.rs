@@ -10,9 +10,11 @@
 //! - [`index`]: the vectors of items, and those whose inner product with a query is largest;
 //! - [`recall`]: candidates for a ranker;
 //! - [`pipeline`]: what a ranker loses and saves by ranking those alone;
-//! - [`evaluate`]: how well they find what users will want.
+//! - [`evaluate`]: how well they find what users will want;
+//! - [`catalogue`]: what can be chosen, for documentation.
 
 pub mod als;
+pub mod catalogue;
 pub mod config;
 pub mod corpus;
 pub mod encode;

@@ -7,12 +7,12 @@ use kitestring_data::layout;
 use kitestring_data::prepare::{Change, change_items, prepare_folder};
 use kitestring_data::reader::BadRows;
 use kitestring_nn::engine::OneWorker;
-use kitestring_retrieve::als::{self, Interactions};
+use kitestring_retrieve::als::{self, Interactions, Solver};
 use kitestring_retrieve::corpus::{Corpus, PairBatch};
 use kitestring_retrieve::encode::Encoder;
 use kitestring_retrieve::index::{Filter, Found, Required};
 use kitestring_retrieve::learner::Learner;
-use kitestring_retrieve::objective::config::Objective;
+use kitestring_retrieve::objective::config::{Estimator, Objective, Prior};
 use kitestring_retrieve::recall::{Retrieval, had};
 use kitestring_retrieve::{RetrieveConfig, RetrieverModel, evaluate, fit};
 use kitestring_table::Route;
@@ -96,8 +96,7 @@ impl World {
 
     fn section(&self, overrides: &[&str]) -> RetrieveConfig {
         let overrides: Vec<String> = overrides.iter().map(|text| (*text).to_owned()).collect();
-        let resolved = RetrieveConfig::resolve(self.config.clone()).unwrap();
-        RetrieveConfig::of(&resolved.overridden(&overrides).unwrap()).unwrap().unwrap()
+        RetrieveConfig::of(&RetrieveConfig::overridden(self.config.clone(), &overrides).unwrap()).unwrap().unwrap()
     }
 
     fn fit(&self, section: &RetrieveConfig, name: &str, resume: bool) -> Result<fit::Fitted> {
@@ -542,6 +541,34 @@ fn a_user_without_history_has_candidates() {
     retrieval.model.query.network.weights.fill(f32::NAN);
     let error = retrieval.candidates(split, &[first], 10, &[], &OneWorker).unwrap_err().to_string();
     assert!(error.contains(&format!("sample {first} of split `train`")) && error.contains("not finite"), "{error}");
+}
+
+/// An override reaches the keys of a variant that the config does not name, or that another override chooses.
+#[test]
+fn overrides_reach_unnamed_keys() {
+    let config = RunConfig::parse(CONFIG, "x.toml", &[]).unwrap();
+    let set = |overrides: &[&str]| {
+        let overrides: Vec<String> = overrides.iter().map(|text| (*text).to_owned()).collect();
+        RetrieveConfig::overridden(config.clone(), &overrides)
+            .map(|config| RetrieveConfig::of(&config).unwrap().unwrap())
+    };
+    let gramian = "retrieve.objective.type=gramian";
+    let found = set(&[gramian, "retrieve.objective.estimator.alpha=0.1"]).unwrap().objective;
+    let Objective::Gramian(found) = found else { panic!() };
+    assert_eq!(found.estimator, Estimator::Sogram { alpha: 0.1, alpha_start: None, half_life: 1000.0 });
+    let als = ["retrieve.objective.type=als", "retrieve.objective.solver.steps=7"];
+    let Objective::Als(found) = set(&als).unwrap().objective else { panic!() };
+    assert_eq!(found.solver, Solver::ConjugateGradient { steps: 7 });
+    assert_eq!(set(&["retrieve.train.rows.l2=0.5"]).unwrap().train.rows.l2, 0.5);
+    assert_eq!(set(&["retrieve.index.rescore=9"]).unwrap().index.rescore, 9);
+    // A key that must be given may come in an override of its own.
+    let prior = [gramian, "retrieve.objective.prior.type=constant", "retrieve.objective.prior.value=0.25"];
+    let Objective::Gramian(found) = set(&prior).unwrap().objective else { panic!() };
+    assert_eq!(found.prior, Prior::Constant { value: 0.25 });
+    let error = set(&prior[..2]).unwrap_err();
+    assert!(error.exit_code() == 2 && error.to_string().contains("value"), "{error}");
+    let error = set(&[gramian, "retrieve.objective.estimator.alpa=0.1", "retrieve.train.epochs=1"]).unwrap_err();
+    assert!(error.to_string().contains("did you mean `alpha`?"), "{error}");
 }
 
 #[test]

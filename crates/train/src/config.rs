@@ -386,8 +386,11 @@ impl RunConfig {
     }
 }
 
-/// Reads one `key.of.key=value`.
-fn assignment(text: &str) -> Result<(String, toml::Value)> {
+/// Reads one `key.of.key=value`, where the value is TOML or, if it is not, a text.
+///
+/// # Errors
+/// A config error, if there is no `=`.
+pub fn assignment(text: &str) -> Result<(String, toml::Value)> {
     let Some((key, value)) = text.split_once('=') else {
         return Err(Error::config(format!("`{text}` has no `=`"))
             .in_field("--set")

@@ -186,7 +186,7 @@ impl Train {
 impl Index {
     fn execute(self) -> Result<()> {
         let run = Run::open(&self.run)?;
-        let config = run.config()?.overridden(&self.set)?;
+        let config = RetrieveConfig::overridden(run.config()?, &self.set)?;
         let section = retriever::section(&config)?;
         let dataset = Dataset::open(run.origin()?.dataset)?;
         let directory = run.directory().join(RETRIEVER);
