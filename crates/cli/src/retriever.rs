@@ -1,24 +1,28 @@
 //! The stages of a retriever: training, judging, its index.
 
+use crate::commands::write_beside;
 use crate::output::columns;
 use crate::progress::Progress;
-use crate::stages::Known;
+use crate::stages::{Known, REPORT, STORED};
 use kitestring_core::{Error, Result, Seed};
 use kitestring_data::dataset::{Dataset, Split, Vocabularies};
 use kitestring_retrieve::corpus::items;
 use kitestring_retrieve::fit::{CHECKPOINTS, Fitted, fit};
 use kitestring_retrieve::recall::{ITEMS, Retrieval};
+use kitestring_retrieve::report::{self, Parts};
 use kitestring_retrieve::{RetrieveConfig, evaluate, pipeline};
 use kitestring_train::RunConfig;
+use kitestring_train::assemble::peak_rss_mib;
 use kitestring_train::config::EvaluateConfig;
 use kitestring_train::evaluate::{Progress as Judging, RankingMetric};
-use kitestring_train::report::{RankingValue, Recall};
+use kitestring_train::report::{RankingValue, Recall, Speed, html};
 use kitestring_train::run::{Run, remove_directory};
 use kitestring_train::watch::Event;
 use kitestring_train::workers::Threads;
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::Instant;
 
 /// Where a run keeps its retriever.
 pub const RETRIEVER: &str = "retriever";
@@ -127,7 +131,7 @@ pub fn train(
         remove_directory(&directory.join(CHECKPOINTS))?;
     }
     let mut logged = Ok(());
-    let Fitted { model, seconds, pairs_per_second, .. } =
+    let Fitted { model, history, seconds, pairs_per_second } =
         fit((config, section), dataset, &directory, resume, &mut |event| {
             progress.training(&event);
             if let (Event::Epoch { epoch, best }, true) = (&event, logged.is_ok()) {
@@ -137,11 +141,13 @@ pub fn train(
     logged?;
     let threads = Threads::new(section.train.workers)?;
     let mut metrics = Vec::new();
+    let judging = Instant::now();
     for split in dataset.splits().iter().filter(|split| split.name() != "train") {
         let seed = Seed(config.seed);
         let ranked = evaluate::rank(&model, dataset, split.name(), (section, &config.evaluate), seed, &threads)?;
         metrics.push((split.name().to_owned(), ranked.metrics(&config.evaluate, seed)));
     }
+    let judging_seconds = judging.elapsed().as_secs_f64();
     let (retrieval, recall, index_seconds) = Retrieval::build(model, section, items(dataset)?, &threads)?;
     // An index of the new model holds the items of the data; the one before it is refused from now on.
     match std::fs::remove_file(directory.join(ITEMS)) {
@@ -152,6 +158,24 @@ pub fn train(
         Err(error) => return Err(Error::io(error, "could not remove the file", directory.join(ITEMS))),
     }
     retrieval.save_index(&directory)?;
+    let phases = [("train", seconds), ("judge", judging_seconds), ("index", index_seconds)];
+    let speed = Speed {
+        samples_per_second: Some(pairs_per_second),
+        peak_rss_mib: peak_rss_mib(),
+        phases: phases.map(|(name, seconds)| (name.to_owned(), seconds)).into(),
+    };
+    let told = report::report(&Parts {
+        config: (config, section),
+        dataset,
+        retrieval: &retrieval,
+        history: &history,
+        metrics: &metrics,
+        speed,
+        build_seconds: index_seconds,
+        workers: &threads,
+    })?;
+    write_beside(&directory.join(STORED), told.to_json()?.as_bytes())?;
+    write_beside(&directory.join(REPORT), html(&told).as_bytes())?;
     let index = (recall, index_seconds);
     let found = Trained { retrieval, fitted_seconds: seconds, pairs_per_second, metrics, index };
     run.write("retriever.json", found.told().to_string().as_bytes())?;

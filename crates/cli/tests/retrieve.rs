@@ -33,6 +33,27 @@ fn from_logs_to_candidates() {
     assert!((0.25..1.0).contains(&recall), "100 of 400 items at random find a quarter: {recall}");
     assert!(trained.stdout.contains("index: 400 items, exact"), "{}", trained.stdout);
 
+    // A page of its own, which can be drawn again.
+    let page = told["report"].as_str().unwrap();
+    let drawn = std::fs::read_to_string(page).unwrap();
+    for words in [
+        "Two towers (pool of the query",
+        "Learning curves",
+        "recall@100",
+        "NDCG@10",
+        "<h2>Index</h2>",
+        "400 items",
+        "exact scan",
+        "bootstrap over users",
+    ] {
+        assert!(drawn.contains(words), "{words}");
+    }
+    assert!(!drawn.contains("<script") && !drawn.contains("http://"));
+    std::fs::remove_file(page).unwrap();
+    done(&["report", &run]);
+    assert_eq!(std::fs::read_to_string(page).unwrap(), drawn);
+    done(&["compare", &run, &run]);
+
     // What is asked for one user: as many as there are, of the category asked for, without what the user had.
     let user = {
         let out = path("candidates.parquet");

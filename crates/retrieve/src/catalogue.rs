@@ -121,15 +121,25 @@ fn section(slot: &'static str, config: &impl Serialize, summary: &'static str) -
 fn keys(config: &impl Serialize) -> Value {
     let mut value = serde_json::to_value(config).unwrap_or_default();
     let Some(keys) = value.as_object_mut() else { return value };
-    for section in
-        ["model", "objective", "train", "index", "query", "item", "encoder", "estimator", "prior", "solver", "kind"]
-    {
+    for section in ["model", "objective", "train", "index", "query", "item"] {
+        keys.remove(section);
+    }
+    for section in ["encoder", "estimator", "prior", "solver", "kind"] {
         let chosen = keys.remove(section).and_then(|section| section.get("type").cloned());
         if let Some(chosen) = chosen {
             keys.insert(format!("{section}.type"), chosen);
         }
     }
+    absent(&mut value);
     value
+}
+
+/// Leaves out keys that are absent where nobody gives them.
+fn absent(value: &mut Value) {
+    if let Some(keys) = value.as_object_mut() {
+        keys.retain(|_, value| !value.is_null());
+        keys.values_mut().for_each(absent);
+    }
 }
 
 #[cfg(test)]

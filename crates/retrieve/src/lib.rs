@@ -11,6 +11,7 @@
 //! - [`recall`]: candidates for a ranker;
 //! - [`pipeline`]: what a ranker loses and saves by ranking those alone;
 //! - [`evaluate`]: how well they find what users will want;
+//! - [`report`]: what it all came to, as a page;
 //! - [`catalogue`]: what can be chosen, for documentation.
 
 pub mod als;
@@ -27,6 +28,7 @@ pub mod model;
 pub mod objective;
 pub mod pipeline;
 pub mod recall;
+pub mod report;
 
 pub use config::RetrieveConfig;
 pub use model::RetrieverModel;

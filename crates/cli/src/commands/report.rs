@@ -2,6 +2,7 @@
 
 use crate::arguments::Telling;
 use crate::output::say_line;
+use crate::retriever::RETRIEVER;
 use crate::stages;
 use clap::Args;
 use kitestring_core::{Error, Kind, Result};
@@ -18,7 +19,7 @@ Example:
 pub struct Report {
     /// The run directory
     run: PathBuf,
-    /// The file to write; RUN/report.html when absent
+    /// The file to write; where the run has its report when absent
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
     #[command(flatten)]
@@ -31,19 +32,26 @@ impl Report {
     pub fn execute(self) -> Result<()> {
         let run = Run::open(&self.run)?;
         let page = report::html(&stored(&run)?);
-        let out = self.out.unwrap_or_else(|| run.directory().join(stages::REPORT));
+        let out = self.out.unwrap_or_else(|| place(&run).with_file_name(stages::REPORT));
         super::write_beside(&out, page.as_bytes())?;
         say_line(&format!("report: {}", out.display()))?;
         if self.telling.json { say_line(&json!({ "run": self.run, "report": out }).to_string()) } else { Ok(()) }
     }
 }
 
-/// The report that a run's evaluation stored.
+/// Where a run's report is stored: that of its ranker, or, where it has a retriever alone, that.
+fn place(run: &Run) -> PathBuf {
+    let (ranker, retriever) =
+        (run.directory().join(stages::STORED), run.directory().join(RETRIEVER).join(stages::STORED));
+    if !ranker.exists() && retriever.exists() { retriever } else { ranker }
+}
+
+/// The report that a run's evaluation stored, or the training of its retriever where it has nothing else.
 ///
 /// # Errors
 /// A run that was not evaluated, or a report of another format.
 pub fn stored(run: &Run) -> Result<report::Report> {
-    let path = run.directory().join(stages::STORED);
+    let path = place(run);
     let text = std::fs::read_to_string(&path).map_err(|error| match error.kind() {
         std::io::ErrorKind::NotFound => Error::new(Kind::Io, "the run was not evaluated")
             .in_file(run.directory().display().to_string())

@@ -173,10 +173,16 @@ impl Train {
         let found = retriever::train(&run, (&config, &section), &dataset, self.place.resume, &mut progress)?;
         drop(progress);
         say(&found.table())?;
+        let report = run.directory().join(RETRIEVER).join(stages::REPORT);
         say_line(&format!("retriever: {}", run.directory().join(RETRIEVER).display()))?;
+        say_line(&format!("report: {}", report.display()))?;
         if self.telling.json {
-            let told =
-                json!({ "run": run.directory(), "retrieval": found.told(), "seconds": start.elapsed().as_secs_f64() });
+            let told = json!({
+                "run": run.directory(),
+                "retrieval": found.told(),
+                "report": report,
+                "seconds": start.elapsed().as_secs_f64(),
+            });
             say_line(&told.to_string())?;
         }
         Ok(())

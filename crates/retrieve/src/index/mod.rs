@@ -123,6 +123,22 @@ impl Index {
         Ok(state.search(query, k, &wanted, state.how(&self.config)))
     }
 
+    /// [`Self::search`] by a scan of all vectors, whatever the kind: what it is to be held against.
+    ///
+    /// # Errors
+    /// As [`Self::search`].
+    pub fn search_exactly(&self, query: &[f32], k: usize, filter: &Filter<'_>) -> Result<Vec<Found>> {
+        let state = self.state();
+        check_query(query, state.corpus.dimension, None)?;
+        let wanted = Wanted::new(filter, &state.corpus)?;
+        Ok(state.search(query, k, &wanted, How::Exact))
+    }
+
+    /// Whether every search is exact.
+    pub fn is_exact(&self) -> bool {
+        self.state().is_exact()
+    }
+
     /// [`Self::search`] for many queries, row-major, shared by workers. `filters` has one for each, or is empty for none. All see the same
     /// items. An exact f32 index computes products of matrices, whose scores may differ in their last bits from a single search's.
     ///

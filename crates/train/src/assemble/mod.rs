@@ -16,7 +16,7 @@ pub use environment::{environment, peak_rss_mib};
 pub use gates::gates;
 pub use importance::importance;
 pub use position::position_bias;
-pub use summary::data as data_in_words;
+pub use summary::{data as data_in_words, grouped, summary as data_summary};
 pub use uncertainty::uncertainty;
 
 use crate::config::RunConfig;
@@ -86,7 +86,7 @@ pub fn report(parts: &Parts<'_>) -> Result<Report> {
         seed: Some(config.seed),
         intervals: intervals(parts),
         metrics: metrics(parts),
-        summary: Some(summary::summary(parts, seed)?),
+        summary: Some(data_summary(dataset, &model.tables, evaluations, seed)?),
         learning: parts.history.map(|history| learning(history, model)),
         tasks: last.map(|last| last.tasks.clone()).unwrap_or_default(),
         groupings: last.map(|last| last.groupings.clone()).unwrap_or_default(),
@@ -96,6 +96,7 @@ pub fn report(parts: &Parts<'_>) -> Result<Report> {
         position_bias: places,
         uncertainty: doubted,
         recall: parts.recall.clone(),
+        index: None,
         rankings: evaluations.iter().flat_map(|evaluation| evaluation.rankings.iter().cloned()).collect(),
         importance: worth,
         speed: Some(speed),

@@ -1,11 +1,13 @@
 //! What was trained, and on what.
 
-use super::{Parts, sample};
+use super::sample;
+use crate::evaluate::Evaluation;
 use crate::model::Model;
 use crate::report::{DataSummary, Histogram, Positives, Split, TableSize};
 use kitestring_core::schema::FeatureKind;
 use kitestring_core::{Batch, Error, Result, Seed};
 use kitestring_data::dataset::Dataset;
+use kitestring_table::Table;
 use std::collections::HashSet;
 
 /// Training samples whose histories are measured.
@@ -50,7 +52,7 @@ pub fn data(dataset: &Dataset) -> String {
 }
 
 /// A whole number with its thousands set apart.
-fn grouped(number: u64) -> String {
+pub fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
     for (place, digit) in digits.char_indices() {
@@ -62,10 +64,13 @@ fn grouped(number: u64) -> String {
     text
 }
 
-/// What the model was trained and judged on.
-pub(super) fn summary(parts: &Parts<'_>, seed: Seed) -> Result<DataSummary> {
-    let (dataset, manifest) = (parts.dataset, parts.dataset.manifest());
-    let scored = |name: &str| parts.evaluations.iter().find(|known| known.split == name).map(|known| &known.scored);
+/// What a model with these tables was trained and judged on.
+///
+/// # Errors
+/// A damaged file.
+pub fn summary(dataset: &Dataset, tables: &[Table], evaluations: &[Evaluation], seed: Seed) -> Result<DataSummary> {
+    let manifest = dataset.manifest();
+    let scored = |name: &str| evaluations.iter().find(|known| known.split == name).map(|known| &known.scored);
     let splits = manifest.splits.iter().map(|split| Split {
         name: split.name.clone(),
         rows: split.rows,
@@ -79,8 +84,8 @@ pub(super) fn summary(parts: &Parts<'_>, seed: Seed) -> Result<DataSummary> {
             .collect(),
         ..Split::default()
     });
-    let last = parts.evaluations.last().map(|last| &last.scored);
-    let tables = manifest.tables.iter().zip(&parts.model.tables).enumerate().map(|(number, (info, table))| {
+    let last = evaluations.last().map(|last| &last.scored);
+    let tables = manifest.tables.iter().zip(tables).enumerate().map(|(number, (info, table))| {
         let lookups = last.filter(|_| info.vocabulary.is_some()).and_then(|scored| scored.lookups.get(number));
         let features = manifest.schema.sparse().filter(|feature| feature.table() == info.name);
         TableSize {

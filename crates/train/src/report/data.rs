@@ -49,6 +49,8 @@ pub struct Report {
     pub rankings: Vec<Ranking>,
     /// Ranking what a retriever found against ranking everything, one entry a way.
     pub recall: Vec<Recall>,
+    /// A retriever's index against the exact answer.
+    pub index: Option<Index>,
     /// What each feature is worth, one entry for each task and method.
     pub importance: Vec<Importance>,
     /// Time and memory.
@@ -502,6 +504,31 @@ pub struct Recall {
     /// Seconds to rank them.
     #[serde(deserialize_with = "null::nan")]
     pub rank_seconds: f64,
+}
+
+/// An index of vectors against an exact scan of them.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Index {
+    /// How it searches: "graph", "exact".
+    pub kind: String,
+    /// Items in it.
+    pub items: u64,
+    /// Queries that were asked, one by one.
+    pub queries: u64,
+    /// How many items each asked for.
+    pub asked: u64,
+    /// The share of the exact answer that it finds; none where it is exact.
+    pub recall: Option<f64>,
+    /// Seconds a query.
+    #[serde(deserialize_with = "null::nan")]
+    pub seconds: f64,
+    /// Seconds a query by an exact scan.
+    #[serde(deserialize_with = "null::nan")]
+    pub exact_seconds: f64,
+    /// Seconds to build it.
+    #[serde(deserialize_with = "null::nan")]
+    pub build_seconds: f64,
 }
 
 /// What each feature is worth to the model.

@@ -41,6 +41,16 @@ pub(super) fn sample(shift: f64) -> Report {
         uncertainty: vec![uncertainty()],
         rankings: vec![ranking(shift)],
         recall: vec![recall(Some(100), 0.71, shift), recall(None, 1.0, shift)],
+        index: Some(Index {
+            kind: "graph".into(),
+            items: 9_871,
+            queries: 256,
+            asked: 100,
+            recall: Some(0.972),
+            seconds: 0.000_21,
+            exact_seconds: 0.003,
+            build_seconds: 4.2,
+        }),
         importance: vec![importance()],
         speed: Some(Speed {
             samples_per_second: Some(81_233.4 + 1e5 * shift),

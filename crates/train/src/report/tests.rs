@@ -90,6 +90,8 @@ fn a_full_report_is_a_sound_page() {
         "learning_rate = 0.001",
         "One seed:",
         "It is undefined for 1 of 5 groups.",
+        "97.2\u{a0}%",
+        "0.21 ms",
     ];
     for words in said {
         assert!(text.contains(words), "{words}");
@@ -128,6 +130,7 @@ fn empty_parts_are_left_out() {
         attention: Some(Attention::default()),
         rankings: vec![Ranking::default()],
         importance: vec![Importance::default()],
+        index: Some(Index::default()),
         speed: Some(Speed::default()),
         ..Report::default()
     };

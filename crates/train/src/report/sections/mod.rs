@@ -6,6 +6,7 @@ pub(super) mod data;
 pub(super) mod gates;
 pub(super) mod groups;
 pub(super) mod headline;
+pub(super) mod index;
 pub(super) mod learning;
 pub(super) mod position;
 pub(super) mod recall;
@@ -31,6 +32,7 @@ pub(super) fn all(report: &Report) -> Vec<Section> {
         position::section(&report.position_bias),
         tables::rankings(&report.rankings),
         recall::section(&report.recall),
+        report.index.as_ref().and_then(index::section),
         tables::importance(&report.importance),
         report.speed.as_ref().and_then(tables::speed),
         tables::caveats(&report.caveats),
