@@ -39,7 +39,7 @@ fn from_logs_to_candidates() {
     for words in [
         "Two towers (pool of the query",
         "Learning curves",
-        "recall@100",
+        "Validation: Recall@100",
         "NDCG@10",
         "<h2>Index</h2>",
         "400 items",
@@ -259,7 +259,7 @@ fn items_come_change_and_go() {
     assert_eq!((&told["added"], &told["updated"], &told["items"]), (&4.into(), &1.into(), &100.into()), "{told}");
     assert_eq!((&told["without_features"], &told["unknown_values"]["kind"]), (&1.into(), &1.into()), "{told}");
     assert!(outcome.stdout.contains("4 items added, 1 updated, 0 removed: 100 items"), "{}", outcome.stdout);
-    assert!(outcome.stderr.contains("1 items have no value"), "{}", outcome.stderr);
+    assert!(outcome.stderr.contains("1 item has no value"), "{}", outcome.stderr);
     let check = |removed: &[&str]| {
         for user in ["u3", "u11", "u19", "u27"] {
             let best = town.found(user, "15", &["--with-seen"]);

@@ -57,7 +57,7 @@ pub fn report(parts: &Parts<'_>) -> Result<Report> {
         intervals: if resampled { intervals } else { String::new() },
         metrics: metrics(parts.metrics),
         summary: Some(data_summary(dataset, &retrieval.model.tables, &[], seed)?),
-        learning: Some(learning(parts.history, &section.objective)),
+        learning: Some(learning(parts.history, &section.objective, parts.metrics)),
         index: Some(index(parts, dataset.split(judged)?, seed)?),
         speed: Some(parts.speed.clone()),
         config: run.to_toml()?,
@@ -95,21 +95,29 @@ fn metrics(judged: &[(String, Vec<RankingMetric>)]) -> Vec<Metric> {
     let mut found = Vec::new();
     for (number, (split, metrics)) in judged.iter().enumerate() {
         let first = metrics.first().map(|metric| metric.cutoff);
-        let opens = if metrics.iter().any(|metric| metric.name == "Recall") { "Recall" } else { "HR" };
         found.extend(metrics.iter().map(|metric| Metric {
             split: split.clone(),
-            name: format!("{}@{}", metric.name, metric.cutoff),
+            name: shown(metric),
             estimate: metric.estimate(),
-            headline: number + 1 == judged.len()
-                && Some(metric.cutoff) == first
-                && [opens, "NDCG"].contains(&metric.name),
+            headline: number + 1 == judged.len() && Some(metric.cutoff) == first && leads(metric, metrics),
             ..Metric::default()
         }));
     }
     found
 }
 
-fn learning(history: &History, objective: &Objective) -> Learning {
+/// A metric's name as people write it.
+fn shown(metric: &RankingMetric) -> String {
+    format!("{}@{}", metric.name, metric.cutoff)
+}
+
+/// Whether a metric of a split says most: where every user has one relevant item there is no recall, and the hit rate stands for it.
+fn leads(metric: &RankingMetric, metrics: &[RankingMetric]) -> bool {
+    let recall = metrics.iter().any(|metric| metric.name == "Recall");
+    [if recall { "Recall" } else { "HR" }, "NDCG"].contains(&metric.name)
+}
+
+fn learning(history: &History, objective: &Objective, judged: &[(String, Vec<RankingMetric>)]) -> Learning {
     let names: &[&str] = match objective {
         Objective::Gramian(_) => &["pairs", "gravity"],
         Objective::Softmax(_) => &["softmax"],
@@ -119,13 +127,13 @@ fn learning(history: &History, objective: &Objective) -> Learning {
         name: (*name).to_owned(),
         points: history.steps.iter().filter_map(|step| Some([step.epoch, *step.losses.get(number)?])).collect(),
     });
-    let measured = history.epochs.first().map(|epoch| epoch.metrics.keys()).into_iter().flatten();
-    let shown = measured.filter(|key| ["recall@", "ndcg@", "hr@"].iter().any(|metric| key.starts_with(metric)));
+    let valid = judged.iter().find(|(split, _)| split == "valid").map_or(&[][..], |(_, metrics)| metrics);
+    let drawn = valid.iter().filter(|metric| leads(metric, valid));
     let of_epoch = |key: &str| {
         let epochs = history.epochs.iter();
         epochs.filter_map(|epoch| Some([f64::from(epoch.epoch), *epoch.metrics.get(key)?])).collect()
     };
-    let validation = shown.map(|key| Curve { name: key.clone(), points: of_epoch(key) });
+    let validation = drawn.map(|metric| Curve { name: shown(metric), points: of_epoch(&metric.key) });
     let end = history.epochs.last().map_or(0.0, |epoch| f64::from(epoch.epoch));
     Learning {
         loss: loss.collect(),

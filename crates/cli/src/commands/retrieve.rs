@@ -277,13 +277,14 @@ impl Index {
     /// Says what about new items may not be meant.
     fn note(&self, changed: &Changed, section: &RetrieveConfig, added: usize) {
         if changed.featureless > 0 {
+            let (items, have) = if changed.featureless == 1 { ("item", "has") } else { ("items", "have") };
             eprintln!(
-                "note: {} items have no value for any feature: nothing is known of them, and they have one vector",
+                "note: {} {items} {have} no value for any feature: nothing is known of them",
                 changed.featureless
             );
         }
         for (table, values) in &changed.unknown {
-            eprintln!("note: {values} values of `{table}` were not in training: they count as unknown");
+            eprintln!("note: values of `{table}` that training did not know, and that count as unknown: {values}");
         }
         if added > 0 && section.unknown_items == 0.0 {
             eprintln!("note: retrieve.unknown_items is 0: training never practised to do without an item's id");
