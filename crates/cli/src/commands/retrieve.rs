@@ -248,7 +248,11 @@ impl Index {
         let numbers: Vec<u64> = gone.iter().map(|item| u64::from(*item)).collect();
         let there: Vec<u64> = numbers.into_iter().filter(|item| retrieval.index.contains(*item)).collect();
         retrieval.index.remove(&there, threads)?;
-        let added = retrieval.put(vocabularies.items().unwrap_or(items(dataset)?), &changed.items, threads)?;
+        let table = vocabularies.items().unwrap_or(items(dataset)?);
+        let added = retrieval.put(table, &changed.items, threads).map_err(|error| match &self.add {
+            Some(file) => error.in_file(file.display().to_string()),
+            None => error,
+        })?;
         // Nothing was written until here. The file names all items of the index before and after, so it may come first: a kill between the
         // two leaves an index that is whole, and the command can be given again.
         file.as_file().sync_all().map_err(|error| Error::io(error, "could not write the file", &path))?;
