@@ -148,7 +148,8 @@ pub fn train(
         metrics.push((split.name().to_owned(), ranked.metrics(&config.evaluate, seed)));
     }
     let judging_seconds = judging.elapsed().as_secs_f64();
-    let (retrieval, recall, index_seconds) = Retrieval::build(model, section, items(dataset)?, &threads)?;
+    let (retrieval, recall, index_seconds) =
+        Retrieval::build(model, section, (items(dataset)?, dataset.split("train")?), &threads)?;
     // An index of the new model holds the items of the data; the one before it is refused from now on.
     match std::fs::remove_file(directory.join(ITEMS)) {
         Ok(()) => {

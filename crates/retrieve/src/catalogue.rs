@@ -70,6 +70,12 @@ pub fn catalogue() -> Vec<VariantInfo> {
             "Bengio and Senécal 2003; Yi et al. 2019",
         ),
         objective(
+            "contrastive",
+            &[],
+            "Each pair's cosine up, and those of drawn items down where they are above a margin",
+            "Mao et al. 2021",
+        ),
+        objective(
             "als",
             &[],
             "Implicit alternating least squares, for one id a side: the linear baseline",

@@ -89,7 +89,8 @@ impl Retrieval {
         let apart = train.rows().div_ceil(QUERIES as u64).max(1);
         let samples: Vec<u64> = (0..train.rows().div_ceil(apart)).map(|number| number * apart).collect();
         let queries = Encoder::new(&model, workers.count()).queries(train, &samples, workers)?;
-        let built = items.with(|items| Index::build(items, dimension, &config.index, &model.version, Some(&queries), workers))?;
+        let built = items
+            .with(|items| Index::build(items, dimension, &config.index, &model.version, Some(&queries), workers))?;
         let Built { index, recall, seconds } = built;
         Ok((Self { model, index }, recall, seconds))
     }

@@ -77,6 +77,7 @@ fn in_words(retrieval: &Retrieval, section: &RetrieveConfig) -> String {
     let objective = match &section.objective {
         Objective::Gramian(_) => "gravity between all pairs",
         Objective::Softmax(_) => "softmax",
+        Objective::Contrastive(_) => "cosine contrast",
         Objective::Als(_) => "alternating least squares",
     };
     let (network, rows) = model.parameters();
@@ -121,6 +122,7 @@ fn learning(history: &History, objective: &Objective, judged: &[(String, Vec<Ran
     let names: &[&str] = match objective {
         Objective::Gramian(_) => &["pairs", "gravity"],
         Objective::Softmax(_) => &["softmax"],
+        Objective::Contrastive(_) => &["contrast"],
         Objective::Als(_) => &[],
     };
     let loss = names.iter().enumerate().map(|(number, name)| Curve {

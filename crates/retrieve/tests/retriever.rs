@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use kitestring_core::{Batch, Result, Seed};
-use kitestring_data::dataset::Dataset;
+use kitestring_data::dataset::{Dataset, ItemTable, Split};
 use kitestring_data::layout;
 use kitestring_data::prepare::{Change, change_items, prepare_folder};
 use kitestring_data::reader::BadRows;
@@ -72,6 +72,11 @@ struct World {
 }
 
 impl World {
+    /// What an index is built of.
+    fn sources(&self) -> (&ItemTable, &Split) {
+        (self.dataset.items().unwrap(), self.dataset.split("train").unwrap())
+    }
+
     fn new(text: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut rows = String::from("user,place,kind,hour,time,visit\n");
@@ -411,8 +416,7 @@ fn candidates_and_their_filters() {
     let place = world.path("found");
     let fitted = world.fit(&section, "found", false).unwrap();
     let version = fitted.model.version.clone();
-    let (retrieval, recall, _) =
-        Retrieval::build(fitted.model, &section, world.dataset.items().unwrap(), &OneWorker).unwrap();
+    let (retrieval, recall, _) = Retrieval::build(fitted.model, &section, world.sources(), &OneWorker).unwrap();
     assert_eq!((retrieval.index.version(), recall), (version.as_str(), None));
     retrieval.save_index(&place).unwrap();
     let read = Retrieval::open(&place).unwrap();
@@ -481,8 +485,7 @@ fn items_that_come_later_are_found() {
     let world = World::new(CONFIG);
     let section = world.section(&["retrieve.unknown_items=0.3", "retrieve.train.epochs=8"]);
     let fitted = world.fit(&section, "later", false).unwrap();
-    let (mut retrieval, _, _) =
-        Retrieval::build(fitted.model, &section, world.dataset.items().unwrap(), &OneWorker).unwrap();
+    let (mut retrieval, _, _) = Retrieval::build(fitted.model, &section, world.sources(), &OneWorker).unwrap();
     let count = retrieval.index.len();
     let (file, out) = (world.path("new.csv"), world.path("items.arrow"));
     std::fs::write(&file, "place,kind\nfresh,k2\np3,k2\nbare,\n").unwrap();
@@ -518,7 +521,8 @@ fn items_that_come_later_are_found() {
     let error = retrieval.put(table, &changed.items, &OneWorker).unwrap_err();
     assert!(error.to_string().contains("is not finite"), "{error}");
     assert_eq!(retrieval.candidates(split, &samples, 1000, &[], &OneWorker).unwrap(), before);
-    let error = Retrieval::build(retrieval.model, &section, table, &OneWorker).unwrap_err().to_string();
+    let error =
+        Retrieval::build(retrieval.model, &section, (table, world.sources().1), &OneWorker).unwrap_err().to_string();
     assert!(error.contains("the vector of item number") && error.contains("is not finite"), "{error}");
 }
 
@@ -528,8 +532,7 @@ fn a_user_without_history_has_candidates() {
     let world = World::new(CONFIG);
     let section = world.section(&[]);
     let fitted = world.fit(&section, "first", false).unwrap();
-    let (mut retrieval, _, _) =
-        Retrieval::build(fitted.model, &section, world.dataset.items().unwrap(), &OneWorker).unwrap();
+    let (mut retrieval, _, _) = Retrieval::build(fitted.model, &section, world.sources(), &OneWorker).unwrap();
     let split = world.dataset.split("train").unwrap();
     let mut batch = Batch::default();
     let all: Vec<u64> = (0..split.rows()).collect();

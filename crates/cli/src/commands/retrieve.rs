@@ -205,7 +205,8 @@ impl Index {
         let table = vocabularies.items().unwrap_or(items(&dataset)?);
         let changed = changes(items(&dataset)?.seen(), table.seen());
         let model = RetrieverModel::read(&directory.join(MODEL))?;
-        let (retrieval, recall, seconds) = Retrieval::build(model, &section, table, &threads)?;
+        let (retrieval, recall, seconds) =
+            Retrieval::build(model, &section, (table, dataset.split("train")?), &threads)?;
         retrieval.save_index(&directory)?;
         say_line(&retriever::index_in_words(&retrieval, recall, seconds))?;
         if changed != (0, 0) {
