@@ -49,10 +49,11 @@ pub fn report(parts: &Parts<'_>) -> Result<Report> {
     let judged = parts.metrics.last().map_or("train", |(split, _)| split.as_str());
     let resampled = parts.metrics.iter().flat_map(|(_, metrics)| metrics).any(|metric| metric.interval().is_some());
     let intervals = format!("95 % bootstrap over users, {} draws", run.evaluate.bootstrap);
+    let pairs = parts.history.epochs.first().map_or(0, |epoch| epoch.samples);
     Ok(Report {
         title: run.name.clone().map(|name| format!("{name}: retriever")).unwrap_or_default(),
         model: in_words(retrieval, section),
-        data: data_in_words(dataset),
+        data: format!("{} pairs of {}", grouped(pairs), data_in_words(dataset)),
         seed: Some(run.seed),
         intervals: if resampled { intervals } else { String::new() },
         metrics: metrics(parts.metrics),
