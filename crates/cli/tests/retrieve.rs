@@ -131,7 +131,7 @@ fn run_ranks_what_was_found() {
     };
     assert_eq!(value(&ways[1]), value(&ways[2]));
     // A config without a retriever says so where one is asked for.
-    let config = common::root().join("configs/movielens-1m.toml").display().to_string();
+    let config = common::root().join("configs/census-income.toml").display().to_string();
     let outcome = kitestring(&["retrieve", "train", &config, "--data", "nowhere", "--out", &run]);
     assert_eq!(outcome.code, Some(2));
     assert!(outcome.stderr.contains("[retrieve]"), "{}", outcome.stderr);
