@@ -10,6 +10,7 @@
 //! - [`network`]: a graph's weights and running statistics, and their file;
 //! - [`grow`]: a trained network for more scenarios or tasks than it was trained with;
 //! - [`uncertainty`]: what a prediction does not know, from several drawn passes;
+//! - [`quantization`]: numbers in a byte or half of one;
 //! - [`optimizer`]: dense optimizers for the network.
 //!
 //! Without the `train` feature only inference is left: the phone's runtime.
@@ -22,6 +23,7 @@ pub mod network;
 pub mod ops;
 #[cfg(feature = "train")]
 pub mod optimizer;
+pub mod quantization;
 pub mod ranker;
 pub mod retriever;
 pub mod slots;

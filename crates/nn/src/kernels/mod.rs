@@ -1,6 +1,6 @@
 //! Loops over slices that the compiler vectorizes, and matrix products.
 //!
-//! Everything here works on row-major `f32` and knows nothing of graphs. A function declared in `kernel!` is compiled once for every
+//! Everything here works on row-major matrices, of `f32` but for [`int8`], and knows nothing of graphs. A function declared in `kernel!` is compiled once for every
 //! level the processor may have (AVX-512, AVX2, NEON, simd128 or plain) and picks one at run time; its body is plain Rust.
 
 /// Declares functions whose bodies are compiled for every vector width and chosen at run time.
@@ -36,6 +36,7 @@ pub(crate) use kernel;
 
 pub mod activation;
 pub mod contrast;
+pub mod int8;
 pub mod matmul;
 pub mod normal_equations;
 pub mod reduce;
