@@ -111,6 +111,9 @@ impl RetrieveConfig {
             let field = error.place().field.clone().unwrap_or_default();
             error.in_field(format!("retrieve.{field}"))
         })?;
+        if matches!(self.objective, Objective::Contrastive(_)) && !self.model.unit_length {
+            return wrong("model.unit_length", "cosine contrast needs vectors of length 1: set unit_length = true");
+        }
         if !(0.0..1.0).contains(&self.unknown_items) {
             return wrong("unknown_items", "this must be in [0, 1)");
         }

@@ -136,6 +136,13 @@ fn every_objective_learns() {
     for (name, overrides) in [
         ("softmax", vec![]),
         ("drawn", vec!["retrieve.objective.in_batch=false", "retrieve.objective.drawn=48"]),
+        (
+            "contrast",
+            vec![
+                "retrieve.objective={ type = \"contrastive\", drawn = 48, margin = 0.3, negative_weight = 10.0 }",
+                "retrieve.train.epochs=20",
+            ],
+        ),
         ("gru", vec!["retrieve.model.query.encoder.type=gru", "retrieve.unknown_items=0.2"]),
         (
             "sogram",
@@ -597,6 +604,8 @@ fn what_cannot_be_learned_from_is_refused() {
     let error = parse(&CONFIG.replace("cutoffs = [5, 20]", "cutofs = [5, 20]"));
     assert!(error.contains("retrieve") && error.contains("did you mean `cutoffs`?"), "{error}");
     assert!(parse(&CONFIG.replace("workers = 2", "asynchronous = true")).contains("retrieve.train.asynchronous"));
+    let contrast = CONFIG.replace("type = \"softmax\", temperature = 0.2", "type = \"contrastive\"");
+    assert!(parse(&contrast.replace("unit_length = true", "")).contains("retrieve.model.unit_length"));
     assert!(parse(&CONFIG.replace("cutoffs = [5, 20]", "cutoffs = []")).contains("retrieve.cutoffs"));
     assert!(RetrieverModel::read(Path::new("/nowhere")).is_err());
 }

@@ -55,10 +55,10 @@ impl Observer {
             most = most.max(number.abs());
         }
         if self.width == 0.0 && most > 0.0 {
-            // The zeros seen so far are in the first bin, where they stay.
-            self.width = (most / BINS as f32).max(f32::MIN_POSITIVE);
+            // The zeros seen so far are in the first bin, where they stay. A little wider, so that the last bin holds its end.
+            self.width = (most * (1.0 + 1e-6) / BINS as f32).max(f32::MIN_POSITIVE);
         }
-        while most / self.width.max(f32::MIN_POSITIVE) > BINS as f32 {
+        while most / self.width.max(f32::MIN_POSITIVE) >= BINS as f32 {
             self.widen();
         }
         for number in numbers {
