@@ -195,8 +195,8 @@ impl Split {
     /// Fills a batch with these samples, in this order. A batch that was filled before keeps its memory, so that reading
     /// into a warm one allocates nothing.
     ///
-    /// Negatives, and what of a long history of all events is seen, are drawn anew for every value of `draws`: derive it from the run's seed and the epoch to train, and
-    /// from the seed alone to evaluate.
+    /// Negatives, and what of a long history of all events is seen, are drawn anew for every value of `draws`: derive it from the run's
+    /// seed and the epoch to train, and from the seed alone to evaluate.
     ///
     /// # Errors
     /// A sample there is not, or a damaged file.

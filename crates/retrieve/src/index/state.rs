@@ -49,9 +49,14 @@ impl State {
                 let graph = Graph::build(&corpus.vectors, corpus.dimension, connections, build_width, workers)?;
                 state.shortcut = Shortcut::Graph(graph, search_width.unwrap_or(RECALL_AT));
                 if search_width.is_none() {
-                    let own =
-                        if queries.is_empty() { sampled(&corpus.vectors, corpus.dimension, 0) } else { Vec::new() };
-                    let width = state.narrowest(recall, if own.is_empty() { queries } else { &own }, workers);
+                    let own;
+                    let queries = if queries.is_empty() {
+                        own = sampled(&corpus.vectors, corpus.dimension, 0);
+                        &own
+                    } else {
+                        queries
+                    };
+                    let width = state.narrowest(recall, queries, workers);
                     state.set_search_width(width);
                 }
             }

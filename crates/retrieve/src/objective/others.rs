@@ -1,9 +1,9 @@
 //! Each pair's item against other items: in-batch and sampled softmax, cosine contrast.
 //!
-//! The columns are the step's distinct items. For a softmax, item `j` came up `n_j` times, of `e_j` to be expected (`B f_j` in a batch of B pairs, f the
-//! item's share of training pairs; `M d_j` in M draws), so its column counts for `n_j` items and is corrected by `e_j`: logits are
-//! `⟨u, v_j⟩ / τ + ln n_j − c ln e_j`. The pair's own item counts once, however often it came up. For cosine contrast a column's weight is that
-//! of others by its share of the draws, `w n_j / M`, and the pair's own item is none of the others.
+//! The columns are the step's distinct items. For a softmax, item `j` came up `n_j` times, of `e_j` to be expected (`B f_j` in a batch
+//! of B pairs, f the item's share of training pairs; `M d_j` in M draws), so its column counts for `n_j` items and is corrected by
+//! `e_j`: logits are `⟨u, v_j⟩ / τ + ln n_j − c ln e_j`. The pair's own item counts once, however often it came up. For cosine contrast
+//! a column's weight is that of others by its share of the draws, `w n_j / M`, and the pair's own item is none of the others.
 
 use super::config::{Contrastive, Softmax};
 use super::pairs::{Gradients, Pairs};
