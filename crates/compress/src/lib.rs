@@ -1,0 +1,1 @@
+//! From a trained ranker to what is shipped to a device.
