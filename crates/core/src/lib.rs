@@ -1,9 +1,12 @@
-//! What every part of Kitestring speaks: the [`schema`], the [`batch`], [`metrics`], [`error`]s and [`seed`]s.
+//! What every part of Kitestring speaks: the [`schema`], the [`batch`], [`metrics`], [`artifact`]s, [`error`]s and [`seed`]s.
 //!
 //! This crate has no heavy dependency and does no I/O; it builds for `wasm32-unknown-unknown`.
 
+pub mod artifact;
 pub mod batch;
 pub mod error;
+pub mod fitted;
+pub mod hash;
 pub mod metrics;
 pub mod schema;
 pub mod seed;

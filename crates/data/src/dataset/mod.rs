@@ -15,7 +15,6 @@
 mod column;
 mod features;
 pub(crate) mod file;
-pub mod hash;
 pub(crate) mod items;
 pub mod manifest;
 mod map;

@@ -126,14 +126,14 @@ fn every_column_is_read() {
     assert_eq!(batch.rows, 2);
     let sparse = |feature: usize, row: usize| batch.sparse[feature].of_row(row).to_vec();
     assert_eq!(vocabularies.value("item", sparse(0, 0)[0]), Some("1"));
-    assert_eq!(sparse(1, 0), [hash::stable_hash("b1")]);
+    assert_eq!(sparse(1, 0), [kitestring_core::hash::stable_hash("b1")]);
     assert_eq!(vocabularies.value("tags", sparse(2, 0)[0]), Some("0"));
     assert!(sparse(2, 1).is_empty());
     // A third of the known training prices are below 1, and two thirds below 3.
     assert_eq!((sparse(3, 0), sparse(3, 1)), (vec![2], vec![1]));
-    assert_eq!(sparse(4, 0), [hash::stable_hash("c1") % 100]);
+    assert_eq!(sparse(4, 0), [kitestring_core::hash::stable_hash("c1") % 100]);
     assert_eq!((sparse(5, 0), sparse(5, 1)), (sparse(0, 1), vec![]));
-    assert_eq!(sparse(6, 0), [hash::stable_hash("b0")]);
+    assert_eq!(sparse(6, 0), [kitestring_core::hash::stable_hash("b0")]);
     let fitted = &dataset.manifest().fitted;
     let hours: Vec<f64> = (0..30).filter(|n| n % 3 != 2 && *n != 0).map(|n| f64::from(n % 24)).collect();
     let mean = hours.iter().sum::<f64>() / hours.len() as f64;
@@ -194,7 +194,7 @@ fn candidates_take_the_items_place() {
         assert_eq!(batch.sparse[0].of_row(row)[0], item);
         let name = vocabularies.item(item);
         if let Ok(number) = name.parse::<u64>() {
-            assert_eq!(batch.sparse[1].of_row(row)[0], hash::stable_hash(&format!("b{}", number % 2)));
+            assert_eq!(batch.sparse[1].of_row(row)[0], kitestring_core::hash::stable_hash(&format!("b{}", number % 2)));
             assert_eq!(batch.sparse[2].of_row(row).len() as u64, number % 3);
             assert_eq!(batch.sparse[3].of_row(row)[0] == 0, number == 6);
             assert_eq!(batch.numeric[2 * row], dataset.manifest().fitted[1].number(number as f64 * 10.0));

@@ -1,7 +1,6 @@
 //! The vocabularies of a data set: what is needed to encode values as a model learnt them.
 
 use super::file;
-use super::hash::stable_hash;
 use super::items::{ItemTable, NAMES};
 use super::manifest::{MANIFEST, Manifest};
 use crate::prepare::{ITEMS, Interner, PATH};
@@ -9,6 +8,7 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::UInt32Type;
 use arrow_array::{Array, ArrayRef};
 use arrow_schema::DataType;
+use kitestring_core::hash::stable_hash;
 use kitestring_core::schema::Vocabulary;
 use kitestring_core::{Error, Result};
 use std::path::{Path, PathBuf};

@@ -1,6 +1,6 @@
 //! What is learnt from training rows alone: counts of values, and the transforms of numbers.
 
-use crate::dataset::manifest::{Fitted, logarithm};
+use kitestring_core::fitted::{Fitted, logarithm};
 use kitestring_core::schema::{Feature, Transform};
 use kitestring_core::{Error, Result, Seed};
 

@@ -1,7 +1,7 @@
 //! Texts to numbers, in the order of first appearance.
 
-use crate::dataset::hash::stable_hash;
 use hashbrown::HashTable;
+use kitestring_core::hash::stable_hash;
 
 /// Numbers texts from 1 on in the order of first appearance; 0 is the missing value. The texts lie in one buffer, so
 /// that a new one costs no allocation of its own.
@@ -63,7 +63,7 @@ fn slice<'a>(bytes: &'a [u8], ends: &[u64], number: u32) -> &'a [u8] {
 }
 
 fn hash_of(bytes: &[u8], ends: &[u64], number: u32) -> u64 {
-    crate::dataset::hash::stable_hash_bytes(slice(bytes, ends, number))
+    kitestring_core::hash::stable_hash_bytes(slice(bytes, ends, number))
 }
 
 #[cfg(test)]

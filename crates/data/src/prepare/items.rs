@@ -7,11 +7,11 @@ use super::number::Numbering;
 use super::plan::{Ids, Kind, Plan};
 use super::rows::missing;
 use super::spill::move_lists;
-use crate::dataset::hash::stable_hash;
 use crate::dataset::items::ItemTable;
 use crate::dataset::manifest::Fitted;
 use arrow_array::{ArrayRef, UInt32Array};
 use kitestring_core::Result;
+use kitestring_core::hash::stable_hash;
 use std::sync::Arc;
 
 /// The item's part of the first row of each item, in the order of the files.

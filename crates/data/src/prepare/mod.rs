@@ -41,11 +41,12 @@ pub(crate) use shards::{USERS, user_file};
 
 use crate::chunk::Chunk;
 use crate::config::{Negatives, Split};
-use crate::dataset::manifest::{FORMAT, Fitted, Manifest, SplitInfo, TableInfo};
+use crate::dataset::manifest::{FORMAT, Manifest, SplitInfo, TableInfo};
 use crate::dataset::{Dataset, Vocabularies};
 use crate::reader::BadRows;
 use arrange::{Seen, arrange};
 use items::{ItemRecords, pointers};
+use kitestring_core::fitted::Fitted;
 use kitestring_core::schema::{FeatureKind, Of, TaskKind};
 use kitestring_core::{Error, Result, Schema, Seed};
 use number::{Numbering, Stored};

@@ -4,7 +4,7 @@ use super::number::file_name;
 use super::plan::Plan;
 use super::spill::{Parts, u64_at};
 use crate::config::{Negatives, Split};
-use crate::dataset::hash::stable_hash;
+use kitestring_core::hash::stable_hash;
 use kitestring_core::{Error, Result, Seed};
 
 /// How rows become splits: the given ones, and those made of the first.

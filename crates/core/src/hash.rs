@@ -1,17 +1,17 @@
 //! The hash that turns values into ids where there is no vocabulary.
 
-use kitestring_core::seed::mix;
+use crate::seed::mix;
 
 /// The stable 64-bit hash of a value's text: the same on every machine and in every version, for it is part of what a
 /// model learnt.
 ///
 /// The text's bytes are read as little-endian 64-bit words, the last one padded with zeros. Starting from
 /// `0xcbf29ce484222325`, each word `w` makes `h = mix(h ^ w)`; the number of bytes `n` ends it: `mix(h ^ n)`. `mix` is
-/// the finalizer of SplitMix64 ([`kitestring_core::seed::mix`]), a bijection, so texts of up to eight bytes and of one
+/// the finalizer of SplitMix64 ([`crate::seed::mix`]), a bijection, so texts of up to eight bytes and of one
 /// length never collide.
 ///
 /// ```
-/// # use kitestring_data::dataset::hash::stable_hash;
+/// # use kitestring_core::hash::stable_hash;
 /// assert_eq!(stable_hash("kitestring"), 0x6965_b944_1d6e_8003);
 /// ```
 #[inline]
@@ -19,8 +19,9 @@ pub fn stable_hash(text: &str) -> u64 {
     stable_hash_bytes(text.as_bytes())
 }
 
+/// [`stable_hash`] of a text's bytes.
 #[inline]
-pub(crate) fn stable_hash_bytes(bytes: &[u8]) -> u64 {
+pub fn stable_hash_bytes(bytes: &[u8]) -> u64 {
     let mut hash = 0xcbf2_9ce4_8422_2325_u64;
     let (words, rest) = bytes.as_chunks::<8>();
     for word in words {
