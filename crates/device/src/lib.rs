@@ -1,1 +1,5 @@
 //! What runs on a phone or in a page, around the engine of `kitestring-nn`.
+//!
+//! - [`ranker`]: inference from an artifact.
+
+pub mod ranker;

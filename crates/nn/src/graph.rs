@@ -98,6 +98,16 @@ impl Weight {
         &all[self.offset..self.offset + self.rows * self.columns]
     }
 
+    /// Some of its rows, `count` from `first`.
+    pub(crate) fn part(self, first: usize, count: usize) -> Self {
+        Self { offset: self.offset + first * self.columns, rows: count, columns: self.columns }
+    }
+
+    /// Rows and columns.
+    pub fn shape(self) -> [usize; 2] {
+        [self.rows, self.columns]
+    }
+
     /// Its numbers, to change.
     pub fn of_mut(self, all: &mut [f32]) -> &mut [f32] {
         &mut all[self.offset..self.offset + self.rows * self.columns]
@@ -257,6 +267,34 @@ impl Graph {
             Op::Experts(experts) => experts.dropout > 0.0,
             _ => false,
         })
+    }
+
+    /// The matrices of weights whose products with activations can be done in [codes](crate::quantization::product), of the nodes that the
+    /// outputs need; a part of the rows of a weight stands for itself.
+    pub fn products(&self) -> Vec<Weight> {
+        let needed = self.needed_for(self.outputs.iter().map(|(_, value)| *value));
+        let nodes = self.nodes.iter().zip(needed).filter(|(_, needed)| *needed);
+        let mut products: Vec<Weight> = nodes.flat_map(|(node, _)| node.op.operation().products()).collect();
+        // A weight may be read by several nodes.
+        products.sort_unstable_by_key(|weight| weight.offset);
+        products.dedup();
+        products
+    }
+
+    /// Rewrites weights so that their [products](Self::products) can be done in codes: the network's function stays the same to the bit.
+    pub fn fold(&self, weights: &mut [f32]) {
+        for node in &self.nodes {
+            if let Op::AttentionPool(attention) = &node.op {
+                attention.fold(weights);
+            }
+        }
+    }
+
+    /// The name of the weight that a matrix is, or is a part of, and the part's first row.
+    pub fn name_of(&self, weight: Weight) -> Option<(&str, usize)> {
+        let at = self.weights.partition_point(|info| info.offset <= weight.offset).checked_sub(1)?;
+        let info = self.weights.get(at)?;
+        Some((&info.name, (weight.offset - info.offset) / info.shape[1].max(1)))
     }
 
     /// The losses.

@@ -11,6 +11,7 @@
 //! - [`grow`]: a trained network for more scenarios or tasks than it was trained with;
 //! - [`uncertainty`]: what a prediction does not know, from several drawn passes;
 //! - [`quantization`]: numbers in a byte or half of one;
+//! - [`package`]: a ranker in an artifact;
 //! - [`optimizer`]: dense optimizers for the network.
 //!
 //! Without the `train` feature only inference is left: the phone's runtime.
@@ -23,6 +24,7 @@ pub mod network;
 pub mod ops;
 #[cfg(feature = "train")]
 pub mod optimizer;
+pub mod package;
 pub mod quantization;
 pub mod ranker;
 pub mod retriever;

@@ -95,7 +95,7 @@ impl Network {
         Ok(network)
     }
 
-    fn check(&self, graph: &Graph) -> Result<()> {
+    pub(crate) fn check(&self, graph: &Graph) -> Result<()> {
         if self.weights.len() == graph.weight_count() && self.state.len() == graph.state_count() {
             return Ok(());
         }

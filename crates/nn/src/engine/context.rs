@@ -1,6 +1,7 @@
 //! What an operation sees of the batch while it works on one tile.
 
 use crate::graph::{Domain, Graph, Value};
+use crate::quantization::product::{Codes, Product};
 use kitestring_core::batch::Ids;
 use kitestring_core::{Batch, Error, Result, Seed};
 use std::ops::Range;
@@ -128,6 +129,8 @@ pub struct Context<'a> {
     /// Decides what drops out; `None` drops nothing.
     pub(crate) dropout: Option<Seed>,
     pub(crate) recording: Option<Recording<'a>>,
+    /// The products that are done in codes.
+    pub(crate) codes: Option<&'a Codes>,
 }
 
 /// What only a recording pass has.
@@ -151,6 +154,11 @@ impl<'a> Context<'a> {
     /// Whether what the backward pass needs must be saved.
     pub fn records(&self) -> bool {
         self.recording.is_some()
+    }
+
+    /// The product with a matrix of weights, where it is done in codes.
+    pub(crate) fn product(&self, weight: crate::graph::Weight) -> Option<&'a Product> {
+        self.codes?.get(weight)
     }
 
     pub(crate) fn statistics(&self) -> &'a [f32] {
@@ -299,7 +307,13 @@ pub(crate) fn cut(graph: &Graph, batch: &Batch, floats: [usize; 2], workers: usi
     });
     let positions = ragged.map_or(0.0, |feature| {
         let ids = &batch.sparse[feature];
-        ids.ids.len() as f64 / batch.rows.max(1) as f64
+        // Of samples that share a list, each has values of its own for every element: pairs, not elements, are what a tile holds.
+        let pairs: usize = if ids.list_of_row.is_empty() {
+            ids.ids.len()
+        } else {
+            (0..batch.rows).map(|row| ids.of_row(row).len()).sum()
+        };
+        pairs as f64 / batch.rows.max(1) as f64
     });
     let a_row = floats[0] as f64 + positions * floats[1] as f64;
     let rows = |floats: usize| (floats as f64 / a_row.max(1.0)) as usize;

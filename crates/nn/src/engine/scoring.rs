@@ -2,8 +2,9 @@
 
 use super::context::{BatchInputs, Context, Inputs};
 use super::workers::{Workers, check_count};
-use crate::graph::{Graph, Value};
+use crate::graph::{Graph, Value, Weight};
 use crate::ops::Op;
+use crate::quantization::product::Codes;
 use kitestring_core::{Result, Seed};
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,6 +20,7 @@ pub struct Scorer {
     buffer_of: Vec<u32>,
     floats: [usize; 2],
     workers: Vec<Mutex<Worker>>,
+    codes: Option<Arc<Codes>>,
 }
 
 #[derive(Debug, Default)]
@@ -57,6 +59,8 @@ pub enum Shown<'a> {
     Attention(Attention<'a>),
     /// Which experts a gate chose.
     Gates(Gates<'a>),
+    /// What enters a product with a matrix of weights, rows of activations.
+    Product(Weight, &'a [f32]),
 }
 
 impl Scorer {
@@ -73,7 +77,15 @@ impl Scorer {
             floats[1] += node.op.operation().saved_of_position();
         }
         let worker = || Mutex::new(Worker { buffers: vec![Vec::new(); buffers], ..Worker::default() });
-        Self { graph, nodes, buffer_of, floats, workers: (0..workers.max(1)).map(|_| worker()).collect() }
+        let workers = (0..workers.max(1)).map(|_| worker()).collect();
+        Self { graph, nodes, buffer_of, floats, workers, codes: None }
+    }
+
+    /// Does some products in codes from now on. Their weights are not read; [`Self::explain`] and [`Self::observe`] go on in `f32`.
+    #[must_use]
+    pub fn with_codes(mut self, codes: Arc<Codes>) -> Self {
+        self.codes = Some(codes).filter(|codes| !codes.is_empty());
+        self
     }
 
     /// The outputs of all samples side by side, `samples × Σ widths`, row-major, in the order of [`Graph::outputs`].
@@ -128,8 +140,9 @@ impl Scorer {
             worker.results.clear();
             for start in (share(number)..share(number + 1)).map(|tile| tile * size) {
                 let rows = start..(start + size).min(rows);
-                let cx = Context { weights, state, rows, inputs, dropout, recording: None };
-                self.run_tile(&cx, &mut worker, &mut |_| {});
+                let codes = self.codes.as_deref();
+                let cx = Context { weights, state, rows, inputs, dropout, recording: None, codes };
+                self.run_tile(&cx, &mut worker, None);
             }
         });
         scores.clear();
@@ -156,17 +169,36 @@ impl Scorer {
         worker.results.clear();
         for start in (0..rows).step_by(size) {
             let rows = start..(start + size).min(rows);
-            let cx = Context { weights, state, rows, inputs, dropout: None, recording: None };
-            self.run_tile(&cx, &mut worker, &mut each);
+            let cx = Context { weights, state, rows, inputs, dropout: None, recording: None, codes: None };
+            self.run_tile(&cx, &mut worker, Some(&mut each));
         }
         Ok(worker.results.clone())
+    }
+
+    /// Scores on one thread and shows what enters each of [`Graph::products`].
+    ///
+    /// # Errors
+    /// If the batch does not fit the graph.
+    pub fn observe(
+        &mut self,
+        weights: &[f32],
+        state: &[f32],
+        inputs: &BatchInputs<'_>,
+        mut each: impl FnMut(Weight, &[f32]),
+    ) -> Result<()> {
+        let show = |shown: Shown<'_>| {
+            if let Shown::Product(weight, activations) = shown {
+                each(weight, activations);
+            }
+        };
+        self.explain(weights, state, inputs, show).map(|_| ())
     }
 
     fn tile_rows(&self, inputs: &BatchInputs<'_>) -> usize {
         super::context::cut(&self.graph, inputs.batch, self.floats, self.workers.len())
     }
 
-    fn run_tile(&self, cx: &Context<'_>, worker: &mut Worker, each: &mut dyn FnMut(Shown<'_>)) {
+    fn run_tile(&self, cx: &Context<'_>, worker: &mut Worker, mut each: Option<&mut dyn FnMut(Shown<'_>)>) {
         for index in &self.nodes {
             let node = &self.graph.nodes()[*index];
             let into = self.buffer_of[node.output.index()] as usize;
@@ -174,15 +206,20 @@ impl Scorer {
             out.resize(cx.len(self.graph.domain(node.output)) * self.graph.width(node.output), 0.0);
             let inputs = Inputs { buffers: &worker.buffers, buffer_of: Some(&self.buffer_of), values: &node.inputs };
             node.op.operation().forward(cx, inputs, &mut out, &mut worker.saved);
-            if let Op::AttentionPool(attention) = &node.op {
-                each(Shown::Attention(Attention {
-                    feature: attention.feature,
-                    rows: cx.rows.clone(),
-                    weights: attention.weights_of(&worker.saved, cx.rows.len(), attention.pairs(cx)),
-                }));
-            }
-            for (name, _) in self.graph.gates().iter().filter(|(_, value)| *value == node.output) {
-                each(Shown::Gates(Gates { name, rows: cx.rows.clone(), weights: &out }));
+            if let Some(each) = &mut each {
+                node.op
+                    .operation()
+                    .observe(cx, inputs, &worker.saved, &mut |weight, x| each(Shown::Product(weight, x)));
+                if let Op::AttentionPool(attention) = &node.op {
+                    each(Shown::Attention(Attention {
+                        feature: attention.feature,
+                        rows: cx.rows.clone(),
+                        weights: attention.weights_of(&worker.saved, cx.rows.len(), attention.pairs(cx)),
+                    }));
+                }
+                for (name, _) in self.graph.gates().iter().filter(|(_, value)| *value == node.output) {
+                    each(Shown::Gates(Gates { name, rows: cx.rows.clone(), weights: &out }));
+                }
             }
             worker.buffers[into] = out;
         }

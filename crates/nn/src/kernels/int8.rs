@@ -1,7 +1,8 @@
 //! Products of codes of eight bits, summed exactly in 32.
 //!
 //! A sum of `k` products of codes fits an `i32` up to 131,071 inputs, whatever is between overflows and comes back. So the result does
-//! not depend on how it is computed, and every processor has the same. With a zero taken out ([`decode`]) it fits up to 66,311.
+//! not depend on how it is computed, and every processor has the same. With a zero taken out ([`decode`]) it fits up to 66,311, which is
+//! what is accepted.
 #![allow(unsafe_code)]
 
 use crate::quantization::affine::{Affine, Weights};
@@ -13,8 +14,8 @@ const GROUP: usize = 4;
 /// Outputs side by side in a vector.
 const LANES: usize = 16;
 
-/// The most inputs whose sum is exact.
-const MOST_INPUTS: usize = i32::MAX as usize / (128 * 128);
+/// The most inputs whose sum is exact, also with a zero of activations taken out: |code − zero| of 255, times 127.
+const MOST_INPUTS: usize = i32::MAX as usize / (255 * 127);
 
 /// Codes of weights in the order in which products read them: four inputs of an output side by side, sixteen outputs of them, and so on over
 /// the inputs, then the next sixteen outputs. What is missing to four or sixteen is zero.
@@ -63,6 +64,11 @@ impl Packed {
     /// How far apart rows of activations are: the number of inputs, to the next multiple of four.
     pub fn stride(&self) -> usize {
         self.inputs.next_multiple_of(GROUP)
+    }
+
+    /// Bytes in memory.
+    pub fn bytes(&self) -> usize {
+        self.codes.len() + 4 * self.sums.len()
     }
 
     /// The sum of each output's codes.
@@ -223,6 +229,31 @@ kernel! {
     pub fn encode['a](codes: &'a mut [i8], x: &'a [f32], by: Affine) {
         let codes = &mut codes[..x.len()];
         codes.iter_mut().zip(x).for_each(|(code, x)| *code = by.encode(*x));
+    }
+
+    /// The codes of the products of rows with one row, `x ⊙ t`, each row's to the next multiple of four.
+    ///
+    /// # Panics
+    /// If there are fewer codes than numbers.
+    pub fn encode_with['a](codes: &'a mut [i8], x: &'a [f32], t: &'a [f32], by: Affine) {
+        let stride = t.len().next_multiple_of(GROUP);
+        for (codes, x) in codes.chunks_exact_mut(stride.max(1)).zip(x.chunks_exact(t.len().max(1))) {
+            codes.iter_mut().zip(x.iter().zip(t)).for_each(|(code, (x, t))| *code = by.encode(x * t));
+        }
+    }
+
+    /// As [`decode`], added to what is there.
+    ///
+    /// # Panics
+    /// As [`decode`].
+    pub fn decode_add['a](out: &'a mut [f32], sums: &'a [i32], offsets: &'a [i32], scales: &'a [f32]) {
+        assert_eq!((out.len(), offsets.len()), (sums.len(), scales.len()), "sums of products");
+        let columns = scales.len().max(1);
+        for (out, sums) in out.chunks_exact_mut(columns).zip(sums.chunks_exact(columns)) {
+            for (((out, sum), offset), scale) in out.iter_mut().zip(sums).zip(offsets).zip(scales) {
+                *out += sum.wrapping_sub(*offset) as f32 * scale;
+            }
+        }
     }
 
     /// From exact sums to numbers: `(sum − offset) · scale` of each column, in rows, where the offset is the activations' zero times the sum

@@ -1,5 +1,7 @@
 //! DIN's attention: a list pooled with weights that depend on the target.
 
+mod codes;
+
 #[cfg(feature = "train")]
 use super::Backward;
 use super::softmax::softmax;
@@ -223,6 +225,9 @@ kernel! {
 
 impl Operation for AttentionPool {
     fn forward(&self, cx: &Context<'_>, inputs: Inputs<'_>, out: &mut [f32], saved: &mut Vec<f32>) {
+        if let Some(products) = self.coded(cx) {
+            return self.forward_in_codes(cx, products, inputs, out, saved);
+        }
         let (keys, target) = (inputs.get(0), inputs.get(1));
         let (d, h, rows) = (self.width, self.first(), cx.rows.len());
         let (pairs, block) = (self.pairs(cx), d * h);
@@ -407,6 +412,32 @@ impl Operation for AttentionPool {
             size += weight.rows * weight.columns;
         }
         Cost { flops: flops as u64, bytes: 4 * size as u64 }
+    }
+
+    fn products(&self) -> Vec<Weight> {
+        let hidden = self.layers[1..self.layers.len() - 1].iter().map(|(weight, _)| *weight);
+        self.first_products().into_iter().chain(hidden).collect()
+    }
+
+    fn observe(&self, cx: &Context<'_>, inputs: Inputs<'_>, saved: &[f32], each: &mut dyn FnMut(Weight, &[f32])) {
+        let (keys, target, d) = (inputs.get(0), inputs.get(1), self.width);
+        let [of_keys, of_products] = self.first_products();
+        each(of_keys, keys);
+        let mut products = Vec::new();
+        for (row, target) in target.chunks_exact(d).enumerate() {
+            let list = cx.segment(self.feature, row);
+            products.clear();
+            let keys = keys[list.start * d..list.end * d].chunks_exact(d);
+            products.extend(keys.flat_map(|key| key.iter().zip(target).map(|(k, t)| k * t)));
+            each(of_products, &products);
+        }
+        let pairs = self.pairs(cx);
+        let mut from = self.saved(cx.rows.len(), pairs).hidden;
+        for (weight, _) in &self.layers[1..self.layers.len() - 1] {
+            let to = from + pairs * weight.rows;
+            each(*weight, &saved[from..to]);
+            from = to;
+        }
     }
 
     fn saved_of_position(&self) -> usize {

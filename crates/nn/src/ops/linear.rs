@@ -50,9 +50,15 @@ impl Graph {
 }
 
 impl Operation for Linear {
-    fn forward(&self, cx: &Context<'_>, inputs: Inputs<'_>, out: &mut [f32], _: &mut Vec<f32>) {
+    fn forward(&self, cx: &Context<'_>, inputs: Inputs<'_>, out: &mut [f32], saved: &mut Vec<f32>) {
         let (k, n) = (self.weight.rows, self.weight.columns);
         let x = inputs.get(0);
+        if let Some(product) = cx.product(self.weight) {
+            if saved.len() < product.scratch() {
+                saved.resize(product.scratch(), 0.0);
+            }
+            return product.multiply(x, self.bias.map(|bias| bias.of(cx.weights)), self.activation, out, saved);
+        }
         matmul(out, Matrix::new(x, x.len() / k, k), self.weight.of(cx.weights), n, Start::Zero);
         match self.bias {
             Some(bias) => self.activation.apply_with_bias(out, bias.of(cx.weights)),
@@ -75,6 +81,14 @@ impl Operation for Linear {
         if let Some((grad, add)) = pass.input_grad(0) {
             matmul(grad, Matrix::new(out_grad, rows, n), cx.transposed(self.weight), k, Start::adding(add));
         }
+    }
+
+    fn products(&self) -> Vec<Weight> {
+        vec![self.weight]
+    }
+
+    fn observe(&self, _: &Context<'_>, inputs: Inputs<'_>, _: &[f32], each: &mut dyn FnMut(Weight, &[f32])) {
+        each(self.weight, inputs.get(0));
     }
 
     fn cost(&self, _: usize, _: usize, out_rows: usize) -> Cost {

@@ -164,6 +164,21 @@ pub(crate) trait Operation {
     /// bytes are only those of its weights: the values' own are added by the caller.
     fn cost(&self, rows: usize, positions: usize, out_rows: usize) -> Cost;
 
+    /// The matrices of weights whose products with activations it can do in codes.
+    fn products(&self) -> Vec<crate::graph::Weight> {
+        Vec::new()
+    }
+
+    /// Shows what enters each of [`Self::products`], after a forward pass in `f32` that saved `saved`.
+    fn observe(
+        &self,
+        _: &Context<'_>,
+        _: Inputs<'_>,
+        _saved: &[f32],
+        _each: &mut dyn FnMut(crate::graph::Weight, &[f32]),
+    ) {
+    }
+
     /// How many floats it keeps for each list element, beside its result: for the size of tiles.
     fn saved_of_position(&self) -> usize {
         0

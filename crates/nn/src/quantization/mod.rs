@@ -2,6 +2,7 @@
 //!
 //! - [`affine`]: a scale and a zero for activations, a scale a column for weights;
 //! - [`calibrate`]: which range of activations is worth its codes;
+//! - [`product`]: products of weights and activations, done in codes;
 //! - [`rows`]: embedding rows, each with its own scale.
 //!
 //! The conventions are those of the TensorFlow Lite quantization specification: `real = (code − zero) · scale`, weights symmetric in
@@ -9,4 +10,5 @@
 
 pub mod affine;
 pub mod calibrate;
+pub mod product;
 pub mod rows;

@@ -32,6 +32,7 @@ impl Trainer {
                     inputs: step.inputs,
                     dropout: step.dropout,
                     recording: Some(recording),
+                    codes: None,
                 };
                 let slab = &mut slabs[if self.keeps_tiles() { index } else { 0 }];
                 self.swap_crossing(&mut worker, slab);

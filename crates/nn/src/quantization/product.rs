@@ -1,0 +1,208 @@
+//! Products of a network's weights in codes: which of a graph's are done so, and how one is done.
+//!
+//! A row `x` of activations becomes codes `q` by the product's [`Affine`]; the exact sums `s = q · W` of 32-bit integers become
+//! `(s − zero · Σ W) · scale_x · scale_w`, column by column; bias and activation follow in `f32`. So whatever computes the integers, the
+//! numbers are the same to the bit.
+
+use super::affine::{Affine, Weights};
+use crate::graph::Weight;
+use crate::kernels::activation::Activation;
+use crate::kernels::int8::{self, Packed};
+use kitestring_core::{Error, Result};
+use std::collections::BTreeMap;
+
+/// Rows that are encoded, multiplied and decoded together: what is between stays in the first cache.
+const ROWS: usize = 64;
+
+/// A weight matrix in codes, and the codes of what it is multiplied with.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Product {
+    packed: Packed,
+    by: Affine,
+    /// The zero of activations times the sum of each column's codes.
+    offsets: Vec<i32>,
+    /// Both scales' product, column by column.
+    scales: Vec<f32>,
+}
+
+impl Product {
+    /// The product with a matrix, of activations in some codes.
+    ///
+    /// # Errors
+    /// More inputs than an `i32` can sum.
+    pub fn new(weights: &Weights, by: Affine) -> Result<Self> {
+        let packed = Packed::new(weights)?;
+        let offsets = packed.sums().iter().map(|sum| i32::from(by.zero) * sum).collect();
+        let scales = weights.scales.iter().map(|scale| scale * by.scale).collect();
+        Ok(Self { packed, by, offsets, scales })
+    }
+
+    /// The number of outputs.
+    pub fn outputs(&self) -> usize {
+        self.packed.outputs()
+    }
+
+    /// Bytes in memory.
+    pub fn bytes(&self) -> usize {
+        self.packed.bytes() + 8 * self.outputs()
+    }
+
+    /// How many floats of memory a product needs for the moment.
+    pub fn scratch(&self) -> usize {
+        ROWS * (self.packed.stride() / 4 + self.outputs())
+    }
+
+    /// `out = activation(x W + bias)`, row by row. `scratch` has at least [`Self::scratch`] floats, which are overwritten.
+    ///
+    /// # Panics
+    /// If the slices do not have whole rows, as many of each, or the memory is too little.
+    pub fn multiply(
+        &self,
+        x: &[f32],
+        bias: Option<&[f32]>,
+        activation: Activation,
+        out: &mut [f32],
+        scratch: &mut [f32],
+    ) {
+        let (inputs, outputs) = (self.packed.inputs(), self.outputs());
+        if inputs == 0 || outputs == 0 {
+            out.fill(0.0);
+            return;
+        }
+        let rows = x.chunks(ROWS * inputs).zip(out.chunks_mut(ROWS * outputs));
+        for (x, out) in rows {
+            let (codes, sums) = self.room(x.len() / inputs, scratch);
+            self.encode(x, codes);
+            int8::products(sums, codes, &self.packed);
+            self.decode(sums, bias, activation, out);
+        }
+    }
+
+    /// `out += (x ⊙ t) W` for each row `x` and one `t` for all of them.
+    ///
+    /// # Panics
+    /// As [`Self::multiply`].
+    pub(crate) fn add_products_with(&self, x: &[f32], t: &[f32], out: &mut [f32], scratch: &mut [f32]) {
+        let (inputs, outputs) = (self.packed.inputs(), self.outputs());
+        for (x, out) in x.chunks(ROWS * inputs).zip(out.chunks_mut(ROWS * outputs)) {
+            let (codes, sums) = self.room(x.len() / inputs, scratch);
+            int8::encode_with(codes, x, t, self.by);
+            int8::products(sums, codes, &self.packed);
+            int8::decode_add(out, sums, &self.offsets, &self.scales);
+        }
+    }
+
+    /// Room for the codes of some rows, and for the sums of their products.
+    fn room<'a>(&self, rows: usize, scratch: &'a mut [f32]) -> (&'a mut [i8], &'a mut [i32]) {
+        let (codes, sums) = (rows * self.packed.stride() / 4, rows * self.outputs());
+        let (codes, sums) = scratch[..codes + sums].split_at_mut(codes);
+        (bytemuck::cast_slice_mut(codes), bytemuck::cast_slice_mut(sums))
+    }
+
+    fn encode(&self, x: &[f32], codes: &mut [i8]) {
+        let (inputs, stride) = (self.packed.inputs(), self.packed.stride());
+        if inputs == stride {
+            return int8::encode(codes, x, self.by);
+        }
+        for (codes, x) in codes.chunks_exact_mut(stride).zip(x.chunks_exact(inputs)) {
+            int8::encode(codes, x, self.by);
+        }
+    }
+
+    fn decode(&self, sums: &[i32], bias: Option<&[f32]>, activation: Activation, out: &mut [f32]) {
+        int8::decode(out, sums, &self.offsets, &self.scales);
+        match bias {
+            Some(bias) => activation.apply_with_bias(out, bias),
+            None => activation.apply(out),
+        }
+    }
+}
+
+/// The products of a graph that are done in codes, by the weights they multiply with.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Codes {
+    products: BTreeMap<usize, Product>,
+}
+
+impl Codes {
+    /// Has the products with a matrix of weights done in codes. Which matrices these may be, [`Graph::products`] says.
+    ///
+    /// [`Graph::products`]: crate::graph::Graph::products
+    ///
+    /// # Errors
+    /// A product of another shape.
+    pub fn insert(&mut self, weight: Weight, product: Product) -> Result<()> {
+        if (product.packed.inputs(), product.outputs()) != (weight.rows, weight.columns) {
+            return Err(Error::format("codes of a matrix of another shape"));
+        }
+        self.products.insert(weight.offset, product);
+        Ok(())
+    }
+
+    /// The product with a matrix of weights, where it is done in codes.
+    pub fn get(&self, weight: Weight) -> Option<&Product> {
+        self.products.get(&weight.offset).filter(|product| product.packed.inputs() == weight.rows)
+    }
+
+    /// Bytes in memory.
+    pub fn bytes(&self) -> usize {
+        self.products.values().map(Product::bytes).sum()
+    }
+
+    /// Whether no product is done in codes.
+    pub fn is_empty(&self) -> bool {
+        self.products.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use kitestring_core::Seed;
+
+    /// The same numbers by 64-bit integers and the formula above, to the bit.
+    #[test]
+    fn numbers_are_those_of_integers() {
+        let seed = Seed(7);
+        for (rows, inputs, outputs) in [(1, 5, 1), (70, 16, 33), (130, 31, 16)] {
+            let x: Vec<f32> = (0..rows * inputs).map(|at| seed.normal_at(at as u64)).collect();
+            let w: Vec<f32> = (0..inputs * outputs).map(|at| seed.child("w").normal_at(at as u64)).collect();
+            let bias: Vec<f32> = (0..outputs).map(|at| seed.child("b").normal_at(at as u64)).collect();
+            let by = Affine::of_range(-2.5, 3.0).unwrap();
+            let weights = Weights::per_column(&w, outputs).unwrap();
+            let product = Product::new(&weights, by).unwrap();
+            let mut found = vec![f32::NAN; rows * outputs];
+            product.multiply(&x, Some(&bias), Activation::Relu, &mut found, &mut vec![f32::NAN; product.scratch()]);
+            for row in 0..rows {
+                for column in 0..outputs {
+                    let terms = (0..inputs).map(|k| {
+                        let code = i64::from(by.encode(x[row * inputs + k])) - i64::from(by.zero);
+                        code * i64::from(weights.codes[k * outputs + column])
+                    });
+                    let sum: i64 = terms.sum();
+                    let number = sum as f32 * (weights.scales[column] * by.scale) + bias[column];
+                    assert_eq!(found[row * outputs + column], number.max(0.0), "{row} {column}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn products_with_a_row_are_those_of_both() {
+        let (seed, inputs, outputs, rows) = (Seed(3), 12, 20, 9);
+        let draw = |name: &str, count: usize| -> Vec<f32> {
+            (0..count).map(|at| seed.child(name).normal_at(at as u64)).collect()
+        };
+        let (x, t, w) = (draw("x", rows * inputs), draw("t", inputs), draw("w", inputs * outputs));
+        let product = Product::new(&Weights::per_column(&w, outputs).unwrap(), Affine::of_range(-5.0, 5.0).unwrap());
+        let product = product.unwrap();
+        let both: Vec<f32> = x.chunks(inputs).flat_map(|x| x.iter().zip(&t).map(|(x, t)| x * t)).collect();
+        let mut expected = vec![0.0; rows * outputs];
+        product.multiply(&both, None, Activation::None, &mut expected, &mut vec![f32::NAN; product.scratch()]);
+        expected.iter_mut().for_each(|x| *x += 1.5);
+        let mut found = vec![1.5; rows * outputs];
+        product.add_products_with(&x, &t, &mut found, &mut vec![f32::NAN; product.scratch()]);
+        found.iter().zip(&expected).for_each(|(a, b)| assert!((a - b).abs() <= 1e-5 * b.abs().max(1.0), "{a} {b}"));
+    }
+}
