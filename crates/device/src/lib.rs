@@ -1,5 +1,1 @@
 //! What runs on a phone or in a page, around the engine of `kitestring-nn`.
-//!
-//! - [`ranker`]: inference from an artifact.
-
-pub mod ranker;

@@ -194,6 +194,16 @@ impl Scorer {
         self.explain(weights, state, inputs, show).map(|_| ())
     }
 
+    /// Bytes of the buffers, as they have grown so far.
+    pub fn memory(&self) -> usize {
+        let floats = |worker: &Worker| {
+            let buffers: usize = worker.buffers.iter().map(Vec::capacity).sum();
+            buffers + worker.saved.capacity() + worker.results.capacity()
+        };
+        let workers = self.workers.iter();
+        workers.map(|worker| 4 * floats(&worker.lock().unwrap_or_else(PoisonError::into_inner))).sum()
+    }
+
     fn tile_rows(&self, inputs: &BatchInputs<'_>) -> usize {
         super::context::cut(&self.graph, inputs.batch, self.floats, self.workers.len())
     }

@@ -1,15 +1,15 @@
 //! Inference from an artifact, where it lies.
 
+use super::{Packaged, RowCodes};
+use crate::engine::{BatchInputs, OneWorker, Scorer};
 use kitestring_core::artifact::{Artifact, Rows};
 use kitestring_core::{Batch, Error, Result};
-use kitestring_nn::engine::{BatchInputs, OneWorker, Scorer};
-use kitestring_nn::package::{Packaged, RowCodes};
 use std::sync::Arc;
 
 /// Scores batches with the ranker of an artifact. Rows are read where the artifact lies, which may be a memory map; a warm call allocates
 /// nothing.
 #[derive(Debug)]
-pub struct Ranker {
+pub struct Runtime {
     artifact: Artifact,
     packaged: Packaged,
     scorer: Scorer,
@@ -31,7 +31,7 @@ struct Gathered {
     finder: Finder,
 }
 
-impl Ranker {
+impl Runtime {
     /// Makes the ranker of an artifact.
     ///
     /// # Errors
@@ -60,6 +60,14 @@ impl Ranker {
     /// The artifact.
     pub fn artifact(&self) -> &Artifact {
         &self.artifact
+    }
+
+    /// Bytes of memory beside the artifact's own: the network, its codes, what finds and holds rows.
+    pub fn memory(&self) -> usize {
+        let network = 4 * (self.packaged.network.weights.len() + self.packaged.network.state.len());
+        let places = self.gathered.iter().map(|gathered| 8 * gathered.place.len() + 4 * gathered.finder.starts.len());
+        let held = self.rows.iter().map(|rows| 4 * rows.capacity());
+        network + self.packaged.codes.bytes() + places.chain(held).sum::<usize>() + self.scorer.memory()
     }
 
     /// What the engine runs.

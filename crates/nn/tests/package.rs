@@ -5,10 +5,9 @@ use kitestring_core::artifact::{Aligned, Artifact, Contents, SecretKey, TableCon
 use kitestring_core::batch::Ids;
 use kitestring_core::schema::{Feature, FeatureKind, History, Level, Task, TaskKind};
 use kitestring_core::{Batch, Schema, Seed};
-use kitestring_device::ranker::Ranker as DeviceRanker;
 use kitestring_nn::engine::{BatchInputs, OneWorker, Scorer};
 use kitestring_nn::network::Network;
-use kitestring_nn::package::{Activations, Description, RowCodes};
+use kitestring_nn::package::{Activations, Description, RowCodes, Runtime};
 use kitestring_nn::quantization::calibrate::{Calibration, Observer};
 use kitestring_nn::ranker::{ModelConfig, Ranker};
 use serde_json::json;
@@ -220,7 +219,7 @@ fn each_variant(mut each: impl FnMut(&str, Trained)) {
 fn numbers_in_f32_are_the_same_to_the_bit() {
     each_variant(|name, trained| {
         for codes in [RowCodes::F32, RowCodes::Int8, RowCodes::Int4] {
-            let mut device = DeviceRanker::open(trained.artifact(false, codes)).unwrap();
+            let mut device = Runtime::open(trained.artifact(false, codes)).unwrap();
             for (rows, shared) in [(1, false), (70, false), (33, true)] {
                 let batch = batch(rows, Seed(rows as u64), shared);
                 let mut found = Vec::new();
@@ -235,7 +234,7 @@ fn numbers_in_f32_are_the_same_to_the_bit() {
 #[test]
 fn numbers_in_codes_are_near_and_do_not_depend_on_the_batch() {
     each_variant(|name, trained| {
-        let mut device = DeviceRanker::open(trained.artifact(true, RowCodes::F32)).unwrap();
+        let mut device = Runtime::open(trained.artifact(true, RowCodes::F32)).unwrap();
         let batch = batch(120, Seed(8), true);
         let (mut found, expected) = (Vec::new(), trained.scores(&batch, RowCodes::F32));
         device.score(&keyed(&batch), &mut found).unwrap();
@@ -305,7 +304,7 @@ fn an_artifact_for_another_engine_is_refused() {
         change(&mut contents);
         let file = contents.seal(&secret).unwrap();
         let artifact = Artifact::open(Box::new(Aligned::from(file.as_slice())), &[secret.public()]).unwrap();
-        DeviceRanker::open(artifact).unwrap_err().to_string()
+        Runtime::open(artifact).unwrap_err().to_string()
     };
     assert!(
         change(&|contents| contents.model["ranker"]["encoder"]["type"] = json!("telepathy")).contains("update the app")

@@ -8,6 +8,10 @@
 //!
 //! The graph itself is in no page: the config of the slots makes it, as it made the one that was trained.
 
+mod runtime;
+
+pub use runtime::Runtime;
+
 use crate::graph::Graph;
 use crate::network::Network;
 use crate::quantization::affine::{Affine, Weights};
