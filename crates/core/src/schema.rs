@@ -323,6 +323,30 @@ impl Schema {
         self.tasks.iter().position(|task| task.name == name)
     }
 
+    /// The same without some features, and without the rules of tables that no feature reads any more.
+    ///
+    /// # Errors
+    /// A config error: a feature there is not, or a history that stays while the feature it lists goes.
+    pub fn without(&self, features: &[String]) -> Result<Self> {
+        for name in features {
+            known("without", "a feature", name, self.features.iter().map(|feature| feature.name.as_str()))?;
+        }
+        let gone = |name: &String| features.contains(name);
+        let lists = |feature: &&Feature| feature.history.as_ref().is_some_and(|history| gone(&history.of));
+        if let Some(feature) = self.features.iter().filter(lists).find(|feature| !gone(&feature.name)) {
+            let of = feature.history.as_ref().map_or("", |history| history.of.as_str());
+            return Err(Error::config(format!("`{}` lists `{of}`, which is left out", feature.name))
+                .in_field("without")
+                .mend(format!("leave `{}` out too, or keep `{of}`", feature.name)));
+        }
+        let mut left = self.clone();
+        left.features.retain(|feature| !gone(&feature.name));
+        let tables: Vec<String> = left.table_names().into_iter().map(str::to_owned).collect();
+        left.tables.retain(|rule| tables.contains(&rule.name));
+        left.check()?;
+        Ok(left)
+    }
+
     /// Checks that this is an earlier schema with at most more tasks: what a trained model can be grown to.
     ///
     /// # Errors
@@ -536,6 +560,22 @@ mod tests {
         refused(&|schema| schema.user = Some("who".into()), ["schema.user", "same"]);
         let level = Level { name: "page".into(), column: None };
         refused(&|schema| schema.scenarios.push(level.clone()), ["schema.scenarios", "same"]);
+    }
+
+    #[test]
+    fn features_are_left_out() {
+        let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        let mut with_rule = schema();
+        with_rule.tables.push(TableRule { name: "movie".into(), vocabulary: Vocabulary::Open });
+        let left = with_rule.without(&names(&["liked", "movie"])).unwrap();
+        assert_eq!((left.features.len(), left.tables.len()), (1, 0));
+        let left = with_rule.without(&names(&["liked"])).unwrap();
+        assert_eq!((left.features.len(), left.tables.len()), (2, 1));
+        assert_eq!(schema().without(&[]).unwrap(), schema());
+        let refused = |of: &[&str]| schema().without(&names(of)).unwrap_err().to_string();
+        assert!(refused(&["movie"]).contains("`liked` lists `movie`"));
+        assert!(refused(&["lked"]).contains("did you mean `liked`?"));
+        assert!(refused(&["liked", "movie", "age"]).contains("no feature"));
     }
 
     #[test]

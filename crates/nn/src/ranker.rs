@@ -65,6 +65,11 @@ pub struct Ranker {
     pub graph: Graph,
     /// The tables, in the order of [`Schema::table_names`].
     pub tables: Vec<RankerTable>,
+    /// What the head reads of each task, in their order: its logit (a log-rate of a count, the prediction of a regression), and in a second
+    /// column the logarithm of the variance where the head spreads.
+    pub logits: Vec<Value>,
+    /// What the logit of each task is made of: the body's result, with what the encoder leaves beside it. Tasks may share one.
+    pub representations: Vec<Value>,
 }
 
 impl Ranker {
@@ -112,9 +117,16 @@ impl Ranker {
         let x = graph.concat(&parts);
         let shared = config.body.forward(&mut graph, &BodyInput { x, scenarios: &scenarios, inputs: &inputs })?;
         let biases = config.bias.forward(&mut graph, &inputs)?;
-        let logits = shared.logits(&mut graph, &inputs, &encoded, &biases, &config.head);
+        let (logits, representations) = shared.logits(&mut graph, &inputs, &encoded, &biases, &config.head);
         config.head.forward(&mut graph, &logits, &inputs, &config.loss)?;
         let tables = names.iter().map(|name| RankerTable { name: (*name).into(), width: dimension(name) + extra });
-        Ok(Self { graph, tables: tables.collect() })
+        Ok(Self { graph, tables: tables.collect(), logits, representations })
+    }
+
+    /// The graph with other values, which have one row a sample, as its results.
+    pub fn showing(&self, values: &[Value]) -> Graph {
+        let mut graph = self.graph.clone();
+        graph.outputs = values.iter().enumerate().map(|(number, value)| (number.to_string(), *value)).collect();
+        graph
     }
 }

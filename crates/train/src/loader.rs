@@ -2,7 +2,7 @@
 
 use crate::inputs::{Prepared, Readers};
 use kitestring_core::{Error, Result, Seed};
-use kitestring_data::dataset::{Permutation, Split};
+use kitestring_data::dataset::{Order, Split};
 use std::sync::mpsc;
 
 /// What an epoch reads.
@@ -12,7 +12,7 @@ pub(crate) struct Epoch<'a> {
     /// Which features read which table.
     pub readers: &'a Readers,
     /// The order of its samples.
-    pub order: Permutation,
+    pub order: Order,
     /// Decides the drawn negatives.
     pub draws: Seed,
     /// Samples a batch; the last one may have fewer.

@@ -197,6 +197,18 @@ impl Manifest {
         Ok(())
     }
 
+    /// The same without some features, and without what nothing else reads: their tables, and what was fitted to them.
+    pub(super) fn without(&self, features: &[String]) -> Result<Self> {
+        let mut left = self.clone();
+        left.schema = self.schema.without(features)?;
+        let tables = left.schema.table_names();
+        let table = |name: &&str| self.tables.iter().find(|table| table.name == **name).cloned();
+        left.tables = tables.iter().filter_map(|name| table(name)).collect();
+        left.fitted.retain(|fitted| !features.contains(&fitted.feature));
+        left.histories.retain(|name, _| !features.contains(name));
+        Ok(left)
+    }
+
     /// The split of a name.
     ///
     /// # Errors

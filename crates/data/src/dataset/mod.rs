@@ -28,7 +28,7 @@ mod vocabulary;
 
 pub use items::ItemTable;
 pub use manifest::Manifest;
-pub use order::Permutation;
+pub use order::{Order, Permutation};
 pub use split::{Candidates, Split};
 pub use vocabulary::Vocabularies;
 
@@ -62,7 +62,18 @@ impl Dataset {
     /// No such directory, another format number, or a missing, truncated or damaged file.
     pub fn open(directory: impl AsRef<Path>) -> Result<Self> {
         let directory = directory.as_ref();
-        let manifest = Manifest::read(directory)?;
+        Self::of(directory, Manifest::read(directory)?)
+    }
+
+    /// The same data set without some features: as a model that does not know them reads it. Nothing is copied.
+    ///
+    /// # Errors
+    /// A feature there is not; a history that stays of a feature that goes; what the file system says.
+    pub fn without(&self, features: &[String]) -> Result<Self> {
+        Self::of(&self.directory, self.manifest().without(features)?)
+    }
+
+    fn of(directory: &Path, manifest: Manifest) -> Result<Self> {
         let shared = Arc::new(Shared {
             items: ItemTable::open(directory, &manifest)?,
             users: Users::open(directory, &manifest)?,

@@ -6,7 +6,7 @@ use super::features::{Sparse, dangling, numeric, sparse};
 use super::file;
 use super::manifest::{ShardInfo, SplitInfo};
 use super::negatives::Negatives;
-use super::order::Permutation;
+use super::order::Order;
 use arrow_buffer::{OffsetBuffer, ScalarBuffer};
 use kitestring_core::{Batch, Error, Ids, Result, Seed};
 use std::path::Path;
@@ -173,8 +173,13 @@ impl Split {
     }
 
     /// A shuffled order of the samples, another one for every epoch. It takes no memory.
-    pub fn order(&self, seed: Seed, epoch: u64) -> Permutation {
-        Permutation::new(self.rows(), seed.child("order").at(epoch))
+    pub fn order(&self, seed: Seed, epoch: u64) -> Order {
+        self.order_of_blocks(1, seed, epoch)
+    }
+
+    /// A shuffled order of blocks of so many samples that are stored side by side, which are mostly of the same user.
+    pub fn order_of_blocks(&self, block: u64, seed: Seed, epoch: u64) -> Order {
+        Order::new(self.rows(), block, seed.child("order").at(epoch))
     }
 
     /// The candidates given for its positives.

@@ -229,6 +229,37 @@ fn a_users_items_are_known_by_split() {
     assert!(dataset.user_items(99, "train").unwrap().is_empty());
 }
 
+/// Left-out features are read by nobody, and everything else is as it was: negatives, histories, candidates, tables.
+#[test]
+fn features_are_left_out() {
+    let directory = tempfile::tempdir().unwrap();
+    let drawn = Negatives { per_positive: 2, draw: crate::config::Draw::Uniform, splits: vec!["train".into()] };
+    let out = directory.path().join("set");
+    make(&out, Some(&drawn));
+    let whole = Dataset::open(&out).unwrap();
+    let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+    let part = whole.without(&names(&["item", "bought", "price", "weight_of_item"])).unwrap();
+    let left: Vec<&str> = part.schema().features.iter().map(|feature| feature.name.as_str()).collect();
+    assert_eq!(left, ["brand", "tags", "city", "hour", "brands"]);
+    assert_eq!(part.schema().table_names(), ["brand", "tags", "city"]);
+    assert_eq!(part.table_size("city").unwrap(), Some(100));
+    assert!(part.table_size("item").is_err());
+    for split in whole.splits() {
+        let samples: Vec<u64> = (0..split.rows()).rev().collect();
+        let (mut a, mut b) = (Batch::default(), Batch::default());
+        split.read(&samples, Seed(4), &mut a).unwrap();
+        part.split(split.name()).unwrap().read(&samples, Seed(4), &mut b).unwrap();
+        a.sparse = [1, 2, 4, 6].map(|feature| a.sparse[feature].clone()).into();
+        a.numeric = a.numeric.iter().skip(1).step_by(2).copied().collect();
+        // A missing label is not itself.
+        let bits = |labels: &mut Vec<f32>| std::mem::take(labels).into_iter().map(f32::to_bits).collect::<Vec<_>>();
+        assert_eq!(bits(&mut a.labels), bits(&mut b.labels));
+        assert_eq!(a, b);
+    }
+    let error = whole.without(&names(&["item"])).err().unwrap().to_string();
+    assert!(error.contains("`bought` lists `item`"), "{error}");
+}
+
 #[test]
 fn all_samples_and_those_of_a_user_are_gone_through_in_order() {
     let directory = tempfile::tempdir().unwrap();

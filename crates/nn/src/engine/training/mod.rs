@@ -14,13 +14,15 @@ use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
 
-/// Differentiates over batches a graph's losses, or a loss of its result that somebody else computes.
+/// Differentiates over batches a graph's losses, a loss of some of its values that somebody else computes, or both.
 #[derive(Debug)]
 pub struct Trainer {
     graph: Arc<Graph>,
-    /// The value whose gradient comes from outside, where the graph's losses are not what is minimized.
-    result: Option<Value>,
-    /// The nodes the losses or the result need.
+    /// The values whose gradients come from outside.
+    outside: Vec<Value>,
+    /// What the losses of tasks are multiplied by beside those of the others; none where the graph's losses are not minimized.
+    of_tasks: Option<f32>,
+    /// The nodes that the losses and the values need.
     needed: Vec<bool>,
     /// For each node what happens to the gradient of each input.
     targets: Vec<Vec<Target>>,
@@ -110,7 +112,20 @@ struct Step<'a> {
 impl Trainer {
     /// Plans the passes of a graph for a number of workers, to minimize its losses by [`Self::step`].
     pub fn new(graph: Arc<Graph>, workers: usize) -> Self {
-        Self::plan(graph, None, workers)
+        Self::plan(graph, Vec::new(), Some(1.0), workers)
+    }
+
+    /// Plans the passes of a graph for a number of workers, to minimize its losses, those of tasks times `of_tasks`, and with them a loss
+    /// of some of its values with one row a sample, which may couple samples: [`Self::forward`], and then [`Self::backward`] with the
+    /// gradient of these values.
+    ///
+    /// # Errors
+    /// If there is no such value, or one has not one row a sample.
+    pub fn guided(graph: Arc<Graph>, values: &[Value], of_tasks: f32, workers: usize) -> Result<Self> {
+        if values.is_empty() || values.iter().any(|value| graph.domain(*value) != Domain::Rows) {
+            return Err(Error::internal("a gradient from outside is that of values with one row a sample"));
+        }
+        Ok(Self::plan(graph, values.to_vec(), Some(of_tasks), workers))
     }
 
     /// Plans the passes of a graph for a number of workers, to minimize a loss of its only result that couples samples, or several graphs:
@@ -122,21 +137,21 @@ impl Trainer {
         match graph.outputs() {
             [(_, result)] => {
                 let result = *result;
-                Ok(Self::plan(graph, Some(result), workers))
+                Ok(Self::plan(graph, vec![result], None, workers))
             }
             outputs => Err(Error::internal(format!("a graph with {} results has not one", outputs.len()))),
         }
     }
 
-    fn plan(graph: Arc<Graph>, result: Option<Value>, workers: usize) -> Self {
-        let losses = graph.losses().iter().map(|loss| loss.value).filter(|_| result.is_none());
-        let roots: Vec<Value> = losses.chain(result).collect();
+    fn plan(graph: Arc<Graph>, outside: Vec<Value>, of_tasks: Option<f32>, workers: usize) -> Self {
+        let losses = graph.losses().iter().map(|loss| loss.value).filter(|_| of_tasks.is_some());
+        let roots: Vec<Value> = losses.chain(outside.iter().copied()).collect();
         let needed = graph.needed_for(roots.iter().copied());
         let targets = gradient_targets(&graph, &needed, &roots);
         let barriers: Arc<[usize]> = (0..needed.len())
             .filter(|node| needed[*node] && graph.nodes()[*node].op.operation().statistics().is_some())
             .collect();
-        let crossing = crossing(&graph, &needed, &barriers);
+        let crossing = crossing(&graph, &needed, &barriers, &roots);
         let mut floats = [0; 2];
         for (node, needed) in graph.nodes().iter().zip(&needed) {
             if *needed {
@@ -158,7 +173,8 @@ impl Trainer {
         let transposed = vec![0.0; graph.weight_count()];
         Self {
             graph,
-            result,
+            outside,
+            of_tasks,
             needed,
             targets,
             barriers,
@@ -199,15 +215,12 @@ impl Trainer {
         dropout: Option<Seed>,
         workers: &dyn Workers,
     ) -> Result<StepReport> {
+        if !self.outside.is_empty() {
+            return Err(Error::internal("this trainer waits for a gradient from outside"));
+        }
         inputs.check_training(&self.graph)?;
-        let labelled = self.labelled(inputs);
         let mut kept = self.begin(weights, state, inputs, workers)?;
-        kept.scales.clear();
-        let steps = self.steps;
-        let scale = |(loss, labelled): (&Loss, &f64)| {
-            if *labelled > 0.0 { loss.weight_at(steps) as f32 / *labelled as f32 } else { 0.0 }
-        };
-        kept.scales.extend(self.graph.losses().iter().zip(&labelled).map(scale));
+        let labelled = self.weigh_losses(inputs, &mut kept.scales);
         let number = self.steps;
         let step = Step { weights, state, inputs, dropout, number, scales: &kept.scales, tiles: &kept.tiles };
 
@@ -232,8 +245,8 @@ impl Trainer {
         report
     }
 
-    /// The result of a batch, `samples × width`, row-major, with recording: [`Self::backward`] comes next, on the same inputs. With
-    /// `dropout` the seed of this step's dropout.
+    /// The values whose gradients come from outside, of a batch, side by side, `samples × Σ widths`, row-major, with recording:
+    /// [`Self::backward`] comes next, on the same inputs. With `dropout` the seed of this step's dropout.
     ///
     /// # Errors
     /// If the batch does not fit the graph.
@@ -246,7 +259,12 @@ impl Trainer {
         workers: &dyn Workers,
         result: &mut Vec<f32>,
     ) -> Result<()> {
-        let Some(value) = self.result else { return Err(Error::internal("this trainer minimizes the graph's losses")) };
+        if self.outside.is_empty() {
+            return Err(Error::internal("this trainer minimizes the graph's losses alone"));
+        }
+        if self.of_tasks.is_some() {
+            inputs.check_training(&self.graph)?;
+        }
         let mut kept = self.begin(weights, state, inputs, workers)?;
         let number = self.steps;
         let step = Step { weights, state, inputs, dropout, number, scales: &[], tiles: &kept.tiles };
@@ -256,17 +274,24 @@ impl Trainer {
         for (number, worker) in self.workers.iter_mut().enumerate() {
             let tiles = share(kept.tiles.len(), number, workers.count());
             let worker = worker.get_mut().unwrap_or_else(PoisonError::into_inner);
-            worker.slabs[..tiles.len()].iter().for_each(|slab| result.extend_from_slice(&slab.values[value.index()]));
+            for (slab, tile) in worker.slabs[..tiles.len()].iter().zip(&kept.tiles[tiles]) {
+                for row in 0..tile.len() {
+                    for value in &self.outside {
+                        let width = self.graph.width(*value);
+                        result.extend_from_slice(&slab.values[value.index()][row * width..(row + 1) * width]);
+                    }
+                }
+            }
         }
         self.kept = kept;
         Ok(())
     }
 
-    /// From the gradient of the result that [`Self::forward`] gave to those of weights and rows ([`Self::gradients`]). Updates the running
-    /// statistics.
+    /// From the gradient of what [`Self::forward`] gave, and of the graph's losses where they are minimized too, to those of weights and
+    /// rows ([`Self::gradients`]). Updates the running statistics. Reports the graph's losses where they are minimized.
     ///
     /// # Errors
-    /// If the gradient is not the result's.
+    /// If the gradient is not that of the last forward pass, or a loss is not finite, as [`Self::step`].
     pub fn backward(
         &mut self,
         weights: &[f32],
@@ -275,24 +300,28 @@ impl Trainer {
         dropout: Option<Seed>,
         gradient: &[f32],
         workers: &dyn Workers,
-    ) -> Result<()> {
-        let width = self.result.map_or(0, |value| self.graph.width(value));
+    ) -> Result<StepReport> {
+        let width: usize = self.outside.iter().map(|value| self.graph.width(*value)).sum();
         let mut kept = std::mem::take(&mut self.kept);
         let rows = kept.tiles.last().map_or(0, |tile| tile.end);
-        let Some(value) = self.result.filter(|_| rows == inputs.batch.rows && gradient.len() == rows * width) else {
+        if self.outside.is_empty() || rows != inputs.batch.rows || gradient.len() != rows * width {
             return Err(Error::internal("the gradient is not that of the last forward pass"));
-        };
+        }
+        let labelled = self.weigh_losses(inputs, &mut kept.scales);
         let number = self.steps;
-        let step = Step { weights, state, inputs, dropout, number, scales: &[], tiles: &kept.tiles };
-        self.backward_through_barriers(workers, &step, &mut kept.partials, &|_, worker, _, cx| {
-            let into = &mut worker.grads[value.index()];
-            into.clear();
-            into.extend_from_slice(&gradient[cx.rows.start * width..cx.rows.end * width]);
+        let step = Step { weights, state, inputs, dropout, number, scales: &kept.scales, tiles: &kept.tiles };
+        self.backward_through_barriers(workers, &step, &mut kept.partials, &|trainer, worker, slab, cx| {
+            if trainer.of_tasks.is_some() {
+                trainer.add_losses(worker, slab, cx, &step);
+            }
+            trainer.begin_outside(worker, cx, gradient, width);
         });
-        self.sum_gradients(weights.len(), workers);
-        state.copy_from_slice(&kept.state);
+        let report = self.finish(labelled, &step, workers);
+        if report.is_ok() {
+            state.copy_from_slice(&kept.state);
+        }
         self.kept = kept;
-        Ok(())
+        report
     }
 
     /// Cuts a batch into tiles and makes ready what the passes over them write.
@@ -317,7 +346,7 @@ impl Trainer {
 
     /// Whether the values of all tiles stay until the way back.
     fn keeps_tiles(&self) -> bool {
-        self.result.is_some() || !self.barriers.is_empty()
+        !self.outside.is_empty() || !self.barriers.is_empty()
     }
 
     /// The row of the last step's batch whose loss was not finite, where that is why it failed.
@@ -345,14 +374,22 @@ impl Trainer {
         tiles.extend((0..count).map(|tile| tile * rows / count..(tile + 1) * rows / count));
     }
 
-    /// The weight of the samples in each loss's space.
-    fn labelled(&self, inputs: &BatchInputs<'_>) -> Vec<f64> {
+    /// The weight of the samples in each loss's space, and from it the factor of each loss; none where they are not minimized.
+    fn weigh_losses(&self, inputs: &BatchInputs<'_>, scales: &mut Vec<f32>) -> Vec<f64> {
+        scales.clear();
+        let Some(of_tasks) = self.of_tasks else { return Vec::new() };
         let batch = inputs.batch;
         let tasks = batch.labels.len() / batch.rows.max(1);
         let weight = |row: usize| batch.weight.get(row).map_or(1.0, |weight| f64::from(*weight));
         let labels = |row: usize| batch.labels.get(row * tasks..(row + 1) * tasks).unwrap_or_default();
         let of = |loss: &Loss| (0..batch.rows).filter(|row| loss.counts(labels(*row))).map(weight).sum();
-        self.graph.losses().iter().map(of).collect()
+        let labelled: Vec<f64> = self.graph.losses().iter().map(of).collect();
+        let scale = |(loss, labelled): (&Loss, &f64)| {
+            let factor = if loss.task.is_some() { of_tasks } else { 1.0 };
+            if *labelled > 0.0 { factor * (loss.weight_at(self.steps) as f32 / *labelled as f32) } else { 0.0 }
+        };
+        scales.extend(self.graph.losses().iter().zip(&labelled).map(scale));
+        labelled
     }
 
     fn make_room(&mut self, inputs: &BatchInputs<'_>, tiles: usize) {

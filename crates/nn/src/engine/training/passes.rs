@@ -166,6 +166,25 @@ impl Trainer {
         }
     }
 
+    /// Starts a tile's gradients that come from outside: `gradient` is that of the values side by side, `width` in all. A value may be
+    /// there twice.
+    pub(super) fn begin_outside(&self, worker: &mut Worker, cx: &Context<'_>, gradient: &[f32], width: usize) {
+        let gradient = &gradient[cx.rows.start * width..cx.rows.end * width];
+        let mut first = 0;
+        for (number, value) in self.outside.iter().enumerate() {
+            let columns = first..first + self.graph.width(*value);
+            first = columns.end;
+            let grad = &mut worker.grads[value.index()];
+            if !self.outside[..number].contains(value) {
+                grad.clear();
+                grad.resize(cx.rows.len() * columns.len(), 0.0);
+            }
+            for (grad, row) in grad.chunks_exact_mut(columns.len()).zip(gradient.chunks_exact(width)) {
+                add(grad, &row[columns.clone()]);
+            }
+        }
+    }
+
     pub(super) fn backward_nodes(&self, worker: &mut Worker, slab: &mut Slab, cx: &Context<'_>, nodes: Range<usize>) {
         for index in nodes.rev().filter(|node| self.needed[*node]) {
             self.backward_node(worker, slab, cx, index, |node, pass| node.op.operation().backward(cx, pass));

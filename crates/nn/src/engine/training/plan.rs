@@ -10,7 +10,7 @@ pub(super) fn share(tiles: usize, worker: usize, workers: usize) -> Range<usize>
 }
 
 /// The values whose gradient is made and read in different segments of the backward pass.
-pub(super) fn crossing(graph: &Graph, needed: &[bool], barriers: &[usize]) -> Vec<usize> {
+pub(super) fn crossing(graph: &Graph, needed: &[bool], barriers: &[usize], roots: &[Value]) -> Vec<usize> {
     let segment = |node: usize| barriers.iter().filter(|barrier| **barrier < node).count();
     let mut producer = vec![None; graph.values.len()];
     let mut crosses = vec![false; graph.values.len()];
@@ -22,8 +22,8 @@ pub(super) fn crossing(graph: &Graph, needed: &[bool], barriers: &[usize]) -> Ve
             crosses[input.index()] |= producer[input.index()] != Some(segment(index));
         }
     }
-    for loss in graph.losses() {
-        crosses[loss.value.index()] |= producer[loss.value.index()] != Some(barriers.len());
+    for root in roots {
+        crosses[root.index()] |= producer[root.index()] != Some(barriers.len());
     }
     crosses.iter().enumerate().filter(|(_, crosses)| **crosses).map(|(value, _)| value).collect()
 }

@@ -80,7 +80,7 @@ pub struct Shared {
 
 impl Shared {
     /// What the head reads of each task: its logit, with what the encoder leaves beside the body and what the bias adds; and behind it,
-    /// for a head that asks for one, the second column it spreads by.
+    /// for a head that asks for one, the second column it spreads by. The second result is what each logit is made of, without the bias.
     pub fn logits(
         self,
         graph: &mut Graph,
@@ -88,7 +88,7 @@ impl Shared {
         encoded: &Encoded,
         biases: &[Option<Value>],
         head: &Head,
-    ) -> Vec<Value> {
+    ) -> (Vec<Value>, Vec<Value>) {
         let named = self.tasks.into_iter().zip(&inputs.task_names).zip(&inputs.tasks).enumerate();
         let logits = named.map(|(task, ((value, name), (kind, _)))| {
             let of_task = |graph: &mut Graph, body: &dyn Fn(&mut Graph) -> Value| {
@@ -112,9 +112,9 @@ impl Shared {
                 let spread = of_task(graph, &|graph| graph.scope("spread", spread));
                 logit = graph.concat(&[logit, spread]);
             }
-            logit
+            (logit, both)
         });
-        logits.collect()
+        logits.unzip()
     }
 }
 
