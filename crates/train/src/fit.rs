@@ -4,6 +4,7 @@ use crate::asynchronous;
 use crate::checkpoint::{self, Checkpoint, Progress};
 use crate::config::{RunConfig, Schedule};
 use crate::evaluate;
+use crate::guide::{Guide, Guided};
 use crate::history::History;
 use crate::inputs::Readers;
 use crate::learner::{Learner, Pass};
@@ -64,7 +65,21 @@ pub fn fit_from(
     resume: bool,
     observe: &mut dyn FnMut(Event<'_>),
 ) -> Result<Fitted> {
-    Fit::new(start, (config, dataset), directory, resume, observe)?.run(observe)
+    Fit::new((start, None), (config, dataset), directory, resume, observe)?.run(observe)
+}
+
+/// [`fit`] with a loss that somebody else computes over what the model says of each batch, beside those of its graph.
+///
+/// # Errors
+/// As [`fit`], and what the guide says; a config error with asynchronous updates, whose workers have batches of their own.
+pub fn fit_guided(
+    guide: &mut dyn Guide,
+    (config, dataset): (&RunConfig, &Dataset),
+    directory: &Path,
+    resume: bool,
+    observe: &mut dyn FnMut(Event<'_>),
+) -> Result<Fitted> {
+    Fit::new((None, Some(guide)), (config, dataset), directory, resume, observe)?.run(observe)
 }
 
 struct Fit<'a> {
@@ -78,6 +93,7 @@ struct Fit<'a> {
     readers: Readers,
     model: Model,
     learner: Learner,
+    guide: Option<&'a mut dyn Guide>,
     /// With asynchronous updates each worker's way through batches of its own; else none.
     passes: Vec<Pass>,
     progress: Progress,
@@ -86,15 +102,20 @@ struct Fit<'a> {
 
 impl<'a> Fit<'a> {
     fn new(
-        start: Option<Model>,
+        (start, mut guide): (Option<Model>, Option<&'a mut dyn Guide>),
         (config, dataset): (&'a RunConfig, &'a Dataset),
         directory: &'a Path,
         resume: bool,
         observe: &mut dyn FnMut(Event<'_>),
     ) -> Result<Self> {
+        if guide.is_some() && config.train.asynchronous {
+            return Err(Error::config("a guided run needs synchronous updates: its losses are those of one batch")
+                .in_field("train.asynchronous")
+                .mend("set it to false"));
+        }
         let seed = Seed(config.seed).child("train");
         let threads = Threads::new(config.train.workers)?;
-        let identity = identity(config, dataset, threads.count())?;
+        let identity = identity(config, dataset, threads.count(), guide.as_deref())?;
         let loaded = if resume { checkpoint::load(&directory.join(CHECKPOINTS), &identity)? } else { None };
         let fresh = || {
             let size = |table: &str| dataset.table_size(table);
@@ -106,9 +127,15 @@ impl<'a> Fit<'a> {
         };
         let asynchronous = if config.train.asynchronous { threads.count() } else { 0 };
         let passes = (0..asynchronous).map(|_| Pass::new(&model, &config.train, 1)).collect();
-        let mut learner = Learner::new(&model, &config.train, threads.count(), seed)?;
+        let mut learner = match &guide {
+            Some(guide) => Learner::guided(&model, &config.train, threads.count(), seed, &**guide)?,
+            None => Learner::new(&model, &config.train, threads.count(), seed)?,
+        };
         if let Some((steps, memory)) = memory {
             learner.restore(steps, &memory)?;
+            if let Some(guide) = &mut guide {
+                guide.restore(steps, &memory)?;
+            }
             observe(Event::Resumed { steps });
         }
         // Choosing an epoch by the test split would tune to it: only `valid` decides.
@@ -129,6 +156,7 @@ impl<'a> Fit<'a> {
             readers,
             model,
             learner,
+            guide,
             passes,
             progress,
             validation,
@@ -156,11 +184,14 @@ impl<'a> Fit<'a> {
         let split = self.dataset.split("train")?;
         let train = &self.config.train;
         let number = self.progress.epoch;
+        let draws = self.seed.child("negatives").at(number.into());
+        let block = self.guide.as_ref().map_or(1, |guide| guide.block());
+        let of_tasks = self.guide.as_ref().map_or(1.0, |guide| f64::from(guide.of_tasks()));
         let epoch = Epoch {
             split,
             readers: &self.readers,
-            order: split.order(self.seed, number.into()),
-            draws: self.seed.child("negatives").at(number.into()),
+            order: split.order_of_blocks(block, self.seed, number.into()),
+            draws,
             batch_size: train.batch_size,
             first_batch: self.progress.batch,
         };
@@ -168,12 +199,16 @@ impl<'a> Fit<'a> {
         let total = batches * u64::from(train.epochs);
         let factor = self.progress.rate_factor;
         let rate = |step: u64| train.learning_rate * train.schedule.factor(step, total) * factor;
-        let Self { model, learner, passes, threads, progress, identity, directory, .. } = self;
+        let Self { model, learner, guide, passes, threads, progress, identity, directory, .. } = self;
         let losses = model.graph.losses().to_vec();
         let mut watch = Watch::new(progress, observe, (batches, train.epochs), learner.steps());
-        let done = |watch: &mut Watch<'_, '_>, rows: usize, report: &StepReport| {
-            let weighted = losses.iter().zip(&report.losses).map(|(loss, found)| found * loss.weight_at(watch.steps));
-            let loss = weighted.sum();
+        let done = |watch: &mut Watch<'_, '_>, rows: usize, report: &StepReport, guided: &[Guided]| {
+            let weighted = losses.iter().zip(&report.losses).map(|(loss, found)| {
+                let factor = if loss.task.is_some() { of_tasks } else { 1.0 };
+                found * factor * loss.weight_at(watch.steps)
+            });
+            let loss = weighted.chain(guided.iter().map(|found| found.weight * found.loss)).sum();
+            watch.guided(guided);
             watch.done(rows, (&report.losses, &report.labelled), loss)
         };
         let mut since = Instant::now();
@@ -193,11 +228,15 @@ impl<'a> Fit<'a> {
                     for _ in 0..stretch {
                         let Some(prepared) = source.next().transpose()? else { break };
                         let rate = rate(learner.steps());
-                        let report = learner.step(model, &prepared, rate, threads).map_err(|error| {
+                        let found = match guide.as_deref_mut() {
+                            Some(guide) => learner.step_guided(model, (&prepared, draws), rate, threads, guide),
+                            None => learner.step(model, &prepared, rate, threads).map(|report| (report, Vec::new())),
+                        };
+                        let (report, guided) = found.map_err(|error| {
                             let row = learner.not_finite();
                             blame(error, row.and_then(|row| prepared.batch.index.get(row).copied()))
                         })?;
-                        if done(&mut watch, prepared.batch.rows, &report) {
+                        if done(&mut watch, prepared.batch.rows, &report, &guided) {
                             weigh(&mut watch, model);
                         }
                         // The loader is there as long as `source` is.
@@ -207,7 +246,7 @@ impl<'a> Fit<'a> {
                     stretch = stretch.min(learner.steps_to_eviction());
                     asynchronous::learn(passes, (model, learner), source, stretch, &rate, &mut |found| {
                         let report = found.report.map_err(|error| blame(error, found.not_finite))?;
-                        done(&mut watch, found.rows, &report);
+                        done(&mut watch, found.rows, &report, &[]);
                         Ok(())
                     })?;
                     learner.evict(&model.tables);
@@ -219,7 +258,7 @@ impl<'a> Fit<'a> {
                 let due = train.checkpoint_steps > 0 && learner.steps().is_multiple_of(train.checkpoint_steps);
                 if due && watch.progress.batch < batches {
                     watch.progress.seconds += since.elapsed().as_secs_f64();
-                    save_checkpoint(directory, model, learner, identity, watch.progress)?;
+                    save_checkpoint(directory, model, (learner, guide.as_deref()), identity, watch.progress)?;
                     since = Instant::now();
                 }
             }
@@ -249,7 +288,8 @@ impl<'a> Fit<'a> {
         if best {
             self.save_model()?;
         }
-        save_checkpoint(self.directory, &self.model, &self.learner, &self.identity, &self.progress)?;
+        let learning = (&self.learner, self.guide.as_deref());
+        save_checkpoint(self.directory, &self.model, learning, &self.identity, &self.progress)?;
         if let Some(epoch) = self.progress.history.epochs.last() {
             observe(Event::Epoch { epoch, best });
         }
@@ -276,7 +316,7 @@ fn weigh(watch: &mut Watch<'_, '_>, model: &Model) {
 fn save_checkpoint(
     directory: &Path,
     model: &Model,
-    learner: &Learner,
+    (learner, guide): (&Learner, Option<&(dyn Guide + '_)>),
     identity: &str,
     progress: &Progress,
 ) -> Result<()> {
@@ -284,14 +324,20 @@ fn save_checkpoint(
         return Err(Error::numeric("a weight is not a finite number").mend("lower the learning rate or clip gradients"));
     }
     let (steps, first, second) = learner.optimizer().memory();
-    let memory = [("first".to_owned(), first), ("second".to_owned(), second)];
+    let mut memory = vec![("first".to_owned(), first), ("second".to_owned(), second)];
+    memory.extend(guide.map(|guide| guide.memory()).unwrap_or_default());
     let model = |place: &Path| model.write(place, true);
     let checkpoint = Checkpoint { steps, identity, progress, memory: &memory, model: &model };
     checkpoint::save(&directory.join(CHECKPOINTS), &checkpoint)
 }
 
 /// What training depends on, as text: a checkpoint of another one is refused. The number of epochs may grow.
-fn identity(config: &RunConfig, dataset: &Dataset, workers: usize) -> Result<String> {
+fn identity(
+    config: &RunConfig,
+    dataset: &Dataset,
+    workers: usize,
+    guide: Option<&(dyn Guide + '_)>,
+) -> Result<String> {
     let mut train = config.train.clone();
     if !matches!(train.schedule, Schedule::Cosine { .. }) {
         train.epochs = 0;
@@ -300,7 +346,9 @@ fn identity(config: &RunConfig, dataset: &Dataset, workers: usize) -> Result<Str
     train.checkpoint_steps = 0;
     let rows: Vec<u64> = dataset.splits().iter().map(|split| split.rows()).collect();
     let parts = (config.seed, dataset.schema(), &config.model, &train, rows);
-    serde_json::to_string(&parts).map_err(|error| Error::internal("the run's identity").caused_by(error))
+    let text = serde_json::to_string(&parts);
+    let text = text.map_err(|error| Error::internal("the run's identity").caused_by(error))?;
+    Ok(text + &guide.map(Guide::identity).unwrap_or_default())
 }
 
 #[cfg(test)]

@@ -28,6 +28,9 @@ pub struct StepLoss {
     /// What each task's loss counts for here, in the order of the tasks; empty where nobody looked.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub weights: Vec<f64>,
+    /// The mean of each of a guide's losses, by name, over the steps since the entry before; empty where nobody guides.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub guided: BTreeMap<String, f64>,
 }
 
 /// What was measured at the end of an epoch.

@@ -1,6 +1,7 @@
 //! Pull, compute, push: one step of learning.
 
 use crate::config::TrainConfig;
+use crate::guide::{Guide, Guided, Lesson};
 use crate::inputs::{Prepared, Pulled, Readers};
 use crate::model::Model;
 use kitestring_core::{Error, Result, Seed};
@@ -28,8 +29,26 @@ impl Learner {
     /// # Errors
     /// A config error that names the key.
     pub fn new(model: &Model, config: &TrainConfig, workers: usize, seed: Seed) -> Result<Self> {
+        Self::of(Pass::new(model, config, workers), model, config, seed)
+    }
+
+    /// A learner whose steps a guide takes part in: [`Self::step_guided`].
+    ///
+    /// # Errors
+    /// A config error that names the key; values that the guide cannot have.
+    pub fn guided(
+        model: &Model,
+        config: &TrainConfig,
+        workers: usize,
+        seed: Seed,
+        guide: &(dyn Guide + '_),
+    ) -> Result<Self> {
+        Self::of(Pass::guided(model, config, workers, guide)?, model, config, seed)
+    }
+
+    fn of(pass: Pass, model: &Model, config: &TrainConfig, seed: Seed) -> Result<Self> {
         Ok(Self {
-            pass: Pass::new(model, config, workers),
+            pass,
             optimizer: Optimizer::new(config.optimizer, config.l2, &model.graph)?,
             readers: Readers::new(&model.schema),
             dropout: seed.child("dropout"),
@@ -91,12 +110,46 @@ impl Learner {
             (self.steps, dropout),
             workers,
         )?;
+        self.push(model, learning_rate, workers)?;
+        Ok(report)
+    }
+
+    /// One step on a batch that was read with the seed `draws`, with what a guide adds. The learner is one of [`Self::guided`].
+    ///
+    /// # Errors
+    /// As [`Self::step`], and what the guide says.
+    pub fn step_guided(
+        &mut self,
+        model: &mut Model,
+        (prepared, draws): (&Prepared, Seed),
+        learning_rate: f32,
+        workers: &dyn Workers,
+        guide: &mut (dyn Guide + '_),
+    ) -> Result<(StepReport, Vec<Guided>)> {
+        let (step, dropout) = (self.steps, self.dropout(self.steps));
+        let lesson = Lesson { batch: &prepared.batch, draws, step, learning_rate, values: &[], workers };
+        let network = &mut model.network;
+        let found = self.pass.compute_guided(
+            &model.tables,
+            &network.weights,
+            &mut network.state,
+            prepared,
+            dropout,
+            (guide, lesson),
+        )?;
+        self.push(model, learning_rate, workers)?;
+        Ok(found)
+    }
+
+    /// Applies the gradients that were computed, and counts the step.
+    fn push(&mut self, model: &mut Model, learning_rate: f32, workers: &dyn Workers) -> Result<()> {
+        let network = &mut model.network;
         self.steps += 1;
         self.optimizer.apply_with(&mut network.weights, self.pass.network_gradients(), learning_rate, workers);
         let step = Step { number: self.steps, learning_rate };
         self.pass.push(&model.tables, step, workers)?;
         self.evict(&model.tables);
-        Ok(report)
+        Ok(())
     }
 
     /// Applies a network's gradients that another pass computed, and counts the step.
@@ -131,16 +184,26 @@ pub(crate) struct Pass {
     trainer: Trainer,
     pulled: Pulled,
     clip_norm: Option<f64>,
+    /// What a guide reads, and its gradient.
+    values: Vec<f32>,
+    gradient: Vec<f32>,
 }
 
 impl Pass {
     /// A pass over a model for a number of workers that share each batch.
     pub(crate) fn new(model: &Model, config: &TrainConfig, workers: usize) -> Self {
-        Self {
-            trainer: Trainer::new(Arc::clone(&model.graph), workers),
-            pulled: Pulled::default(),
-            clip_norm: config.clip_norm,
-        }
+        Self::of(Trainer::new(Arc::clone(&model.graph), workers), config)
+    }
+
+    /// A pass that a guide takes part in.
+    fn guided(model: &Model, config: &TrainConfig, workers: usize, guide: &(dyn Guide + '_)) -> Result<Self> {
+        let graph = Arc::clone(&model.graph);
+        Ok(Self::of(Trainer::guided(graph, guide.values(), guide.of_tasks(), workers)?, config))
+    }
+
+    fn of(trainer: Trainer, config: &TrainConfig) -> Self {
+        let (pulled, values, gradient) = Default::default();
+        Self { trainer, pulled, clip_norm: config.clip_norm, values, gradient }
     }
 
     /// The row of the last batch whose loss was not finite, where that is why it failed.
@@ -165,6 +228,35 @@ impl Pass {
         self.pulled.pull(tables, &prepared.distinct, workers)?;
         let inputs = self.pulled.of(prepared);
         let report = self.trainer.step(weights, state, &inputs, Some(dropout), workers)?;
+        self.clip()?;
+        Ok(report)
+    }
+
+    /// [`Self::compute`] with what a guide adds to the lesson of this step, in which the values are still missing.
+    fn compute_guided(
+        &mut self,
+        tables: &[Table],
+        weights: &[f32],
+        state: &mut [f32],
+        prepared: &Prepared,
+        dropout: Seed,
+        (guide, lesson): (&mut (dyn Guide + '_), Lesson<'_>),
+    ) -> Result<(StepReport, Vec<Guided>)> {
+        let workers = lesson.workers;
+        self.trainer.at_step(lesson.step);
+        self.pulled.pull(tables, &prepared.distinct, workers)?;
+        let inputs = self.pulled.of(prepared);
+        self.trainer.forward(weights, state, &inputs, Some(dropout), workers, &mut self.values)?;
+        self.gradient.clear();
+        self.gradient.resize(self.values.len(), 0.0);
+        let guided = guide.guide(&Lesson { values: &self.values, ..lesson }, &mut self.gradient)?;
+        let report = self.trainer.backward(weights, state, &inputs, Some(dropout), &self.gradient, workers)?;
+        self.clip()?;
+        Ok((report, guided))
+    }
+
+    /// Scales down gradients that are too long.
+    fn clip(&mut self) -> Result<()> {
         let gradients = self.trainer.gradients();
         // The network's alone costs next to nothing, and no row's gradient diverges without it.
         let norm = match self.clip_norm {
@@ -179,7 +271,7 @@ impl Pass {
             gradients.network.iter_mut().for_each(|gradient| *gradient *= scale);
             gradients.rows.iter_mut().flatten().for_each(|gradient| *gradient *= scale);
         }
-        Ok(report)
+        Ok(())
     }
 
     /// The gradients of the network's weights that [`Self::compute`] found.

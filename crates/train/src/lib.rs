@@ -12,6 +12,7 @@ pub mod fit;
 #[cfg(test)]
 mod fixture;
 pub mod grow;
+pub mod guide;
 pub mod history;
 pub mod inputs;
 pub mod learner;

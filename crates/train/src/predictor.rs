@@ -4,6 +4,7 @@ use crate::inputs::{Prepared, Pulled, Readers};
 use crate::model::Model;
 use kitestring_core::{Result, Seed};
 use kitestring_nn::engine::{OneWorker, Scorer, Shown, Workers};
+use kitestring_nn::graph::Graph;
 use std::sync::Arc;
 
 /// Scores batches with a model. A warm call allocates nothing.
@@ -18,9 +19,15 @@ pub struct Predictor<'a> {
 impl<'a> Predictor<'a> {
     /// A predictor for a number of workers.
     pub fn new(model: &'a Model, workers: usize) -> Self {
+        Self::showing(model, Arc::clone(&model.graph), workers)
+    }
+
+    /// One of other results than predictions: those of `graph`, which is the model's otherwise
+    /// ([`Ranker::showing`](kitestring_nn::ranker::Ranker::showing)).
+    pub fn showing(model: &'a Model, graph: Arc<Graph>, workers: usize) -> Self {
         Self {
             model,
-            scorer: Scorer::new(Arc::clone(&model.graph), workers),
+            scorer: Scorer::new(graph, workers),
             readers: Readers::new(&model.schema),
             pulled: Pulled::default(),
         }

@@ -1,7 +1,9 @@
 //! What is noted and told while a model is trained.
 
 use crate::checkpoint::Progress;
+use crate::guide::Guided;
 use crate::history::{Epoch as EpochHistory, StepLoss};
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 /// About how many entries of the training loss a run keeps.
@@ -64,6 +66,15 @@ impl<'a, 'b> Watch<'a, 'b> {
         Self { progress, observe, batches, note_every, note, steps, start, samples: 0 }
     }
 
+    /// What a guide found in the step that is done next.
+    pub fn guided(&mut self, guided: &[Guided]) {
+        for found in guided {
+            let (sum, steps) = self.note.guided.entry(found.name).or_default();
+            *sum += found.loss;
+            *steps += 1.0;
+        }
+    }
+
     /// A step was done on so many samples: its mean losses, over how much sample weight each is, and what they come to together. Says
     /// whether it ends an entry of the history.
     pub fn done(&mut self, rows: usize, (losses, labelled): (&[f64], &[f64]), loss: f64) -> bool {
@@ -75,7 +86,8 @@ impl<'a, 'b> Watch<'a, 'b> {
         let ends = progress.batch.is_multiple_of(self.note_every) || progress.batch == self.batches;
         if ends {
             let epoch = f64::from(progress.epoch) + progress.batch as f64 / self.batches as f64;
-            progress.history.steps.push(StepLoss { epoch, losses: self.note.take(), weights: Vec::new() });
+            let (losses, guided) = self.note.take();
+            progress.history.steps.push(StepLoss { epoch, losses, weights: Vec::new(), guided });
         }
         (self.observe)(Event::Step {
             epoch: progress.epoch + 1,
@@ -94,6 +106,8 @@ impl<'a, 'b> Watch<'a, 'b> {
 struct LossNote {
     sums: Vec<f64>,
     counts: Vec<f64>,
+    /// Of a guide's losses: their sum, and over how many steps.
+    guided: BTreeMap<&'static str, (f64, f64)>,
 }
 
 impl LossNote {
@@ -106,9 +120,10 @@ impl LossNote {
         }
     }
 
-    fn take(&mut self) -> Vec<f64> {
+    fn take(&mut self) -> (Vec<f64>, BTreeMap<String, f64>) {
         let means = self.sums.iter().zip(&self.counts).map(|(sum, count)| sum / count.max(1e-300)).collect();
+        let guided = self.guided.iter().map(|(name, (sum, steps))| ((*name).to_owned(), sum / steps)).collect();
         *self = Self::default();
-        means
+        (means, guided)
     }
 }
