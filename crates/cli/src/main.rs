@@ -9,6 +9,7 @@ mod metrics;
 mod output;
 mod progress;
 mod retriever;
+mod shipping;
 mod stages;
 mod start;
 
@@ -38,6 +39,9 @@ enum Command {
     Evaluate(commands::evaluate::Evaluate),
     Predict(commands::predict::Predict),
     Retrieve(commands::retrieve::Retrieve),
+    Compress(commands::compress::Compress),
+    Device(commands::device::Device),
+    Key(commands::key::Key),
     Sweep(commands::sweep::Sweep),
     Compare(commands::compare::Compare),
     Report(commands::report::Report),
@@ -53,6 +57,9 @@ fn main() -> ExitCode {
         Command::Evaluate(command) => command.execute(),
         Command::Predict(command) => command.execute(),
         Command::Retrieve(command) => command.execute(),
+        Command::Compress(command) => command.execute(),
+        Command::Device(command) => command.execute(),
+        Command::Key(command) => command.execute(),
         Command::Sweep(command) => command.execute(),
         Command::Compare(command) => command.execute(),
         Command::Report(command) => command.execute(),

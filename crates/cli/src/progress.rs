@@ -1,6 +1,7 @@
 //! Progress on standard error; silent where that is no terminal.
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use kitestring_compress::pipeline;
 use kitestring_core::{Error, Result};
 use kitestring_data::prepare;
 use kitestring_train::{evaluate, fit};
@@ -91,6 +92,15 @@ impl Progress {
                 let best = if *best { "  best" } else { "" };
                 self.bar.println(format!("epoch {:3}  {metrics}{best}", epoch.epoch));
             }
+        }
+    }
+
+    /// How far a ranker is on its way to a device.
+    pub fn shipping(&mut self, progress: pipeline::Progress<'_>) {
+        match progress {
+            pipeline::Progress::Pass(number, of, name) => self.bar.println(format!("pass {number} of {of}: {name}")),
+            pipeline::Progress::Scoring(done, all) => self.show("scoring", done, Some(all)),
+            pipeline::Progress::Training(event) => self.training(&event),
         }
     }
 

@@ -16,7 +16,7 @@ use kitestring_train::assemble::{self, Parts, peak_rss_mib};
 use kitestring_train::evaluate::{self, Evaluation};
 use kitestring_train::fit::{Event, Fitted, fit_from};
 use kitestring_train::history::History;
-use kitestring_train::report::{self, Recall, Speed};
+use kitestring_train::report::{self, Recall, Shipped, Speed};
 use kitestring_train::run::{Run, remove_directory};
 use kitestring_train::truth::{self, Comparison};
 use kitestring_train::workers::Threads;
@@ -228,6 +228,8 @@ pub struct Judged {
     pub truth: Vec<Comparison>,
     /// The last split ranked among what a retriever found; empty where there is none.
     pub recall: Vec<Recall>,
+    /// What became of the ranker on its way to a device, where it was shipped.
+    pub shipped: Option<Shipped>,
 }
 
 impl Judged {
@@ -302,6 +304,7 @@ pub fn report(folder: &Path, known: &Known<'_>, judged: &Judged) -> Result<()> {
         evaluations: &judged.evaluations,
         truth: &judged.truth,
         recall: judged.recall.clone(),
+        shipped: judged.shipped.clone(),
         speed,
         workers: &Threads::new(config.train.workers)?,
     };

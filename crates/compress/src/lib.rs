@@ -1,1 +1,16 @@
-//! From a trained ranker to what is shipped to a device.
+//! From a trained ranker to what is shipped to a device: a pipeline of passes, one file a pass, chosen by a config.
+//!
+//! - [`config`]: what a device can carry, and the passes;
+//! - [`candidate`]: a ranker on its way, and the artifact it is;
+//! - [`passes`]: what makes it smaller;
+//! - [`usage`]: which rows are used, and by whom;
+//! - [`measure`]: bytes, microseconds, AUC;
+//! - [`pipeline`]: all of it, with a ledger.
+
+pub mod candidate;
+pub mod config;
+pub mod latency;
+pub mod measure;
+pub mod passes;
+pub mod pipeline;
+pub mod usage;

@@ -1,1 +1,13 @@
 //! What runs on a phone or in a page, around the engine of `kitestring-nn`.
+//!
+//! - [`map`]: artifacts used where they lie on disk;
+//! - [`shelf`]: the artifact in use, and how the next one takes its place;
+//! - [`encode`]: raw values as what a ranker reads;
+//! - [`session`]: a user's moment: candidates kept, history read, ranked anew.
+
+pub mod encode;
+#[cfg(not(target_family = "wasm"))]
+pub mod map;
+pub mod session;
+#[cfg(not(target_family = "wasm"))]
+pub mod shelf;

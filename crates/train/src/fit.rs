@@ -332,12 +332,7 @@ fn save_checkpoint(
 }
 
 /// What training depends on, as text: a checkpoint of another one is refused. The number of epochs may grow.
-fn identity(
-    config: &RunConfig,
-    dataset: &Dataset,
-    workers: usize,
-    guide: Option<&(dyn Guide + '_)>,
-) -> Result<String> {
+fn identity(config: &RunConfig, dataset: &Dataset, workers: usize, guide: Option<&(dyn Guide + '_)>) -> Result<String> {
     let mut train = config.train.clone();
     if !matches!(train.schedule, Schedule::Cosine { .. }) {
         train.epochs = 0;

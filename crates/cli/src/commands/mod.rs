@@ -1,7 +1,10 @@
 //! One file a command.
 
 pub mod compare;
+pub mod compress;
+pub mod device;
 pub mod evaluate;
+pub mod key;
 pub mod predict;
 pub mod prepare;
 pub mod report;

@@ -5,10 +5,12 @@ use crate::metrics::{Told, table};
 use crate::output::{say, say_line};
 use crate::progress::Progress;
 use crate::retriever;
+use crate::shipping::{self, ARTIFACT, DEVICE};
 use crate::stages::{self, Judged, Known};
 use crate::start::Starting;
 use clap::Args;
 use kitestring_core::{Result, Seed};
+use kitestring_train::report::ledger_text;
 use kitestring_train::run::Run;
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -85,6 +87,8 @@ impl Learning {
         {
             judged.recall = retriever::compare(&found.retrieval, section, &known, &split, &mut progress)?;
         }
+        let parcel = report.then(|| shipping::ship_run(&run, &config, &dataset, &mut progress)).transpose()?;
+        judged.shipped = parcel.as_ref().map(|parcel| parcel.ledger.clone());
         let told = Told::new(run.directory(), &judged, start, trained.how.samples_per_second);
         stages::note(run.directory(), &told)?;
         if report {
@@ -99,6 +103,14 @@ impl Learning {
             say_line("")?;
             say(&found.table())?;
             say(&retriever::recall_table(&judged.recall))?;
+            say_line("")?;
+        }
+        if let Some(parcel) = &parcel {
+            say(&ledger_text(&parcel.ledger))?;
+            match parcel.missed.as_slice() {
+                [] => say_line(&format!("artifact: {}", run.directory().join(DEVICE).join(ARTIFACT).display()))?,
+                missed => say_line(&format!("no artifact: it misses {}", missed.join(", ")))?,
+            }
             say_line("")?;
         }
         let (what, place) = match report {

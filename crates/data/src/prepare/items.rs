@@ -8,9 +8,9 @@ use super::plan::{Ids, Kind, Plan};
 use super::rows::missing;
 use super::spill::move_lists;
 use crate::dataset::items::ItemTable;
-use crate::dataset::manifest::Fitted;
 use arrow_array::{ArrayRef, UInt32Array};
 use kitestring_core::Result;
+use kitestring_core::fitted::Fitted;
 use kitestring_core::hash::stable_hash;
 use std::sync::Arc;
 

@@ -62,6 +62,12 @@ impl Runtime {
         &self.artifact
     }
 
+    /// The number of predictions of a sample.
+    pub fn width(&self) -> usize {
+        let graph = &self.packaged.graph;
+        graph.outputs().iter().map(|(_, value)| graph.width(*value)).sum()
+    }
+
     /// Bytes of memory beside the artifact's own: the network, its codes, what finds and holds rows.
     pub fn memory(&self) -> usize {
         let network = 4 * (self.packaged.network.weights.len() + self.packaged.network.state.len());

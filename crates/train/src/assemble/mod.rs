@@ -23,7 +23,7 @@ use crate::config::RunConfig;
 use crate::evaluate::{Evaluation, estimate, lower_is_better};
 use crate::history::History;
 use crate::model::Model;
-use crate::report::{Curve, Learning, Metric, Recall, Report, Speed};
+use crate::report::{Curve, Learning, Metric, Recall, Report, Shipped, Speed};
 use crate::truth::{self, Comparison};
 use kitestring_core::{Result, Seed};
 use kitestring_data::dataset::{Dataset, Permutation, Split};
@@ -46,6 +46,8 @@ pub struct Parts<'a> {
     pub truth: &'a [Comparison],
     /// The last split ranked among what a retriever found; empty where there is none.
     pub recall: Vec<Recall>,
+    /// What became of the ranker on its way to a device, where it was shipped.
+    pub shipped: Option<Shipped>,
     /// Time and memory. Without a speed of training, the history's is taken.
     pub speed: Speed,
     /// Threads for the look into the model.
@@ -97,6 +99,7 @@ pub fn report(parts: &Parts<'_>) -> Result<Report> {
         uncertainty: doubted,
         recall: parts.recall.clone(),
         index: None,
+        shipped: parts.shipped.clone(),
         rankings: evaluations.iter().flat_map(|evaluation| evaluation.rankings.iter().cloned()).collect(),
         importance: worth,
         speed: Some(speed),

@@ -81,7 +81,12 @@ fn a_report_says_everything_and_can_be_read_back() {
     };
     let history = History {
         steps: [(0.5, [0.7, 2.0], [1.0, 1.0]), (2.0, [0.6, 1.0], [1.0, 0.5])]
-            .map(|(epoch, losses, weights)| StepLoss { epoch, losses: losses.into(), weights: weights.into(), ..StepLoss::default() })
+            .map(|(epoch, losses, weights)| StepLoss {
+                epoch,
+                losses: losses.into(),
+                weights: weights.into(),
+                ..StepLoss::default()
+            })
             .into(),
         epochs: vec![epoch(1, 0.6), epoch(2, 0.59)],
         best_epoch: Some(1),
@@ -94,6 +99,7 @@ fn a_report_says_everything_and_can_be_read_back() {
         history: Some(&history),
         evaluations: &evaluations,
         recall: Vec::new(),
+        shipped: None,
         truth: &[],
         speed: Speed::default(),
         workers: &workers,

@@ -51,6 +51,8 @@ pub struct Report {
     pub recall: Vec<Recall>,
     /// A retriever's index against the exact answer.
     pub index: Option<Index>,
+    /// What became of the ranker on its way to a device.
+    pub shipped: Option<Shipped>,
     /// What each feature is worth, one entry for each task and method.
     pub importance: Vec<Importance>,
     /// Time and memory.
@@ -504,6 +506,69 @@ pub struct Recall {
     /// Seconds to rank them.
     #[serde(deserialize_with = "null::nan")]
     pub rank_seconds: f64,
+}
+
+/// What became of a ranker on its way to a device: the ledger of its passes.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Shipped {
+    /// The device it was made for.
+    pub device: String,
+    /// The split it was measured on.
+    pub split: String,
+    /// Candidates of a request.
+    pub candidates: u64,
+    /// What it may take at most.
+    pub limits: Vec<ShippedLimit>,
+    /// The ranker as it was trained, and after each pass.
+    pub passes: Vec<ShippedPass>,
+    /// What the trained ranker and the shipped one say of the same samples, of the first binary task.
+    pub scores: Vec<[f32; 2]>,
+}
+
+/// A limit of a device.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ShippedLimit {
+    /// What is limited: its key in the config.
+    pub name: String,
+    /// The most there may be of it.
+    #[serde(deserialize_with = "null::nan")]
+    pub limit: f64,
+}
+
+/// A ranker after a pass.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ShippedPass {
+    /// The pass.
+    pub pass: String,
+    /// What it did.
+    pub said: String,
+    /// Bytes of the artifact.
+    pub download_bytes: u64,
+    /// Bytes of memory where it is mapped.
+    pub resident_bytes: u64,
+    /// Microseconds a candidate on one core of the machine that measured.
+    #[serde(deserialize_with = "null::nan")]
+    pub here: f64,
+    /// The same on the device, estimated from what the operations cost.
+    #[serde(deserialize_with = "null::nan")]
+    pub device: f64,
+    /// How good it is, one entry a binary task.
+    pub tasks: Vec<ShippedTask>,
+}
+
+/// How good a ranker is at a task after a pass.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ShippedTask {
+    /// The task.
+    pub name: String,
+    /// Its AUC.
+    pub auc: Estimate,
+    /// What is lost of the trained ranker's, with the interval of the paired difference.
+    pub loss: Estimate,
 }
 
 /// An index of vectors against an exact scan of them.

@@ -44,6 +44,11 @@ pub use compare::{compare, compare_text};
 pub use data::*;
 pub use sweep::*;
 
+/// A ledger as a table for a terminal.
+pub fn ledger_text(shipped: &Shipped) -> String {
+    sections::shipped::ledger(shipped).text()
+}
+
 /// The report as one self-contained HTML file.
 pub fn html(report: &Report) -> String {
     let title = if report.title.is_empty() { "Run" } else { &report.title };

@@ -51,6 +51,7 @@ pub(super) fn sample(shift: f64) -> Report {
             exact_seconds: 0.003,
             build_seconds: 4.2,
         }),
+        shipped: Some(shipped(shift)),
         importance: vec![importance()],
         speed: Some(Speed {
             samples_per_second: Some(81_233.4 + 1e5 * shift),
@@ -313,6 +314,34 @@ fn recall(candidates: Option<u64>, reached: f64, shift: f64) -> Recall {
         values: vec![of("Recall", 0.12), of("NDCG", 0.1 + 0.03 * reached)],
         recall_seconds: if candidates.is_some() { 0.02 } else { 0.0 },
         rank_seconds: if candidates.is_some() { 0.1 } else { 4.0 },
+    }
+}
+
+fn shipped(shift: f64) -> Shipped {
+    let pass = |pass: &str, said: &str, bytes: u64, microseconds: f64, lost: f64| ShippedPass {
+        pass: pass.into(),
+        said: said.into(),
+        download_bytes: bytes,
+        resident_bytes: bytes + 400_000,
+        here: microseconds,
+        device: 9.0 * microseconds,
+        tasks: vec![ShippedTask {
+            name: "click".into(),
+            auc: Estimate::within(0.741 + shift - lost, 0.736 + shift - lost, 0.746 + shift - lost),
+            loss: Estimate::within(lost, lost - 0.0004, lost + 0.0004),
+        }],
+    };
+    Shipped {
+        device: "a <small> phone".into(),
+        split: "valid".into(),
+        candidates: 100,
+        limits: vec![ShippedLimit { name: "download_bytes".into(), limit: 300_000.0 }],
+        passes: vec![
+            pass("trained", "all rows, 32 bits", 9_400_000, 1.9, 0.0),
+            pass("rows", "user_id: its own", 2_100_000, 1.9, 0.0),
+            pass("quantize", "9 matrices in 8 bits", 240_000, 1.1, 0.0006),
+        ],
+        scores: (0..40).map(|at| [at as f32 / 40.0, at as f32 / 41.0]).collect(),
     }
 }
 

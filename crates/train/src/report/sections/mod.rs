@@ -10,6 +10,7 @@ pub(super) mod index;
 pub(super) mod learning;
 pub(super) mod position;
 pub(super) mod recall;
+pub(super) mod shipped;
 pub(super) mod tables;
 pub(super) mod truth;
 pub(super) mod uncertainty;
@@ -33,6 +34,7 @@ pub(super) fn all(report: &Report) -> Vec<Section> {
         tables::rankings(&report.rankings),
         recall::section(&report.recall),
         report.index.as_ref().and_then(index::section),
+        report.shipped.as_ref().and_then(shipped::section),
         tables::importance(&report.importance),
         report.speed.as_ref().and_then(tables::speed),
         tables::caveats(&report.caveats),

@@ -1,0 +1,109 @@
+//! `kitestring compress`: from a run to an artifact for a device.
+
+use crate::arguments::Telling;
+use crate::output::{say, say_line};
+use crate::progress::Progress;
+use crate::shipping::{self, ARTIFACT, DEVICE, Parcel};
+use clap::Args;
+use kitestring_compress::config::CompressConfig;
+use kitestring_core::{Error, Result};
+use kitestring_data::dataset::Dataset;
+use kitestring_train::report::ledger_text;
+use kitestring_train::run::Run;
+use serde_json::json;
+use std::path::PathBuf;
+
+/// Make a trained ranker small enough for a device: an artifact, and a ledger of what each pass saved and cost
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  kitestring compress runs/din --for configs/device/phone-small.toml --out ranker.kite
+  kitestring compress runs/din --for configs/device/phone-small.toml --out mine.kite --user 42
+  kitestring compress runs/later --for configs/device/phone-small.toml --out next.kite --delta-from ranker.kite")]
+pub struct Compress {
+    /// The run directory
+    run: PathBuf,
+    /// What the device can carry, and the passes
+    #[arg(long = "for", value_name = "CONFIG")]
+    device: PathBuf,
+    /// The artifact to write; device/ranker.kite of the run when absent. Its page is beside it
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// The publisher's key, from `kitestring key`; one of the run's own when absent
+    #[arg(long, value_name = "FILE")]
+    key: Option<PathBuf>,
+    /// Send the rows that this user needs along; may be repeated
+    #[arg(long, value_name = "ID")]
+    user: Vec<String>,
+    /// Measure on this split; valid when absent, else test
+    #[arg(long, value_name = "NAME")]
+    split: Option<String>,
+    /// The artifact's release; one more than that of the file in its place when absent
+    #[arg(long, value_name = "N")]
+    release: Option<u64>,
+    /// Write also what this older artifact does not have, into a file beside --out with the ending .delta
+    #[arg(long, value_name = "FILE")]
+    delta_from: Option<PathBuf>,
+    /// Override a key of the device's config; may be repeated. A pass is named by its number from 0
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    #[command(flatten)]
+    telling: Telling,
+}
+
+impl Compress {
+    /// # Errors
+    /// A directory that is no finished run, what is wrong with the config or the disk; an artifact that misses a limit.
+    pub fn execute(self) -> Result<()> {
+        let run = Run::open(&self.run)?;
+        let device = CompressConfig::read(&self.device, &self.set)?;
+        let (config, model) = (run.config()?, run.model()?);
+        let dataset = Dataset::open(run.origin()?.dataset)?;
+        let folder = run.directory().join(DEVICE);
+        std::fs::create_dir_all(&folder).map_err(|error| Error::io(error, "could not make the folder", &folder))?;
+        let key = match &self.key {
+            Some(path) => shipping::read_key(path)?,
+            None => shipping::key_of_run(&folder)?,
+        };
+        let out = self.out.clone().unwrap_or_else(|| folder.join(ARTIFACT));
+        let mut progress = Progress::new()?;
+        let parcel = Parcel {
+            config: &device,
+            split: self.split.as_deref(),
+            users: &self.user,
+            out: &out,
+            scratch: &folder,
+            key: &key,
+            release: self.release,
+        };
+        let outcome = shipping::ship(&parcel, (&config, model, &dataset), &mut progress)?;
+        // Before the artifact, whose place the older one may have.
+        let delta = out.with_extension("delta");
+        let changes = match &self.delta_from {
+            Some(from) if outcome.missed.is_empty() => Some(shipping::write_delta(from, &outcome, &key, &delta)?),
+            _ => None,
+        };
+        let page = shipping::write(&out, &outcome, &config, &key.public())?;
+        drop(progress);
+        say(&ledger_text(&outcome.ledger))?;
+        say_line(&format!("page: {}", page.display()))?;
+        if !outcome.missed.is_empty() {
+            return Err(shipping::refusal(&outcome.missed).in_file(self.device.display().to_string()));
+        }
+        say_line(&format!("artifact: {}, {} bytes, signed by {}", out.display(), outcome.file.len(), key.public()))?;
+        if let Some((bytes, found)) = &changes {
+            let rows = format!("{} rows added, {} changed, {} evicted", found.added, found.changed, found.evicted);
+            say_line(&format!("delta: {}, {bytes} bytes: {} pages, {rows}", delta.display(), found.pages))?;
+        }
+        if self.telling.json {
+            let told = json!({
+                "artifact": out,
+                "bytes": outcome.file.len(),
+                "delta_bytes": changes.map(|(bytes, _)| bytes),
+                "ledger": outcome.ledger,
+            });
+            say_line(&told.to_string())?;
+        }
+        Ok(())
+    }
+}

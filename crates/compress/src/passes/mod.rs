@@ -1,0 +1,51 @@
+//! What makes a ranker smaller, one file a pass. A pass takes a candidate and gives another one; it says what it did in a few words.
+
+pub mod quantize;
+pub mod rows;
+
+use crate::candidate::Candidate;
+use crate::pipeline::Setting;
+use kitestring_core::Result;
+use serde::{Deserialize, Serialize};
+
+/// A pass, as a config names it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Pass {
+    /// Which rows are shipped.
+    Rows(rows::Rows),
+    /// Numbers in a byte or half of one.
+    Quantize(quantize::Quantize),
+}
+
+impl Pass {
+    /// Its name in a config.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Rows(_) => "rows",
+            Self::Quantize(_) => "quantize",
+        }
+    }
+
+    /// Checks what serde does not.
+    ///
+    /// # Errors
+    /// A config error that names the key.
+    pub fn check(&self) -> Result<()> {
+        match self {
+            Self::Rows(pass) => pass.check(),
+            Self::Quantize(pass) => pass.check(),
+        }
+    }
+
+    /// Does it. Gives what it did in words, too.
+    ///
+    /// # Errors
+    /// What does not fit the candidate; what training or the file system says.
+    pub fn apply(&self, candidate: Candidate, setting: &mut Setting<'_>) -> Result<(Candidate, String)> {
+        match self {
+            Self::Rows(pass) => pass.apply(candidate, setting),
+            Self::Quantize(pass) => pass.apply(candidate, setting),
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! Raw values as what a ranker reads: keys of rows, transformed numbers, scenarios.
+
+use kitestring_core::artifact::Manifest;
+use kitestring_core::fitted::Fitted;
+use kitestring_core::hash::stable_hash;
+use kitestring_core::schema::{Feature, FeatureKind, Of, Schema, Vocabulary};
+use kitestring_core::{Error, Result};
+
+/// A raw value, as an app has it.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub enum Value<'a> {
+    /// There is none.
+    #[default]
+    Missing,
+    /// A text: the id of an item, a category, a city.
+    Text(&'a str),
+    /// A number.
+    Number(f64),
+    /// Several texts: tags, or a history the app keeps by itself, oldest first.
+    List(&'a [&'a str]),
+}
+
+/// How a feature's raw values become what a ranker reads.
+#[derive(Debug, Clone)]
+pub struct Encoder {
+    /// The feature.
+    pub feature: Feature,
+    keys: Keys,
+}
+
+#[derive(Debug, Clone)]
+enum Keys {
+    Hash,
+    Buckets(u64),
+    /// The number of a bucket of numbers.
+    Fitted(Fitted),
+    Number(Fitted),
+}
+
+impl Encoder {
+    /// The encoder of each feature of a manifest, in the schema's order.
+    ///
+    /// # Errors
+    /// A numeric feature to which nothing was fitted.
+    pub fn all(manifest: &Manifest) -> Result<Vec<Self>> {
+        let schema = &manifest.schema;
+        let encoder = |feature: &Feature| {
+            let fitted = || {
+                let found = manifest.fitted.iter().find(|fitted| fitted.feature == feature.name).cloned();
+                found.ok_or_else(|| Error::format("nothing was fitted to the feature").in_field(&feature.name))
+            };
+            let keys = match (feature.kind, schema.vocabulary(feature.table())) {
+                (FeatureKind::Numeric, _) if feature.is_sparse() => Keys::Fitted(fitted()?),
+                (FeatureKind::Numeric, _) => Keys::Number(fitted()?),
+                (_, Vocabulary::Hashed { buckets }) => Keys::Buckets(buckets.max(1)),
+                _ => Keys::Hash,
+            };
+            Ok(Self { feature: feature.clone(), keys })
+        };
+        schema.features.iter().map(encoder).collect()
+    }
+
+    /// The key of a text's row; 0 of none.
+    pub fn key(&self, text: &str) -> u64 {
+        match &self.keys {
+            _ if text.is_empty() => 0,
+            Keys::Buckets(buckets) => stable_hash(text) % buckets,
+            Keys::Hash => stable_hash(text),
+            Keys::Fitted(fitted) | Keys::Number(fitted) => {
+                u64::from(fitted.bucket(text.trim().parse().unwrap_or(f64::NAN)))
+            }
+        }
+    }
+
+    /// Appends the keys of a value: one of a categorical feature, any number of others.
+    ///
+    /// # Errors
+    /// A value of another kind.
+    pub fn keys(&self, value: Value<'_>, into: &mut Vec<u64>) -> Result<()> {
+        let limit = self.feature.length;
+        match (value, self.feature.is_ragged(), &self.keys) {
+            (Value::Number(number), false, Keys::Fitted(fitted)) => into.push(fitted.bucket(number).into()),
+            (Value::Missing, false, _) => into.push(0),
+            (Value::Text(text), false, _) => into.push(self.key(text)),
+            // A whole number is the text it is written as.
+            (Value::Number(number), false, Keys::Hash | Keys::Buckets(_)) if number.fract() == 0.0 => {
+                into.push(self.key(&format!("{number:.0}")));
+            }
+            (Value::Missing, true, _) => {}
+            (Value::Text(text), true, _) => into.push(self.key(text)),
+            (Value::List(list), true, _) => {
+                let kept = if self.feature.kind == FeatureKind::Sequence {
+                    &list[list.len().saturating_sub(limit)..]
+                } else {
+                    &list[..list.len().min(limit)]
+                };
+                into.extend(kept.iter().map(|text| self.key(text)));
+            }
+            _ => return Err(self.wrong(value)),
+        }
+        Ok(())
+    }
+
+    /// The number a ranker reads of a numeric feature's value.
+    ///
+    /// # Errors
+    /// A value that is no number, an infinite one.
+    pub fn number(&self, value: Value<'_>) -> Result<f32> {
+        let Keys::Number(fitted) = &self.keys else { return Err(self.wrong(value)) };
+        let number = match value {
+            Value::Missing => f64::NAN,
+            Value::Number(number) => number,
+            Value::Text(text) if text.is_empty() => f64::NAN,
+            Value::Text(text) => text.trim().parse().map_err(|_| self.wrong(value))?,
+            Value::List(_) => return Err(self.wrong(value)),
+        };
+        let number = fitted.number(number);
+        if number.is_finite() { Ok(number) } else { Err(self.wrong(value)) }
+    }
+
+    /// Whether it is one of a candidate, not of the user or the moment.
+    pub fn is_of_the_item(&self) -> bool {
+        self.feature.of == Of::Item
+    }
+
+    fn wrong(&self, value: Value<'_>) -> Error {
+        let kind = match self.feature.kind {
+            FeatureKind::Categorical => "a text",
+            FeatureKind::Numeric => "a finite number",
+            FeatureKind::Multi | FeatureKind::Sequence => "a list of texts",
+        };
+        Error::data(format!("expected {kind}, found {value:?}")).in_field(&self.feature.name)
+    }
+}
+
+/// The number of a scenario at each level, from the raw values of the levels, the outermost first: 0 where training saw none of this path.
+pub fn scenarios(manifest: &Manifest, values: &[&str], into: &mut Vec<u32>) {
+    let mut path = String::new();
+    for (level, names) in manifest.scenarios.iter().enumerate() {
+        if level > 0 {
+            path.push('\u{1f}');
+        }
+        path.push_str(values.get(level).copied().unwrap_or_default());
+        let number = names.iter().skip(1).position(|name| *name == path).map_or(0, |at| at + 1);
+        into.push(number as u32);
+    }
+}
+
+/// The names of the columns that events need so that a schema's histories can be read of them.
+pub fn listed_columns(schema: &Schema) -> Vec<String> {
+    let mut columns: Vec<String> = Vec::new();
+    for history in schema.features.iter().filter_map(|feature| feature.history.as_ref()) {
+        if !columns.contains(&history.of) {
+            columns.push(history.of.clone());
+        }
+    }
+    columns
+}
