@@ -12,6 +12,7 @@
 //! - [`uncertainty`]: what a prediction does not know, from several drawn passes;
 //! - [`quantization`]: numbers in a byte or half of one;
 //! - [`package`]: a ranker in an artifact;
+//! - `onnx` (with the feature `export`): a graph as an ONNX model;
 //! - [`optimizer`]: dense optimizers for the network.
 //!
 //! Without the `train` feature only inference is left: the phone's runtime.
@@ -21,6 +22,8 @@ pub mod graph;
 pub mod grow;
 pub mod kernels;
 pub mod network;
+#[cfg(feature = "export")]
+pub mod onnx;
 pub mod ops;
 #[cfg(feature = "train")]
 pub mod optimizer;

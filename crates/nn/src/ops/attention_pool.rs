@@ -118,7 +118,7 @@ impl AttentionPool {
         (0..cx.rows.len()).map(|row| cx.segment(self.feature, row).len()).sum()
     }
 
-    fn scale(&self) -> f32 {
+    pub(crate) fn scale(&self) -> f32 {
         if self.softmax { 1.0 / (self.width as f32).sqrt() } else { 1.0 }
     }
 }

@@ -135,7 +135,7 @@ impl PartitionedNorm {
     }
 
     /// The moments of one sample of every domain.
-    fn pool_moments(&self, state: &[f32], mean: &mut [f32], variance: &mut [f32]) {
+    pub(crate) fn pool_moments(&self, state: &[f32], mean: &mut [f32], variance: &mut [f32]) {
         let (means, variances) = state[self.running..].split_at(self.domains * self.width);
         let heard = &state[self.heard..self.heard + self.domains];
         let heard = || (0..self.domains).filter(|domain| heard[*domain] != 0.0);

@@ -206,7 +206,7 @@ impl SelectExperts {
     }
 
     /// How many places there are for specific experts, and for shared ones.
-    fn places(&self) -> [usize; 2] {
+    pub(crate) fn places(&self) -> [usize; 2] {
         match self.conditions {
             1 => [0, (self.specific + self.shared).min(self.experts)],
             _ => [self.specific.min(self.experts), self.shared.min(self.experts)],

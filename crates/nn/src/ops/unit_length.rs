@@ -16,7 +16,7 @@ pub struct UnitLength {
 }
 
 /// Small beside the square of any vector that means something.
-const EPSILON: f32 = 1e-12;
+pub(crate) const EPSILON: f32 = 1e-12;
 
 impl Graph {
     /// Each row divided by its length, so that inner products are cosines.

@@ -1,0 +1,34 @@
+//! Products in eight bits, as pairs of `QuantizeLinear` and `DequantizeLinear` around a product of real numbers: runtimes that know how
+//! replace the three by a product of codes, others compute what it stands for.
+
+use super::Quantized;
+use super::builder::{Attribute, Builder, Tensor};
+use crate::graph::Weight;
+use kitestring_core::{Error, Result};
+
+impl Builder<'_> {
+    /// `x W`, in eight bits where there are codes for `W`.
+    pub(super) fn product(&mut self, x: Tensor, weight: Weight) -> Result<Tensor> {
+        let Some((name, quantized)) = self.quantized(weight)? else {
+            let weight = self.weight(weight)?;
+            return Ok(self.op("MatMul", &[x, weight]));
+        };
+        let Quantized { input, weights } = quantized;
+        let (rows, columns) = (weight.rows, weight.columns);
+        if weights.codes.len() != rows * columns || weights.scales.len() != columns {
+            let (codes, scales) = (weights.codes.len(), weights.scales.len());
+            let what = format!("{codes} codes and {scales} scales for a weight of {rows} × {columns}");
+            return Err(Error::internal(what).in_field(name));
+        }
+        self.replaced.insert(name.to_owned());
+        let scale = self.float(input.scale);
+        let zero = self.codes(&format!("{name}.input_zero"), &[], &[input.zero]);
+        let x = self.op("QuantizeLinear", &[x, scale, zero]);
+        let x = self.op("DequantizeLinear", &[x, scale, zero]);
+        let codes = self.codes(name, &[rows as i64, columns as i64], &weights.codes);
+        let scales = self.floats(&format!("{name}.scales"), &[columns as i64], &weights.scales);
+        let zeros = self.codes(&format!("{name}.zeros"), &[columns as i64], &vec![0; columns]);
+        let weight = self.op_with("DequantizeLinear", &[codes, scales, zeros], &[("axis", Attribute::Int(1))]);
+        Ok(self.op("MatMul", &[x, weight]))
+    }
+}
