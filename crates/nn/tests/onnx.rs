@@ -26,6 +26,7 @@ use std::process::Command;
 struct Case {
     what: String,
     model: Model,
+    operations: BTreeSet<String>,
     feeds: Vec<Value>,
     expected: Vec<Vec<f32>>,
     /// The largest difference, relative to what is expected where that is above one.
@@ -48,6 +49,7 @@ impl Case {
             feeds: batches.iter().map(|samples| feed(&model, schema, samples)).collect(),
             expected: batches.iter().map(|samples| scores(graph, network, samples)).collect(),
             model,
+            operations: operations(graph),
             tolerance: 1e-5,
         }
     }
@@ -253,7 +255,40 @@ fn models() -> Vec<(String, Value)> {
     all
 }
 
-/// What the exported graph is made of, by the operations' names.
+/// The operations that a score may need: all but losses and what weighs them.
+const OPERATIONS: [&str; 29] = [
+    "attention_pool",
+    "batch_norm",
+    "binary",
+    "concat",
+    "cross",
+    "dice",
+    "dropout",
+    "embed",
+    "experts",
+    "factorization_machine",
+    "gate_dropout",
+    "gru",
+    "linear",
+    "noisy_top_k",
+    "numeric",
+    "partitioned_norm",
+    "pool",
+    "position_bias",
+    "prelu",
+    "row_sum",
+    "scenario",
+    "scenario_mix",
+    "select_experts",
+    "slice",
+    "softmax",
+    "star_linear",
+    "stitch",
+    "unary",
+    "unit_length",
+];
+
+/// The operations of a graph.
 fn operations(graph: &Graph) -> BTreeSet<String> {
     let name = |op: &kitestring_nn::ops::Op| match serde_json::to_value(op).unwrap() {
         Value::Object(map) => map.keys().next().unwrap().clone(),
@@ -400,6 +435,7 @@ fn in_eight_bits() -> Case {
         what: "eight bits".into(),
         feeds: vec![feed(&model, &schema, &samples)],
         expected: vec![expected],
+        operations: operations(&graph),
         model,
         tolerance: 1e-5,
     }
@@ -407,10 +443,9 @@ fn in_eight_bits() -> Case {
 
 #[test]
 fn every_variant_says_in_onnxruntime_what_it_says_here() {
-    let (mut cases, mut covered) = (Vec::new(), BTreeSet::new());
+    let mut cases = Vec::new();
     for (what, model) in models() {
         let ranker = Ranker::new(&schema(), &config(model), &SCENARIOS).unwrap();
-        covered.append(&mut operations(&ranker.graph));
         let mut network = network(&ranker.graph, Seed(1));
         let batches = batches(&ranker);
         cases.push(Case::new(&what, &ranker.graph, &network, &schema(), &batches));
@@ -430,39 +465,9 @@ fn every_variant_says_in_onnxruntime_what_it_says_here() {
     cases.extend(by_hand());
     cases.extend(towers());
     cases.push(in_eight_bits());
-    // Every operation of a score was there; those by hand have what is missing.
-    for name in [
-        "embed",
-        "numeric",
-        "linear",
-        "batch_norm",
-        "prelu",
-        "dice",
-        "dropout",
-        "concat",
-        "slice",
-        "unary",
-        "binary",
-        "row_sum",
-        "softmax",
-        "pool",
-        "attention_pool",
-        "factorization_machine",
-        "cross",
-        "scenario",
-        "experts",
-        "gate_dropout",
-        "select_experts",
-        "stitch",
-        "partitioned_norm",
-        "star_linear",
-        "scenario_mix",
-        "gru",
-        "position_bias",
-        "noisy_top_k",
-    ] {
-        assert!(covered.contains(name) || name == "row_sum", "{name} in {covered:?}");
-    }
+    let covered: BTreeSet<&str> = cases.iter().flat_map(|case| &case.operations).map(String::as_str).collect();
+    let missing: Vec<&&str> = OPERATIONS.iter().filter(|name| !covered.contains(**name)).collect();
+    assert!(missing.is_empty(), "no model has {missing:?}");
     let Some(python) = python("every variant in onnxruntime") else { return };
     let results = run(&python, &cases);
     let mut largest = (0.0, "");
@@ -479,4 +484,108 @@ fn every_variant_says_in_onnxruntime_what_it_says_here() {
         }
     }
     println!("{} models, largest difference {largest:?}", cases.len());
+}
+
+fn contains(bytes: &[u8], part: &[u8]) -> bool {
+    bytes.windows(part.len()).any(|window| window == part)
+}
+
+fn raw(values: &[f32]) -> Vec<u8> {
+    values.iter().flat_map(|value| value.to_le_bytes()).collect()
+}
+
+/// The inputs of a config's model, the names of the weights that are not in it, and those whose numbers are not.
+fn contents(model: Value) -> (Vec<String>, Vec<String>) {
+    let ranker = Ranker::new(&schema(), &config(model), &SCENARIOS).unwrap();
+    let network = network(&ranker.graph, Seed(1));
+    let samples = samples(&ranker, 8, Seed(2));
+    let model = exported(&ranker.graph, &network, &schema());
+    assert_eq!(model, exported(&ranker.graph, &network, &schema()), "an export repeats to the bit");
+    for (info, rows) in ranker.tables.iter().zip(&samples.tables) {
+        let found = rows.chunks_exact(info.width).any(|row| contains(&model.bytes, &raw(row)));
+        assert!(!found, "a row of the table {} is in the model", info.name);
+    }
+    let mut absent = Vec::new();
+    for info in ranker.graph.weights() {
+        let values = common::weight_of(&ranker.graph, &network.weights, &info.name);
+        let has_name = contains(&model.bytes, info.name.as_bytes());
+        if !has_name || !contains(&model.bytes, &raw(values)) {
+            absent.push(format!("{}{}", info.name, if has_name { " in part" } else { "" }));
+        }
+    }
+    (model.inputs.into_iter().map(|input| input.name).collect(), absent)
+}
+
+#[test]
+fn a_model_has_what_its_results_need_and_nothing_else() {
+    let all = [
+        "user",
+        "item",
+        "category",
+        "item_history",
+        "category_history",
+        "tags",
+        "item_history.lengths",
+        "tags.lengths",
+        "numeric",
+    ];
+    let (inputs, absent) = contents(json!({"dimension": 4, "scenario_dimension": 0}));
+    assert_eq!(inputs, all);
+    assert!(absent.is_empty(), "{absent:?}");
+    // What weighs losses is not read, nor is it there.
+    let (inputs, absent) = contents(json!({"dimension": 4, "loss": {"type": "uncertainty"}}));
+    assert_eq!(inputs, [&all[..], &["scenarios"]].concat());
+    assert!(absent.len() == 4 && absent.iter().all(|name| name.ends_with("log_variance")), "{absent:?}");
+    // The logits of the noise.
+    let (_, absent) = contents(json!({"dimension": 4, "body": {"type": "sparse_moe"}}));
+    assert_eq!(absent, ["body.gate.noise.weight"]);
+    // Of what positions add there is only what the missing one does. (A recurrent unit's weights stand in another order.)
+    let bias = json!({"type": "position", "tasks": ["click"], "crossed": ["user"]});
+    let (_, absent) = contents(json!({"dimension": 4, "bias": bias}));
+    assert_eq!(absent, ["bias.click.crossed.weight in part", "bias.click.by_position in part"]);
+}
+
+#[test]
+fn what_does_not_fit_is_refused() {
+    let ranker = Ranker::new(&schema(), &config(json!({"dimension": 4})), &SCENARIOS).unwrap();
+    let graph = &ranker.graph;
+    let network = network(graph, Seed(1));
+    let export = |network: &Network, schema: &Schema, quantized: &BTreeMap<String, Quantized>| {
+        to_onnx(graph, network, schema, quantized, &metadata()).unwrap_err().to_string()
+    };
+    let none = BTreeMap::new();
+    let short = Network { weights: network.weights[1..].to_vec(), ..network.clone() };
+    assert!(export(&short, &schema(), &none).contains("not the graph's"));
+    let mut fewer = schema();
+    fewer.features.truncate(2);
+    assert!(export(&network, &fewer, &none).contains("no sparse feature 2"));
+    let codes = |len: usize| Quantized {
+        input: Affine::of_range(-1.0, 1.0).unwrap(),
+        weights: Weights::per_column(&vec![1.0; len], 80).unwrap(),
+    };
+    let misspelt = BTreeMap::from([("body.1.weigt".to_owned(), codes(160))]);
+    let error = export(&network, &schema(), &misspelt);
+    assert!(error.contains("body.1.weigt") && error.contains("did you mean `body.1.weight`?"), "{error}");
+    let unfit = BTreeMap::from([("body.1.weight".to_owned(), codes(160))]);
+    let error = export(&network, &schema(), &unfit);
+    assert!(error.contains("160 codes and 80 scales for a weight of 200 × 80"), "{error}");
+
+    // What only training has is no result.
+    let (mut graph, mut samples) = (Graph::new(), Samples::new(2, 1));
+    let x = samples.leaf(&mut graph, &[0.0; 4], 2, None);
+    let one = |network: &Network, graph: &Graph| {
+        to_onnx(graph, network, &schema_of(&[false], 0), &BTreeMap::new(), &metadata()).unwrap_err().to_string()
+    };
+    assert!(one(&Network::new(&graph, Seed(1)), &graph).contains("without a result"));
+    let balance = graph.balance(x);
+    graph.output("balance", balance);
+    assert!(one(&Network::new(&graph, Seed(1)), &graph).contains("a balancing loss"));
+    let mut graph = Graph::new();
+    let x = graph.embed(
+        vec![kitestring_nn::ops::embed::Lookup { feature: 0, table: 0, width: 4 }],
+        kitestring_nn::graph::Domain::Rows,
+    );
+    let [_, probabilities] = graph.noisy_top_k(x, x, 2);
+    graph.output("load", probabilities);
+    assert!(one(&Network::new(&graph, Seed(1)), &graph).contains("columns of a selection"));
 }

@@ -166,6 +166,9 @@ pub fn to_onnx(
     metadata: &Metadata,
 ) -> Result<Model> {
     network.check(graph)?;
+    if graph.outputs().is_empty() {
+        return Err(Error::internal("a graph without a result has no model"));
+    }
     let nodes = nodes_of_scores(graph);
     let mut builder = Builder::new(graph, network, schema, quantized);
     let mut made: BTreeMap<Value, Made> = BTreeMap::new();

@@ -2,7 +2,7 @@
 //! replace the three by a product of codes, others compute what it stands for.
 
 use super::Quantized;
-use super::builder::{Attribute, Builder, Tensor};
+use super::builder::{Attribute, Builder, Key, Tensor};
 use crate::graph::Weight;
 use kitestring_core::{Error, Result};
 
@@ -25,10 +25,12 @@ impl Builder<'_> {
         let zero = self.codes(&format!("{name}.input_zero"), &[], &[input.zero]);
         let x = self.op("QuantizeLinear", &[x, scale, zero]);
         let x = self.op("DequantizeLinear", &[x, scale, zero]);
-        let codes = self.codes(name, &[rows as i64, columns as i64], &weights.codes);
-        let scales = self.floats(&format!("{name}.scales"), &[columns as i64], &weights.scales);
-        let zeros = self.codes(&format!("{name}.zeros"), &[columns as i64], &vec![0; columns]);
-        let weight = self.op_with("DequantizeLinear", &[codes, scales, zeros], &[("axis", Attribute::Int(1))]);
+        let weight = self.once(Key::Weight(weight.offset), |b| {
+            let codes = b.codes(name, &[rows as i64, columns as i64], &weights.codes);
+            let scales = b.floats(&format!("{name}.scales"), &[columns as i64], &weights.scales);
+            let zeros = b.codes(&format!("{name}.zeros"), &[columns as i64], &vec![0; columns]);
+            b.op_with("DequantizeLinear", &[codes, scales, zeros], &[("axis", Attribute::Int(1))])
+        });
         Ok(self.op("MatMul", &[x, weight]))
     }
 }
