@@ -60,8 +60,6 @@ pub(super) struct Builder<'a> {
     pub(super) network: &'a Network,
     schema: &'a Schema,
     quantized: &'a BTreeMap<String, Quantized>,
-    /// The weights whose codes were used.
-    pub(super) replaced: BTreeSet<String>,
     names: Vec<String>,
     taken: BTreeSet<String>,
     nodes: Message,
@@ -83,7 +81,6 @@ impl<'a> Builder<'a> {
             network,
             schema,
             quantized,
-            replaced: BTreeSet::new(),
             names: Vec::new(),
             taken: BTreeSet::new(),
             nodes: Message::default(),
@@ -202,16 +199,20 @@ impl<'a> Builder<'a> {
         })
     }
 
+    fn name_of(&self, weight: Weight) -> Result<&'a str> {
+        let mut weights = self.graph.weights().iter();
+        let found = weights.find(|info| info.offset == weight.offset && info.shape == [weight.rows, weight.columns]);
+        let found = found.ok_or_else(|| Error::internal("an operation reads a weight that the graph does not declare"));
+        Ok(&found?.name)
+    }
+
     /// A weight's name, and its numbers.
     pub(super) fn weight_numbers(&self, weight: Weight) -> Result<(&'a str, &'a [f32])> {
-        let info = self
-            .graph
-            .weights()
-            .iter()
-            .find(|info| info.offset == weight.offset && info.shape == [weight.rows, weight.columns]);
-        let info =
-            info.ok_or_else(|| Error::internal("an operation reads a weight that the graph does not declare"))?;
-        Ok((&info.name, weight.of(&self.network.weights)))
+        let name = self.name_of(weight)?;
+        if self.quantized.contains_key(name) {
+            return Err(Error::config(format!("`{name}` is the weight of no product, and cannot be quantized")));
+        }
+        Ok((name, weight.of(&self.network.weights)))
     }
 
     /// A weight as it is.
@@ -223,7 +224,7 @@ impl<'a> Builder<'a> {
 
     /// The codes that stand in for a weight, and its name.
     pub(super) fn quantized(&self, weight: Weight) -> Result<Option<(&'a str, &'a Quantized)>> {
-        let (name, _) = self.weight_numbers(weight)?;
+        let name = self.name_of(weight)?;
         Ok(self.quantized.get(name).map(|quantized| (name, quantized)))
     }
 
@@ -305,10 +306,6 @@ impl<'a> Builder<'a> {
 
     /// Writes the model down. `values` are the tensors of the graph's values.
     pub(super) fn finish(mut self, values: impl Fn(Value) -> Result<Tensor>, metadata: &Metadata) -> Result<Model> {
-        if let Some(name) = self.quantized.keys().find(|name| !self.replaced.contains(*name)) {
-            let error = Error::config(format!("there is no product with a weight `{name}` to quantize"));
-            return Err(error.suggest(name, self.graph.weights().iter().map(|info| info.name.as_str())));
-        }
         for (at, (_, value)) in self.graph.outputs().iter().enumerate() {
             let (from, output) = (values(*value)?, self.outputs[at].0);
             self.node("Identity", &[Some(from)], &[], &[Some(output)]);

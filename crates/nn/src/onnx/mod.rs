@@ -153,7 +153,7 @@ pub struct Model {
 }
 
 /// Makes an ONNX model of what a graph's outputs need. `schema` is the one that the graph was made for; `quantized` has the products in
-/// eight bits by the names of their weights.
+/// eight bits by the names of their weights; what no score reads may be among them.
 ///
 /// # Errors
 /// If the network or the schema is not the graph's, if codes are given for what is no product's weight or do not fit it, or if the model is
@@ -168,6 +168,10 @@ pub fn to_onnx(
     network.check(graph)?;
     if graph.outputs().is_empty() {
         return Err(Error::internal("a graph without a result has no model"));
+    }
+    let names = || graph.weights().iter().map(|info| info.name.as_str());
+    if let Some(name) = quantized.keys().find(|name| names().all(|known| known != name.as_str())) {
+        return Err(Error::config(format!("there is no weight `{name}` to quantize")).suggest(name, names()));
     }
     let nodes = nodes_of_scores(graph);
     let mut builder = Builder::new(graph, network, schema, quantized);

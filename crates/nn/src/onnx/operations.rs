@@ -33,7 +33,7 @@ pub(super) fn emit(b: &mut Builder<'_>, node: &Node, inputs: &[Made], first_only
             b.beside(&rows)
         }
         Op::Numeric(op) => b.numbers(op.width),
-        Op::Linear(op) if first_only && width > 1 => {
+        Op::Linear(op) if first_only && width > 1 && b.quantized(op.weight)?.is_none() => {
             let weight = b.first_column(op.weight)?;
             let mut y = b.op("MatMul", &[get(0)?, weight]);
             if let Some(bias) = op.bias {

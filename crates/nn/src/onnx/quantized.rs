@@ -20,7 +20,6 @@ impl Builder<'_> {
             let what = format!("{codes} codes and {scales} scales for a weight of {rows} × {columns}");
             return Err(Error::internal(what).in_field(name));
         }
-        self.replaced.insert(name.to_owned());
         let scale = self.float(input.scale);
         let zero = self.codes(&format!("{name}.input_zero"), &[], &[input.zero]);
         let x = self.op("QuantizeLinear", &[x, scale, zero]);
