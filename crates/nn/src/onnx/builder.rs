@@ -317,7 +317,7 @@ impl<'a> Builder<'a> {
             let tensor = Message::default().int(1, element).message(2, shape);
             Message::default().bytes(1, name).message(2, Message::default().message(1, tensor)).bytes(3, what)
         };
-        let mut graph = self.nodes.clone().bytes(2, &metadata.name);
+        let mut graph = std::mem::take(&mut self.nodes).bytes(2, &metadata.name);
         graph.extend(std::mem::take(&mut self.initializers));
         let mut inputs = Vec::with_capacity(self.inputs.len());
         for (source, (tensor, shape)) in &self.inputs {

@@ -1,7 +1,7 @@
 //! The ONNX form of each operation: one arm for each, so that a new operation cannot be forgotten.
 
 use super::builder::{Attribute, Builder, Key, Tensor};
-use crate::graph::{Node, Weight};
+use crate::graph::{Node, Value, Weight};
 use crate::kernels::activation::Activation;
 use crate::ops::arithmetic::{Binary, Unary};
 use crate::ops::batch_norm::BatchNorm;
@@ -27,6 +27,11 @@ pub(super) fn emit(b: &mut Builder<'_>, node: &Node, inputs: &[Made], first_only
     let made = |tensor: Tensor| Made { tensor, columns: width };
     let of_training =
         |what: &str| Err(Error::internal(format!("a result depends on {what}, which training alone has")));
+    let is_whole = |(made, value): (&Made, &Value)| made.columns == b.graph.width(*value);
+    let takes_parts = matches!(node.op, Op::Slice(_) | Op::PositionBias(_));
+    if !takes_parts && !inputs.iter().zip(&node.inputs).all(is_whole) {
+        return of_training("columns of a selection");
+    }
     Ok(made(match &node.op {
         Op::Embed(op) => {
             let rows = op.lookups.iter().map(|lookup| b.rows(*lookup, op.domain)).collect::<Result<Vec<_>>>()?;
