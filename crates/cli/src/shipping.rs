@@ -24,9 +24,9 @@ pub const KEY: &str = "publisher.key";
 /// The device that `run` ships to.
 const PHONE: &str = include_str!("../../../configs/device/phone-small.toml");
 
-/// The file of the public key beside that of the secret one.
-pub fn public_file(secret: &Path) -> PathBuf {
-    secret.with_extension("pub")
+/// The file of the public key beside that of the secret one, or beside what was signed with it.
+pub fn public_file(beside: &Path) -> PathBuf {
+    beside.with_extension("pub")
 }
 
 /// Makes a key for artifacts: the secret one where only its owner reads, the public one beside it.
@@ -116,6 +116,18 @@ fn release_of(path: &Path, key: &SecretKey) -> u64 {
     open(path, &[key.public()]).map_or(0, |artifact| artifact.manifest().release)
 }
 
+/// Whom an artifact's user trusts: the public key in a file, the one beside the artifact where none is named.
+///
+/// # Errors
+/// No such file, or one that is no key.
+pub fn trusted(artifact: &Path, named: Option<&Path>) -> Result<PublicKey> {
+    let path = named.map_or_else(|| public_file(artifact), Path::to_owned);
+    let text = std::fs::read_to_string(&path).map_err(|error| {
+        Error::io(error, "could not read whom to trust", &path).mend("name the publisher's public key with --trust")
+    })?;
+    PublicKey::from_hex(&text, &path.display().to_string())
+}
+
 /// Opens an artifact.
 ///
 /// # Errors
@@ -131,7 +143,7 @@ pub fn open(path: &Path, trusted: &[PublicKey]) -> Result<Artifact> {
 pub fn write(out: &Path, outcome: &Outcome, run: &RunConfig, public: &PublicKey) -> Result<PathBuf> {
     if outcome.missed.is_empty() {
         write_beside(out, &outcome.file)?;
-        write_beside(&out.with_extension("pub"), format!("{public}\n").as_bytes())?;
+        write_beside(&public_file(out), format!("{public}\n").as_bytes())?;
     }
     let page = out.with_extension("html");
     let report = Report {

@@ -192,7 +192,7 @@ impl Candidate {
 }
 
 /// The rows of some ids.
-fn rows_of(table: &Table, ids: &[u64]) -> Result<Vec<f32>> {
+pub(crate) fn rows_of(table: &Table, ids: &[u64]) -> Result<Vec<f32>> {
     let mut route = Route::new();
     table.route(ids, &mut route)?;
     let mut rows = vec![0.0; ids.len() * table.dim()];

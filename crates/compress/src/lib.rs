@@ -5,10 +5,12 @@
 //! - [`passes`]: what makes it smaller;
 //! - [`usage`]: which rows are used, and by whom;
 //! - [`measure`]: bytes, microseconds, AUC;
-//! - [`pipeline`]: all of it, with a ledger.
+//! - [`pipeline`]: all of it, with a ledger;
+//! - [`export`]: a ranker in the formats of others.
 
 pub mod candidate;
 pub mod config;
+pub mod export;
 pub mod latency;
 pub mod measure;
 pub mod passes;

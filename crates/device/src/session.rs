@@ -19,6 +19,10 @@ pub struct Session {
     ready: bool,
     scenarios: Vec<u32>,
     scores: Vec<f32>,
+    /// The numbers of the sparse features that a recurrent state stands for.
+    remembered: Vec<usize>,
+    /// Whether the state is that of all events, so that the lists it stands for need not be read.
+    remembers: bool,
 }
 
 /// A feature, and where its values are in a batch.
@@ -73,7 +77,9 @@ impl Session {
         let columns = columns.collect();
         let scenarios = vec![0; manifest.schema.scenarios.len()];
         let batch = Batch { sparse: vec![Ids::default(); sparse], ..Batch::default() };
-        let mut session = Self { runtime, columns, batch, ready: false, scenarios, scores: Vec::new() };
+        let remembered = runtime.remembers();
+        let (scores, remembers) = (Vec::new(), false);
+        let mut session = Self { runtime, columns, batch, ready: false, scenarios, scores, remembered, remembers };
         let shared: Vec<String> = session.shared().map(str::to_owned).collect();
         shared.iter().try_for_each(|feature| session.set(feature, Value::Missing))?;
         Ok(session)
@@ -105,6 +111,7 @@ impl Session {
     /// A feature there is not, one of the candidates, a value of another kind: nothing is changed then.
     pub fn set(&mut self, feature: &str, value: Value<'_>) -> Result<()> {
         let column = self.column(feature, false)?;
+        let ragged = column.encoder.feature.is_ragged();
         if column.sparse {
             let mut keys = Vec::new();
             column.encoder.keys(value, &mut keys)?;
@@ -115,25 +122,72 @@ impl Session {
             column.numbers.push(number);
         }
         self.ready = false;
+        // A state of events that are gone is worth nothing.
+        self.remembers &= !ragged;
         Ok(())
     }
 
-    /// Adds an event to the end of a history; of more than its length the oldest goes.
+    /// Adds an event to the end of the histories that list it: a value for each, by the history's name. Of more than its length the oldest
+    /// goes. A recurrent state takes one step, however long the history.
     ///
     /// # Errors
-    /// A feature that is no list.
-    pub fn append(&mut self, feature: &str, value: &str) -> Result<()> {
-        let column = self.column(feature, false)?;
-        if !column.encoder.feature.is_ragged() {
-            return Err(Error::data("only a list is added to").in_field(feature));
+    /// A feature that is no list: nothing is changed then.
+    pub fn append(&mut self, event: &[(&str, &str)]) -> Result<()> {
+        for (feature, _) in event {
+            if !self.column(feature, false)?.encoder.feature.is_ragged() {
+                return Err(Error::data("only a list is added to").in_field(*feature));
+            }
         }
-        if column.keys.len() >= column.encoder.feature.length {
-            column.keys.remove(0);
+        for (feature, value) in event {
+            let column = self.column(feature, false)?;
+            if column.keys.len() >= column.encoder.feature.length {
+                column.keys.remove(0);
+            }
+            let key = column.encoder.key(value);
+            column.keys.push(key);
         }
-        let key = column.encoder.key(value);
-        column.keys.push(key);
+        self.ready = false;
+        if self.remembers {
+            self.remember(1)?;
+        }
+        Ok(())
+    }
+
+    /// Reads the histories into the recurrent state anew, where the ranker has one. From then on an event costs one step. A state outlives the
+    /// events that fell out of a history: to have it start again from those that are left, call this.
+    ///
+    /// # Errors
+    /// Histories that are read together and differ in length.
+    pub fn remember_all(&mut self) -> Result<()> {
+        if self.remembered.is_empty() {
+            return Ok(());
+        }
+        self.runtime.forget();
+        self.remembers = false;
+        self.remember(usize::MAX)?;
+        self.remembers = true;
         self.ready = false;
         Ok(())
+    }
+
+    /// Has the recurrent state read the last events of the histories it goes by.
+    fn remember(&mut self, last: usize) -> Result<()> {
+        let mut events = Batch { rows: 1, scenarios: self.scenarios.clone(), ..Batch::default() };
+        for column in self.columns.iter().filter(|column| column.sparse) {
+            let ragged = column.encoder.feature.is_ragged();
+            let shared = !column.encoder.is_of_the_item();
+            // Nothing of a candidate enters a state.
+            let keys = match (ragged, shared) {
+                (true, true) => &column.keys[column.keys.len().saturating_sub(last)..],
+                (false, true) => &column.keys[..],
+                (true, false) => &[],
+                (false, false) => &[0],
+            };
+            let offsets = if ragged { vec![0, keys.len() as u32] } else { Vec::new() };
+            events.sparse.push(Ids { ids: keys.to_vec(), offsets, list_of_row: Vec::new() });
+        }
+        events.numeric = vec![0.0; self.columns.iter().filter(|column| !column.sparse).count()];
+        self.runtime.remember(&events)
     }
 
     /// Says in which scenario the user is: the raw value of each level, the outermost first.
@@ -191,8 +245,10 @@ impl Session {
             self.assemble();
         }
         self.scores.clear();
-        if self.batch.rows > 0 {
-            self.runtime.score(&self.batch, &mut self.scores)?;
+        match (self.batch.rows, self.remembers) {
+            (0, _) => {}
+            (_, true) => self.runtime.score_remembering(&self.batch, &mut self.scores)?,
+            (_, false) => self.runtime.score(&self.batch, &mut self.scores)?,
         }
         Ok(Ranking { scores: &self.scores, columns: self.runtime.width() })
     }
@@ -231,8 +287,14 @@ impl Session {
             }
             let ids = &mut self.batch.sparse[column.at];
             ids.clear();
-            ids.ids.extend_from_slice(&column.keys);
             let ragged = column.encoder.feature.is_ragged();
+            if self.remembers && self.remembered.contains(&column.at) {
+                // The state stands for it.
+                ids.offsets.extend([0, 0]);
+                ids.list_of_row.resize(rows, 0);
+                continue;
+            }
+            ids.ids.extend_from_slice(&column.keys);
             if of_item {
                 if ragged {
                     ids.offsets.extend_from_slice(&column.offsets);

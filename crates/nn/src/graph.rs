@@ -452,11 +452,16 @@ impl Graph {
 
     /// Which nodes some values depend on.
     pub(crate) fn needed_for(&self, roots: impl Iterator<Item = Value>) -> Vec<bool> {
+        self.needed_for_with(roots, &[])
+    }
+
+    /// The same where some values are there already.
+    pub(crate) fn needed_for_with(&self, roots: impl Iterator<Item = Value>, given: &[Value]) -> Vec<bool> {
         let mut value_needed = vec![false; self.values.len()];
         roots.for_each(|value| value_needed[value.index()] = true);
         let mut needed = vec![false; self.nodes.len()];
         for (index, node) in self.nodes.iter().enumerate().rev() {
-            needed[index] = value_needed[node.output.index()];
+            needed[index] = value_needed[node.output.index()] && !given.contains(&node.output);
             if needed[index] {
                 node.inputs.iter().for_each(|value| value_needed[value.index()] = true);
             }

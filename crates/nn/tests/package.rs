@@ -318,3 +318,57 @@ fn an_artifact_for_another_engine_is_refused() {
     });
     assert!(error.contains("no such product"), "{error}");
 }
+
+/// What is remembered event by event is what the whole history says, and however many events there were.
+#[test]
+fn events_remembered_one_by_one_are_the_whole_history() {
+    for encoder in [
+        json!({ "type": "gru", "units": 12 }),
+        json!({ "type": "gru_latent_cross", "units": 9, "event_contexts": ["category_history"], "contexts": ["user"] }),
+    ] {
+        let config = json!({ "dimension": 8, "encoder": encoder, "body": { "type": "mlp", "units": [16] } });
+        let trained = Trained::new(serde_json::from_value(config).unwrap()).unwrap();
+        let mut device = Runtime::open(trained.artifact(false, RowCodes::F32)).unwrap();
+        assert!(!device.remembers().is_empty());
+        let whole = keyed(&batch(20, Seed(4), true));
+        for list in 0..2 {
+            let rows: Vec<usize> = (0..20).filter(|row| whole.sparse[3].list_of_row[*row] as usize == list).collect();
+            let mut expected = Vec::new();
+            device.score(&whole, &mut expected).unwrap();
+            device.forget();
+            let count = whole.sparse[3].of_row(rows[0]).len();
+            let part = |events: std::ops::Range<usize>| {
+                // One sample, with some of the events of this list.
+                let mut one = Batch { rows: 1, ..Batch::default() };
+                for (number, ids) in whole.sparse.iter().enumerate() {
+                    let all = ids.of_row(rows[0]);
+                    let kept = if (3..5).contains(&number) { &all[events.clone()] } else { all };
+                    let offsets = if ids.is_ragged() { vec![0, kept.len() as u32] } else { Vec::new() };
+                    one.sparse.push(Ids { ids: kept.to_vec(), offsets, list_of_row: Vec::new() });
+                }
+                one.numeric = whole.numeric[..2].to_vec();
+                one.scenarios = whole.scenarios[..2].to_vec();
+                one
+            };
+            // The first three at once, the others one by one.
+            device.remember(&part(0..count.min(3))).unwrap();
+            (count.min(3)..count).for_each(|event| device.remember(&part(event..event + 1)).unwrap());
+            let mut without = whole.clone();
+            for ids in &mut without.sparse[3..5] {
+                *ids = Ids { ids: Vec::new(), offsets: vec![0, 0], list_of_row: vec![0; 20] };
+            }
+            let mut found = Vec::new();
+            device.score_remembering(&without, &mut found).unwrap();
+            let tasks = found.len() / 20;
+            for row in rows {
+                for task in 0..tasks {
+                    let (a, b) = (found[row * tasks + task], expected[row * tasks + task]);
+                    assert!((a - b).abs() <= 1e-6 * b.abs().max(1.0), "{row}, {task}: {a} {b}");
+                }
+            }
+        }
+    }
+    let pooled = Trained::new(serde_json::from_value(json!({ "dimension": 8 })).unwrap()).unwrap();
+    let mut device = Runtime::open(pooled.artifact(false, RowCodes::F32)).unwrap();
+    assert!(device.remembers().is_empty() && device.remember(&batch(1, Seed(1), false)).is_err());
+}

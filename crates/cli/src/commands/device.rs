@@ -45,11 +45,7 @@ struct Trust {
 
 impl Trust {
     fn key(&self, artifact: &Path) -> Result<PublicKey> {
-        let path = self.trust.clone().unwrap_or_else(|| artifact.with_extension("pub"));
-        let text = std::fs::read_to_string(&path).map_err(|error| {
-            Error::io(error, "could not read whom to trust", &path).mend("name the publisher's public key with --trust")
-        })?;
-        PublicKey::from_hex(&text, &path.display().to_string())
+        shipping::trusted(artifact, self.trust.as_deref())
     }
 }
 
@@ -139,7 +135,7 @@ impl Update {
             delta::apply(&base, &changes, &trusted).map_err(|error| error.in_file(self.delta.display().to_string()))?;
         let out = self.out.as_deref().unwrap_or(&self.artifact);
         write_beside(out, made.bytes())?;
-        write_beside(&out.with_extension("pub"), format!("{}\n", made.publisher()).as_bytes())?;
+        write_beside(&shipping::public_file(out), format!("{}\n", made.publisher()).as_bytes())?;
         say_line(&format!("artifact: {}, release {}", out.display(), made.manifest().release))
     }
 }

@@ -4,6 +4,7 @@ pub mod compare;
 pub mod compress;
 pub mod device;
 pub mod evaluate;
+pub mod export;
 pub mod key;
 pub mod predict;
 pub mod prepare;

@@ -5,12 +5,14 @@
 //! of the whole batch (batch norm): then the pass is cut there, and every tile reaches the cut before any goes on.
 
 mod context;
+mod recurrent;
 mod scoring;
 #[cfg(feature = "train")]
 mod training;
 mod workers;
 
 pub use context::{BatchInputs, Context, Inputs};
+pub use recurrent::Recurrent;
 pub use scoring::{Attention, Gates, Scorer, Shown};
 #[cfg(feature = "train")]
 pub use training::{StepReport, Trainer};

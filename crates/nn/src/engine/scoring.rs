@@ -21,6 +21,8 @@ pub struct Scorer {
     floats: [usize; 2],
     workers: Vec<Mutex<Worker>>,
     codes: Option<Arc<Codes>>,
+    /// Values of one row that all samples share and that no node makes.
+    given: Vec<(Value, Vec<f32>)>,
 }
 
 #[derive(Debug, Default)]
@@ -66,9 +68,21 @@ pub enum Shown<'a> {
 impl Scorer {
     /// Plans the memory of a graph's forward pass for a number of workers.
     pub fn new(graph: Arc<Graph>, workers: usize) -> Self {
-        let needed = graph.needed_for(graph.outputs().iter().map(|(_, value)| *value));
+        Self::planned(graph, workers, Vec::new())
+    }
+
+    /// The same where some values come from outside, one row that all samples share: [`Self::give`] says what they are.
+    pub(crate) fn with_given(graph: Arc<Graph>, values: &[Value]) -> Self {
+        let zeros = |value: &Value| (*value, vec![0.0; graph.width(*value)]);
+        let given = values.iter().map(zeros).collect();
+        Self::planned(Arc::clone(&graph), 1, given)
+    }
+
+    fn planned(graph: Arc<Graph>, workers: usize, given: Vec<(Value, Vec<f32>)>) -> Self {
+        let stops: Vec<Value> = given.iter().map(|(value, _)| *value).collect();
+        let needed = graph.needed_for_with(graph.outputs().iter().map(|(_, value)| *value), &stops);
         let nodes: Vec<usize> = (0..needed.len()).filter(|node| needed[*node]).collect();
-        let (buffer_of, buffers) = plan(&graph, &nodes);
+        let (buffer_of, buffers) = plan(&graph, &nodes, &stops);
         let mut floats = [0; 2];
         for node in &nodes {
             let node = &graph.nodes()[*node];
@@ -78,7 +92,7 @@ impl Scorer {
         }
         let worker = || Mutex::new(Worker { buffers: vec![Vec::new(); buffers], ..Worker::default() });
         let workers = (0..workers.max(1)).map(|_| worker()).collect();
-        Self { graph, nodes, buffer_of, floats, workers, codes: None }
+        Self { graph, nodes, buffer_of, floats, workers, codes: None, given }
     }
 
     /// Does some products in codes from now on. Their weights are not read; [`Self::explain`] and [`Self::observe`] go on in `f32`.
@@ -86,6 +100,13 @@ impl Scorer {
     pub fn with_codes(mut self, codes: Arc<Codes>) -> Self {
         self.codes = Some(codes).filter(|codes| !codes.is_empty());
         self
+    }
+
+    /// Says what a given value is.
+    pub(crate) fn give(&mut self, number: usize, row: &[f32]) {
+        if let Some((_, given)) = self.given.get_mut(number) {
+            given.copy_from_slice(row);
+        }
     }
 
     /// The outputs of all samples side by side, `samples × Σ widths`, row-major, in the order of [`Graph::outputs`].
@@ -209,6 +230,11 @@ impl Scorer {
     }
 
     fn run_tile(&self, cx: &Context<'_>, worker: &mut Worker, mut each: Option<&mut dyn FnMut(Shown<'_>)>) {
+        for (value, row) in &self.given {
+            let buffer = &mut worker.buffers[self.buffer_of[value.index()] as usize];
+            buffer.clear();
+            (0..cx.rows.len()).for_each(|_| buffer.extend_from_slice(row));
+        }
         for index in &self.nodes {
             let node = &self.graph.nodes()[*index];
             let into = self.buffer_of[node.output.index()] as usize;
@@ -245,7 +271,7 @@ impl Scorer {
 }
 
 /// Gives each value a buffer; one is free again after its value's last reader. The second result is the number of buffers.
-fn plan(graph: &Graph, nodes: &[usize]) -> (Vec<u32>, usize) {
+fn plan(graph: &Graph, nodes: &[usize], given: &[Value]) -> (Vec<u32>, usize) {
     let mut last_use = vec![0; graph.values.len()];
     for index in nodes {
         let node = &graph.nodes()[*index];
@@ -254,6 +280,10 @@ fn plan(graph: &Graph, nodes: &[usize]) -> (Vec<u32>, usize) {
     }
     graph.outputs().iter().for_each(|(_, value)| last_use[value.index()] = usize::MAX);
     let (mut buffer_of, mut free, mut count) = (vec![0_u32; graph.values.len()], Vec::new(), 0);
+    for value in given {
+        buffer_of[value.index()] = count;
+        count += 1;
+    }
     for index in nodes {
         let node = &graph.nodes()[*index];
         buffer_of[node.output.index()] = free.pop().unwrap_or_else(|| {

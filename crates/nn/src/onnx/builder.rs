@@ -199,17 +199,21 @@ impl<'a> Builder<'a> {
         })
     }
 
-    fn name_of(&self, weight: Weight) -> Result<&'a str> {
-        let mut weights = self.graph.weights().iter();
-        let found = weights.find(|info| info.offset == weight.offset && info.shape == [weight.rows, weight.columns]);
-        let found = found.ok_or_else(|| Error::internal("an operation reads a weight that the graph does not declare"));
-        Ok(&found?.name)
+    /// A weight's name; that of a part of one has the part's first row behind it, `NAME[ROW]`.
+    fn name_of(&self, weight: Weight) -> Result<String> {
+        let unknown = || Error::internal("an operation reads a weight that the graph does not declare");
+        let (name, row) = self.graph.name_of(weight).ok_or_else(unknown)?;
+        let info = self.graph.weights().iter().find(|info| info.name == name).ok_or_else(unknown)?;
+        if info.offset == weight.offset && info.shape == weight.shape() {
+            return Ok(name.to_owned());
+        }
+        Ok(format!("{name}[{row}]"))
     }
 
     /// A weight's name, and its numbers.
-    pub(super) fn weight_numbers(&self, weight: Weight) -> Result<(&'a str, &'a [f32])> {
+    pub(super) fn weight_numbers(&self, weight: Weight) -> Result<(String, &'a [f32])> {
         let name = self.name_of(weight)?;
-        if self.quantized.contains_key(name) {
+        if self.quantized.contains_key(&name) {
             return Err(Error::config(format!("`{name}` is the weight of no product, and cannot be quantized")));
         }
         Ok((name, weight.of(&self.network.weights)))
@@ -219,13 +223,13 @@ impl<'a> Builder<'a> {
     pub(super) fn weight(&mut self, weight: Weight) -> Result<Tensor> {
         let (name, numbers) = self.weight_numbers(weight)?;
         let dims = [weight.rows as i64, weight.columns as i64];
-        Ok(self.once(Key::Weight(weight.offset), |b| b.floats(name, &dims, numbers)))
+        Ok(self.once(Key::Weight(weight.offset), |b| b.floats(&name, &dims, numbers)))
     }
 
     /// The codes that stand in for a weight, and its name.
-    pub(super) fn quantized(&self, weight: Weight) -> Result<Option<(&'a str, &'a Quantized)>> {
+    pub(super) fn quantized(&self, weight: Weight) -> Result<Option<(String, &'a Quantized)>> {
         let name = self.name_of(weight)?;
-        Ok(self.quantized.get(name).map(|quantized| (name, quantized)))
+        Ok(self.quantized.get(&name).map(|quantized| (name, quantized)))
     }
 
     /// The running statistic that starts at an offset, `rows × columns`.

@@ -55,15 +55,30 @@ impl Builder<'_> {
         }
     }
 
-    /// The plain form of DIN's attention: the layers on `[k, t, t − k, t ⊙ k]`.
+    /// The plain form of DIN's attention: the layers on `[k, t, t − k, t ⊙ k]`. In eight bits, as the engine has it, the first layer's parts
+    /// of keys and of products stand by themselves, and that of differences went into the others.
     pub(super) fn attention_pool(&mut self, op: &AttentionPool, keys: Tensor, target: Tensor) -> Result<Tensor> {
         let target = self.unsqueeze(target, &[1]);
         let shape = self.op("Shape", &[keys]);
         let target = self.op("Expand", &[target, shape]);
-        let difference = self.op("Sub", &[target, keys]);
         let product = self.op("Mul", &[target, keys]);
-        let mut x = self.beside(&[keys, target, difference, product]);
-        for (number, (weight, bias)) in op.layers.iter().enumerate() {
+        let [of_keys, of_products] = op.first_products();
+        let coded = self.quantized(of_keys)?.is_some() && self.quantized(of_products)?.is_some();
+        let mut x = if coded {
+            let of_target = self.weight(op.layers[0].0.part(op.width, op.width))?;
+            let parts = [
+                self.product(keys, of_keys)?,
+                self.op("MatMul", &[target, of_target]),
+                self.product(product, of_products)?,
+                self.weight(op.layers[0].1)?,
+            ];
+            let sum = self.op("Sum", &parts);
+            self.activation(op.activation, sum)
+        } else {
+            let difference = self.op("Sub", &[target, keys]);
+            self.beside(&[keys, target, difference, product])
+        };
+        for (number, (weight, bias)) in op.layers.iter().enumerate().skip(usize::from(coded)) {
             let is_last = number + 1 == op.layers.len();
             x = self.linear(x, *weight, Some(*bias), if is_last { Activation::None } else { op.activation })?;
         }

@@ -153,7 +153,10 @@ pub struct Model {
 }
 
 /// Makes an ONNX model of what a graph's outputs need. `schema` is the one that the graph was made for; `quantized` has the products in
-/// eight bits by the names of their weights; what no score reads may be among them.
+/// eight bits by the names of their weights, a part of a weight by `NAME[ROW]` with its first row ([`Packaged::quantized`]); what no score
+/// reads may be among them.
+///
+/// [`Packaged::quantized`]: crate::package::Packaged::quantized
 ///
 /// # Errors
 /// If the network or the schema is not the graph's, if codes are given for what is no product's weight or do not fit it, or if the model is
@@ -170,7 +173,7 @@ pub fn to_onnx(
         return Err(Error::internal("a graph without a result has no model"));
     }
     let names = || graph.weights().iter().map(|info| info.name.as_str());
-    if let Some(name) = quantized.keys().find(|name| names().all(|known| known != name.as_str())) {
+    if let Some(name) = quantized.keys().find(|name| names().all(|known| known != whole(name))) {
         return Err(Error::config(format!("there is no weight `{name}` to quantize")).suggest(name, names()));
     }
     let nodes = nodes_of_scores(graph);
@@ -192,6 +195,11 @@ pub fn to_onnx(
         found.ok_or_else(|| Error::internal("a result has columns that training alone reads"))
     };
     builder.finish(tensor, metadata)
+}
+
+/// The name of the weight that a part is of.
+fn whole(name: &str) -> &str {
+    name.strip_suffix(']').and_then(|name| name.rsplit_once('[')).map_or(name, |(name, _)| name)
 }
 
 /// What an operation reads when it scores: a gate of sparse mixtures has no use for the logits of its noise.

@@ -25,7 +25,7 @@ impl Builder<'_> {
         let x = self.op("QuantizeLinear", &[x, scale, zero]);
         let x = self.op("DequantizeLinear", &[x, scale, zero]);
         let weight = self.once(Key::Weight(weight.offset), |b| {
-            let codes = b.codes(name, &[rows as i64, columns as i64], &weights.codes);
+            let codes = b.codes(&name, &[rows as i64, columns as i64], &weights.codes);
             let scales = b.floats(&format!("{name}.scales"), &[columns as i64], &weights.scales);
             let zeros = b.codes(&format!("{name}.zeros"), &[columns as i64], &vec![0; columns]);
             b.op_with("DequantizeLinear", &[codes, scales, zeros], &[("axis", Attribute::Int(1))])

@@ -12,7 +12,7 @@ mod runtime;
 
 pub use runtime::Runtime;
 
-use crate::graph::Graph;
+use crate::graph::{Graph, Weight};
 use crate::network::Network;
 use crate::quantization::affine::{Affine, Weights};
 use crate::quantization::product::{Codes, Product};
@@ -94,6 +94,21 @@ pub struct Activations {
     pub row: usize,
     /// Its codes.
     pub codes: Affine,
+}
+
+impl Activations {
+    /// The matrix of the graph it is multiplied with, and its part of the weight's codes.
+    fn part(&self, graph: &Graph, coded: &Weights) -> Result<(Weight, Weights)> {
+        let named = |product: &Weight| graph.name_of(*product) == Some((&self.weight, self.row));
+        let product = graph.products().into_iter().find(named).ok_or_else(|| self.unknown())?;
+        let [rows, columns] = product.shape();
+        let part = coded.codes.get(self.row * columns..(self.row + rows) * columns).ok_or_else(|| self.unknown())?;
+        Ok((product, Weights { codes: part.to_vec(), scales: coded.scales.clone() }))
+    }
+
+    fn unknown(&self) -> Error {
+        Error::format("the graph has no such product").in_field(format!("{}[{}]", self.weight, self.row))
+    }
 }
 
 /// How the engine runs the network of an artifact: what its manifest holds as `model`.
@@ -178,20 +193,14 @@ impl Description {
             network.state[info.offset..info.offset + info.len].copy_from_slice(numbers);
         }
         let mut codes = Codes::default();
-        let products = graph.products();
-        for Activations { weight, row, codes: by } in &self.activations {
-            let unknown = || Error::format("the graph has no such product").in_field(format!("{weight}[{row}]"));
-            let named = |product: &&crate::graph::Weight| graph.name_of(**product) == Some((weight, *row));
-            let product = *products.iter().find(named).ok_or_else(unknown)?;
-            let all = coded.get(weight.as_str()).ok_or_else(unknown)?;
-            let [rows, columns] = product.shape();
-            let part = all.codes.get(row * columns..(row + rows) * columns).ok_or_else(unknown)?;
-            let part = Weights { codes: part.to_vec(), scales: all.scales.clone() };
-            let scale = by.scale;
+        for of in &self.activations {
+            let coded = coded.get(of.weight.as_str()).ok_or_else(|| of.unknown())?;
+            let (product, weights) = of.part(graph, coded)?;
+            let scale = of.codes.scale;
             if !(scale.is_finite() && scale > 0.0) {
-                return Err(Error::format(format!("a scale of {scale}")).in_field(weight));
+                return Err(Error::format(format!("a scale of {scale}")).in_field(&of.weight));
             }
-            codes.insert(product, Product::new(&part, *by)?)?;
+            codes.insert(product, Product::new(&weights, of.codes)?)?;
         }
         Ok((network, codes))
     }
@@ -205,6 +214,26 @@ fn weights_in_codes(page: &[u8], [rows, columns]: [usize; 2]) -> Option<Weights>
 }
 
 impl Packaged {
+    /// The products in codes as an ONNX model names them, from the artifact that this was made of.
+    ///
+    /// # Errors
+    /// Another artifact.
+    #[cfg(feature = "export")]
+    pub fn quantized(&self, artifact: &Artifact) -> Result<BTreeMap<String, crate::onnx::Quantized>> {
+        let graph = &self.graph;
+        let mut found = BTreeMap::new();
+        for of in &self.description.activations {
+            let info = graph.weights().iter().find(|info| info.name == of.weight).ok_or_else(|| of.unknown())?;
+            let page = artifact.page(&format!("weights/{}", of.weight))?;
+            let coded = weights_in_codes(page, info.shape).ok_or_else(|| of.unknown())?;
+            let (product, weights) = of.part(graph, &coded)?;
+            let whole = product.shape() == info.shape;
+            let name = if whole { of.weight.clone() } else { format!("{}[{}]", of.weight, of.row) };
+            found.insert(name, crate::onnx::Quantized { input: of.codes, weights });
+        }
+        Ok(found)
+    }
+
     /// Makes what the engine runs of an artifact.
     ///
     /// # Errors

@@ -1,7 +1,7 @@
 //! Inference from an artifact, where it lies.
 
 use super::{Packaged, RowCodes};
-use crate::engine::{BatchInputs, OneWorker, Scorer};
+use crate::engine::{BatchInputs, OneWorker, Recurrent, Scorer};
 use kitestring_core::artifact::{Artifact, Rows};
 use kitestring_core::{Batch, Error, Result};
 use std::sync::Arc;
@@ -18,6 +18,8 @@ pub struct Runtime {
     gathered: Vec<Gathered>,
     lookups: Vec<Vec<u32>>,
     rows: Vec<Vec<f32>>,
+    /// What is remembered of one user's events, and what scores with it.
+    remembered: Option<(Recurrent, Scorer)>,
 }
 
 /// The rows of a table that a batch needs, each once.
@@ -54,7 +56,12 @@ impl Runtime {
         }
         let scorer = Scorer::new(Arc::clone(&packaged.graph), 1).with_codes(Arc::clone(&packaged.codes));
         let (lookups, rows) = (vec![Vec::new(); table_of.len()], vec![Vec::new(); names.len()]);
-        Ok(Self { scorer, table_of, gathered, lookups, rows, packaged, artifact })
+        let recurrent = Recurrent::new(&packaged.graph);
+        let remembered = recurrent.map(|recurrent| {
+            let scorer = Scorer::with_given(Arc::clone(&packaged.graph), &recurrent.values());
+            (recurrent, scorer.with_codes(Arc::clone(&packaged.codes)))
+        });
+        Ok(Self { scorer, table_of, gathered, lookups, rows, remembered, packaged, artifact })
     }
 
     /// The artifact.
@@ -91,6 +98,49 @@ impl Runtime {
         let inputs = BatchInputs { batch, lookups: &self.lookups, rows: &self.rows };
         let network = &self.packaged.network;
         self.scorer.score(&network.weights, &network.state, &inputs, &OneWorker, scores)
+    }
+
+    /// The numbers of the sparse features whose events can be remembered one by one: the histories of recurrent units. Empty where the
+    /// ranker has none.
+    pub fn remembers(&self) -> Vec<usize> {
+        self.remembered.as_ref().map_or_else(Vec::new, |(recurrent, _)| recurrent.features().collect())
+    }
+
+    /// Remembers events of the user whose candidates [`Self::score_remembering`] scores: a batch of one sample, whose histories have those
+    /// that came since the last call. It takes one step an event, however many there were before.
+    ///
+    /// # Errors
+    /// A ranker without recurrent units; a batch that does not fit the schema.
+    pub fn remember(&mut self, events: &Batch) -> Result<()> {
+        self.gather(events)?;
+        let Some((recurrent, _)) = &mut self.remembered else {
+            return Err(Error::internal("the ranker has nothing to remember events by"));
+        };
+        let inputs = BatchInputs { batch: events, lookups: &self.lookups, rows: &self.rows };
+        let network = &self.packaged.network;
+        recurrent.advance(&network.weights, &network.state, &inputs)
+    }
+
+    /// Forgets all events.
+    pub fn forget(&mut self) {
+        if let Some((recurrent, _)) = &mut self.remembered {
+            recurrent.reset();
+        }
+    }
+
+    /// [`Self::score`] with what is remembered in the place of the histories that recurrent units read, which may be empty.
+    ///
+    /// # Errors
+    /// A ranker without recurrent units; a batch that does not fit the schema.
+    pub fn score_remembering(&mut self, batch: &Batch, scores: &mut Vec<f32>) -> Result<()> {
+        self.gather(batch)?;
+        let Some((recurrent, scorer)) = &mut self.remembered else {
+            return Err(Error::internal("the ranker has nothing to remember events by"));
+        };
+        recurrent.states().enumerate().for_each(|(number, state)| scorer.give(number, state));
+        let inputs = BatchInputs { batch, lookups: &self.lookups, rows: &self.rows };
+        let network = &self.packaged.network;
+        scorer.score(&network.weights, &network.state, &inputs, &OneWorker, scores)
     }
 
     /// Decodes the rows of a batch's keys.

@@ -25,7 +25,7 @@ kernel! {
 impl AttentionPool {
     /// The parts of the first layer whose products may be done in codes: that of the keys, and that of their products with the target. The
     /// part of differences must be folded into the others before ([`Self::fold`]).
-    pub(super) fn first_products(&self) -> [Weight; 2] {
+    pub(crate) fn first_products(&self) -> [Weight; 2] {
         let first = self.layers[0].0;
         [first.part(0, self.width), first.part(3 * self.width, self.width)]
     }

@@ -1,0 +1,254 @@
+//! Raw values in, rankings out: candidates are kept, histories change, and what is remembered is what was read.
+#![allow(clippy::unwrap_used)]
+
+use kitestring_core::Seed;
+use kitestring_core::artifact::{Aligned, Artifact, Contents, PublicKey, SecretKey, TableContents, delta};
+use kitestring_core::fitted::Fitted;
+use kitestring_core::hash::stable_hash;
+use kitestring_core::schema::{
+    Feature, FeatureKind, History, Level, Of, Schema, TableRule, Task, Transform, Vocabulary,
+};
+use kitestring_device::encode::Value;
+use kitestring_device::session::Session;
+use kitestring_device::shelf::Shelf;
+use kitestring_nn::network::Network;
+use kitestring_nn::package::{Description, RowCodes};
+use kitestring_nn::ranker::{ModelConfig, Ranker};
+use serde_json::json;
+
+fn schema() -> Schema {
+    let feature = |name: &str, kind: FeatureKind, of: Of| Feature { of, ..Feature::new(name, kind) };
+    let listed = |of: &str| Feature {
+        table: Some(of.into()),
+        length: 4,
+        history: Some(History { of: of.into(), when: Some("click".into()), which: Default::default() }),
+        ..feature(&format!("{of}s"), FeatureKind::Sequence, Of::User)
+    };
+    Schema {
+        user: Some("user".into()),
+        features: vec![
+            feature("user", FeatureKind::Categorical, Of::User),
+            feature("item", FeatureKind::Categorical, Of::Item),
+            feature("category", FeatureKind::Categorical, Of::Item),
+            listed("item"),
+            listed("category"),
+            Feature { length: 2, ..feature("tags", FeatureKind::Multi, Of::Item) },
+            Feature { transform: Transform::Standardize, ..feature("price", FeatureKind::Numeric, Of::Item) },
+            Feature { transform: Transform::Bucketize(3), ..feature("age", FeatureKind::Numeric, Of::User) },
+        ],
+        tables: vec![TableRule { name: "tags".into(), vocabulary: Vocabulary::Hashed { buckets: 8 } }],
+        scenarios: ["page", "tab"].map(|name| Level { name: name.into(), column: None }).into(),
+        tasks: vec![Task::binary("click"), Task::binary("like")],
+        ..Schema::default()
+    }
+}
+
+fn secret() -> SecretKey {
+    SecretKey::from_bytes(&[5; 32].into())
+}
+
+fn trusted() -> [PublicKey; 1] {
+    [secret().public()]
+}
+
+/// The file of an artifact whose rows are those of a few values.
+fn file(encoder: serde_json::Value, release: u64) -> Vec<u8> {
+    let config = json!({ "dimension": 6, "scenario_dimension": 3, "encoder": encoder,
+        "body": { "type": "mlp", "units": [10] } });
+    let config: ModelConfig = serde_json::from_value(config).unwrap();
+    let scenarios = [3, 3];
+    let ranker = Ranker::new(&schema(), &config, &scenarios).unwrap();
+    let mut network = Network::new(&ranker.graph, Seed(1));
+    network.weights.iter_mut().enumerate().for_each(|(at, weight)| *weight += 0.1 * Seed(2).normal_at(at as u64));
+    let description = Description {
+        ranker: config,
+        scenarios: scenarios.to_vec(),
+        rows: vec![RowCodes::F32; ranker.tables.len()],
+        coded: Default::default(),
+        activations: Vec::new(),
+    };
+    let tables = ranker.tables.iter().map(|table| {
+        let mut keys: Vec<u64> = match table.name.as_str() {
+            "tags" => (0..8).collect(),
+            "age" => (0..4).collect(),
+            name => (0..20).map(|at| stable_hash(&format!("{name}{at}"))).chain([0]).collect(),
+        };
+        keys.sort_unstable();
+        let row = |key: u64| {
+            let seed = Seed(3).child(&table.name).at(key);
+            (0..table.width as u64).flat_map(move |at| seed.normal_at(at).to_le_bytes())
+        };
+        TableContents {
+            name: table.name.clone(),
+            default: row(u64::MAX).collect(),
+            rows: keys.iter().flat_map(|key| row(*key)).collect(),
+            keys,
+        }
+    });
+    let fitted = |feature: &str, transform: Transform, borders: &[f64]| Fitted {
+        feature: feature.into(),
+        transform,
+        missing: 0,
+        mean: 10.0,
+        deviation: 2.0,
+        borders: borders.to_vec(),
+    };
+    let contents = Contents {
+        version: "v".into(),
+        release,
+        schema: schema(),
+        fitted: vec![
+            fitted("price", Transform::Standardize, &[]),
+            fitted("age", Transform::Bucketize(3), &[20.0, 40.0]),
+        ],
+        scenarios: vec![
+            vec!["".into(), "home".into(), "search".into()],
+            vec!["".into(), "home\u{1f}new".into(), "search\u{1f}all".into()],
+        ],
+        model: serde_json::to_value(&description).unwrap(),
+        pages: description.pages(&ranker.graph, &network).unwrap(),
+        tables: tables.collect(),
+    };
+    contents.seal(&secret()).unwrap()
+}
+
+fn session(encoder: serde_json::Value) -> Session {
+    let artifact = Artifact::open(Box::new(Aligned::from(file(encoder, 1).as_slice())), &trusted()).unwrap();
+    Session::new(artifact).unwrap()
+}
+
+const FEATURES: [&str; 4] = ["item", "category", "tags", "price"];
+
+fn candidates(session: &mut Session) {
+    let rows: Vec<Vec<Value<'_>>> = vec![
+        vec![Value::Text("item1"), Value::Text("category1"), Value::List(&["a", "b", "c"]), Value::Number(12.0)],
+        vec![Value::Text("item2"), Value::Text("category0"), Value::Missing, Value::Missing],
+        vec![Value::Text("unheard of"), Value::Missing, Value::List(&["a"]), Value::Text(" 8.5 ")],
+    ];
+    let rows: Vec<&[Value<'_>]> = rows.iter().map(Vec::as_slice).collect();
+    session.set_candidates(&FEATURES, &rows).unwrap();
+}
+
+#[test]
+fn values_become_what_training_read() {
+    let mut session = session(json!({ "type": "din", "attention": [5] }));
+    session.set("user", Value::Text("user7")).unwrap();
+    session.set("age", Value::Number(20.0)).unwrap();
+    session.set_scenarios(&["search", "all"]);
+    candidates(&mut session);
+    for event in 0..6 {
+        let (item, category) = (format!("item{event}"), format!("category{event}"));
+        session.append(&[("items", &item), ("categorys", &category)]).unwrap();
+    }
+    let batch = session.batch().clone();
+    assert_eq!((batch.rows, batch.sparse[0].of_row(2)), (3, &[stable_hash("user7")][..]));
+    assert_eq!(batch.sparse[1].ids, ["item1", "item2", "unheard of"].map(stable_hash));
+    assert_eq!(batch.sparse[2].ids, [stable_hash("category1"), stable_hash("category0"), 0]);
+    // The last four of six events, in their order, one list for all.
+    assert_eq!(batch.sparse[3].of_row(1), ["item2", "item3", "item4", "item5"].map(stable_hash));
+    assert_eq!(batch.sparse[5].of_row(0), ["a", "b"].map(|tag| stable_hash(tag) % 8), "the first two of three");
+    assert!(batch.sparse[5].of_row(1).is_empty());
+    assert_eq!(batch.sparse[6].of_row(0), [2], "20 is in the second bucket");
+    assert_eq!(batch.numeric, [1.0, 0.0, -0.75]);
+    assert_eq!(batch.scenarios, [2, 2, 2, 2, 2, 2]);
+    session.set_scenarios(&["search", "new"]);
+    assert_eq!(session.batch().scenarios[..2], [2, 0], "a tab of one page is not that of another");
+
+    let ranking = session.rank().unwrap();
+    assert_eq!((ranking.scores.len(), ranking.columns), (6, 2));
+    let order = ranking.order(1);
+    assert!(order.windows(2).all(|pair| ranking.scores[pair[0] * 2 + 1] >= ranking.scores[pair[1] * 2 + 1]));
+    let before = ranking.scores.to_vec();
+    assert_eq!(session.rank().unwrap().scores, before, "nothing changed");
+    session.append(&[("items", "item9"), ("categorys", "category9")]).unwrap();
+    assert_ne!(session.rank().unwrap().scores, before);
+}
+
+#[test]
+fn what_does_not_fit_changes_nothing() {
+    let mut session = session(json!({ "type": "pool" }));
+    candidates(&mut session);
+    let before = session.rank().unwrap().scores.to_vec();
+    let said = |error: kitestring_core::Error| error.to_string();
+    assert!(said(session.set("usr", Value::Missing).unwrap_err()).contains("did you mean `user`?"));
+    assert!(said(session.set("item", Value::Text("x")).unwrap_err()).contains("of the user or the moment"));
+    assert!(said(session.set("user", Value::List(&["x"])).unwrap_err()).contains("expected a text"));
+    assert!(said(session.append(&[("user", "x")]).unwrap_err()).contains("only a list"));
+    let one = [Value::Text("item1")];
+    assert!(said(session.set_candidates(&["item"], &[&one]).unwrap_err()).contains("`category`"));
+    let all = [Value::Missing, Value::Missing, Value::Missing, Value::Text("dear")];
+    assert!(said(session.set_candidates(&FEATURES, &[&all]).unwrap_err()).contains("expected a finite number"));
+    assert!(said(session.set_candidates(&FEATURES, &[&one]).unwrap_err()).contains("candidate 0"));
+    assert_eq!(session.rank().unwrap().scores, before);
+    session.set_candidates(&FEATURES, &[]).unwrap();
+    assert!(session.rank().unwrap().scores.is_empty());
+}
+
+/// What a state remembers of events one by one is what the whole history says.
+#[test]
+fn a_state_remembers_events() {
+    let gru = json!({ "type": "gru", "units": 7 });
+    let (mut kept, mut read) = (session(gru.clone()), session(gru));
+    for session in [&mut kept, &mut read] {
+        session.set("user", Value::Text("user3")).unwrap();
+        candidates(session);
+    }
+    kept.remember_all().unwrap();
+    for event in 0..4 {
+        let (item, category) = (format!("item{event}"), format!("category{}", event % 2));
+        for session in [&mut kept, &mut read] {
+            session.append(&[("items", &item), ("categorys", &category)]).unwrap();
+        }
+        assert!(kept.batch().sparse[3].ids.is_empty() && !read.batch().sparse[3].ids.is_empty());
+        let scores = read.rank().unwrap().scores.to_vec();
+        for (a, b) in kept.rank().unwrap().scores.iter().zip(scores) {
+            assert!((a - b).abs() < 1e-6, "event {event}: {a} {b}");
+        }
+    }
+    // Past the history's length the state goes on, until it is told to start from what is left.
+    for session in [&mut kept, &mut read] {
+        session.append(&[("items", "item9"), ("categorys", "category1")]).unwrap();
+    }
+    let scores = read.rank().unwrap().scores.to_vec();
+    assert_ne!(kept.rank().unwrap().scores, scores);
+    kept.remember_all().unwrap();
+    kept.rank().unwrap().scores.iter().zip(scores).for_each(|(a, b)| assert!((a - b).abs() < 1e-6));
+}
+
+#[test]
+fn the_last_good_artifact_stays() {
+    let folder = tempfile::tempdir().unwrap();
+    let shelf = Shelf::new(folder.path(), &trusted()).unwrap();
+    let names: Vec<String> = schema().features.iter().map(|feature| feature.name.clone()).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    assert!(shelf.current().unwrap().is_none());
+    let [first, second] = [1, 2].map(|release| file(json!({ "type": "pool", "pooling": "sum" }), release));
+    let release = |shelf: &Shelf| shelf.current().unwrap().unwrap().manifest().release;
+    shelf.install(&first, &names).unwrap();
+    let opened = |file: &[u8]| Artifact::open(Box::new(Aligned::from(file)), &trusted()).unwrap();
+    let (change, _) = delta::make(&opened(&first), &opened(&second)).unwrap();
+
+    let error = shelf.install(&second, &names[1..]).unwrap_err().to_string();
+    assert!(error.contains("`user`") && error.contains("does not provide"), "{error}");
+    let mut damaged = second.clone();
+    damaged[second.len() / 2] ^= 1;
+    assert!(shelf.install(&damaged, &names).is_err() && shelf.install(&second[..99], &names).is_err());
+    assert!(shelf.update(&change[..change.len() - 1], &names).is_err());
+    assert_eq!(release(&shelf), 1);
+    shelf.update(&change, &names).unwrap();
+    assert_eq!(std::fs::read(folder.path().join("ranker.kite")).unwrap(), second);
+    let error = shelf.install(&first, &names).unwrap_err().to_string();
+    assert!(error.contains("older"), "{error}");
+    assert!(shelf.update(&change, &names).unwrap_err().to_string().contains("does not belong"));
+
+    // A kill while the next one was being written: what is half there goes, what is there serves.
+    std::fs::write(folder.path().join("ranker.next"), &first[..1000]).unwrap();
+    let shelf = Shelf::new(folder.path(), &trusted()).unwrap();
+    assert_eq!(release(&shelf), 2);
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    // A bit that flips on disk is refused, and a whole artifact mends it.
+    std::fs::write(folder.path().join("ranker.kite"), &damaged).unwrap();
+    assert!(shelf.current().unwrap_err().to_string().contains("ranker.kite"));
+    shelf.install(&second, &names).unwrap();
+    assert_eq!(release(&shelf), 2);
+}
