@@ -30,7 +30,9 @@ impl Layout {
     fn checked(self) -> Result<Self> {
         for (kind, names) in self.kinds() {
             if names.len() > MOST_NAMES {
-                return Err(Error::config(format!("{} names, and at most {MOST_NAMES} can be", names.len())).in_field(kind));
+                return Err(
+                    Error::config(format!("{} names, and at most {MOST_NAMES} can be", names.len())).in_field(kind)
+                );
             }
             for (at, name) in names.iter().enumerate() {
                 if name.is_empty() || name.len() > LONGEST_NAME {

@@ -92,7 +92,7 @@
 //!   where that fails, before the next record. A store that cannot be written anew goes on appending to its file up to four
 //!   times `max_bytes`.
 //! - *A sync that fails.* Systems drop what they could not write and call the next sync a success, so the whole file is
-//!   written anew before the next record.
+//!   written anew before the next record. An app that ends before that opens what the system shows then.
 //! - *Damage.* Records that are whole are found behind bytes that are not; [`Opened`] counts what is lost, and the file is
 //!   written anew. Without its header a log cannot be read: it begins anew, and that is reported too.
 //! - *A file that is no log, or of a newer format*: refused, and left as it is.

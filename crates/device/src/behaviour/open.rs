@@ -1,7 +1,7 @@
 //! Opening: a new log, one of before, one that was damaged, one of an older layout.
 
 use super::config::Config;
-use super::event::{Event, Stored};
+use super::event::Event;
 use super::format::{self, Clock, Header};
 use super::layout::Layout;
 use super::storage::Storage;
@@ -42,9 +42,8 @@ impl Store {
         now: i64,
     ) -> Result<(Self, Opened)> {
         config.check()?;
-        let bytes = storage
-            .read()
-            .map_err(|error| Error::io(error, "could not read the behaviour log", storage.name()))?;
+        let bytes =
+            storage.read().map_err(|error| Error::io(error, "could not read the behaviour log", storage.name()))?;
         let header = format::read_header(&bytes).map_err(|error| error.in_file(storage.name()))?;
         let mut store = Self {
             storage,
@@ -64,9 +63,7 @@ impl Store {
         let report = match header {
             Some(header) => store.take(bytes, header, now)?,
             None => {
-                let mut empty = Vec::new();
-                format::write_header(&mut empty, &store.layout, Clock::START);
-                store.reset(empty);
+                store.reset_to_empty();
                 store.mend = Mend::Rewrite;
                 Opened { lost_bytes: bytes.len(), header_lost: !bytes.is_empty(), ..Opened::default() }
             }
@@ -74,7 +71,8 @@ impl Store {
         let written = match store.mend {
             Mend::Rewrite => store.mend(),
             // What cannot be read would be found again each time.
-            _ if report.gaps > 0 || store.is_long() => store.compact(now),
+            // Nor should what has expired stay on disk for want of pushes.
+            _ if report.gaps > 0 || store.is_long() || store.has_expired(now) => store.compact(now),
             _ => Ok(()),
         };
         match written {
@@ -84,85 +82,87 @@ impl Store {
     }
 
     /// Takes the bytes of a log with a readable header.
-    fn take(&mut self, bytes: Vec<u8>, header: Header, now: i64) -> Result<Opened> {
+    fn take(&mut self, mut bytes: Vec<u8>, header: Header, now: i64) -> Result<Opened> {
         if u32::try_from(bytes.len()).is_err() {
             return Err(Error::format("longer than any behaviour log").in_file(self.storage.name()));
         }
-        let mut report = Opened { relaid: header.layout != self.layout, ..Opened::default() };
+        let mut offsets = Vec::new();
+        let damage = format::scan(&bytes, header.end, &header.layout, |offset| offsets.push(offset));
+        bytes.truncate(bytes.len() - damage.torn);
+        let declared = std::mem::replace(&mut self.layout, header.layout);
         self.image = bytes;
         self.records = header.end;
         self.clock = header.clock;
-        let mut slots = Vec::new();
-        let image = std::mem::take(&mut self.image);
-        let damage = format::scan(&image, header.end, &header.layout, |offset| {
-            let stamp = Stored::new(format::payload_at(&image, offset), header.layout.numbers().len()).stamp();
-            self.clock = self.clock.after(stamp.clock);
-            slots.push(Slot { epoch: stamp.clock.epoch, offset: offset as u32, time: stamp.time });
-        });
-        self.image = image;
-        (report.torn_bytes, report.lost_bytes, report.gaps) = (damage.torn, damage.lost, damage.gaps);
-        self.image.truncate(self.image.len() - damage.torn);
+        self.replay(&offsets);
+        let mut report = Opened {
+            torn_bytes: damage.torn,
+            lost_bytes: damage.lost,
+            gaps: damage.gaps,
+            relaid: declared != self.layout,
+            ..Opened::default()
+        };
         if report.relaid {
-            report.dropped_actions = self.relay(&header.layout, &mut slots);
+            report.dropped_actions = self.relay(declared, now);
             self.mend = Mend::Rewrite;
         } else if damage.torn > 0 && self.storage.truncate(self.image.len()).is_err() {
             self.mend = Mend::Truncate;
         }
-        let expiry = self.config.expiry(now);
-        slots.retain(|slot| slot.time >= expiry);
-        // Stable: what has the same time stays in the order in which it came.
-        slots.sort_by_key(Slot::key);
-        self.kept = slots.iter().map(|slot| self.size(slot.offset as usize)).sum();
-        self.slots = slots.into();
-        self.evict();
-        let mut ids = Ids::default();
-        let mut twice = 0;
-        self.slots.retain(|slot| {
-            let payload = format::payload_at(&self.image, slot.offset as usize);
-            let fresh = Stored::new(payload, self.layout.numbers().len()).id().is_none_or(|id| ids.insert(id));
-            twice += if fresh { 0 } else { format::FRAME + payload.len() };
-            fresh
-        });
-        self.ids = ids;
-        self.kept -= twice;
         Ok(report)
     }
 
-    /// Brings the records at these slots from an older layout to the present one, by names. What it drops, by action.
-    fn relay(&mut self, old: &Layout, slots: &mut Vec<Slot>) -> Vec<(String, usize)> {
-        fn places(now: &[String], before: &[String]) -> Vec<Option<usize>> {
-            now.iter().map(|name| before.iter().position(|old| old == name)).collect()
+    /// Places records as they were placed when they were pushed: in the order of the file, with the same bounds. So what is
+    /// kept is what was kept before, whatever else the file still holds.
+    fn replay(&mut self, offsets: &[usize]) {
+        for &offset in offsets {
+            let stored = self.stored(offset);
+            let (stamp, id) = (stored.stamp(), stored.id());
+            if id.is_some_and(|id| self.ids.contains(&id)) {
+                continue;
+            }
+            let slot = Slot { epoch: stamp.clock.epoch, offset: offset as u32, time: stamp.time };
+            let (followers, _) = self.followers(slot.key());
+            self.insert(slot, followers, id);
+            self.clock = self.clock.after(stamp.clock);
         }
-        let actions = places(old.actions(), self.layout.actions());
-        let columns = places(self.layout.columns(), old.columns());
-        let numbers = places(self.layout.numbers(), old.numbers());
+    }
+
+    /// Brings what is kept to another layout, by names. What that drops, by action.
+    fn relay(&mut self, layout: Layout, now: i64) -> Vec<(String, usize)> {
+        fn places(of: &[String], among: &[String]) -> Vec<Option<usize>> {
+            of.iter().map(|name| among.iter().position(|other| other == name)).collect()
+        }
+        let old = &self.layout;
+        let actions = places(old.actions(), layout.actions());
+        let columns = places(layout.columns(), old.columns());
+        let numbers = places(layout.numbers(), old.numbers());
         let mut dropped = vec![0; actions.len()];
         let mut image = Vec::with_capacity(self.image.len());
-        format::write_header(&mut image, &self.layout, self.clock);
-        self.records = image.len();
-        slots.retain_mut(|slot| {
-            let event = Stored::new(format::payload_at(&self.image, slot.offset as usize), old.numbers().len());
-            let Some(&Some(action)) = actions.get(usize::from(event.action())) else {
-                if let Some(count) = dropped.get_mut(usize::from(event.action())) {
-                    *count += 1;
-                }
-                return false;
+        format::write_header(&mut image, &layout, self.clock);
+        let records = image.len();
+        let mut offsets = Vec::with_capacity(self.slots.len());
+        for event in self.events(now) {
+            let from = usize::from(event.action());
+            let Some(&Some(action)) = actions.get(from) else {
+                dropped.iter_mut().skip(from).take(1).for_each(|count| *count += 1);
+                continue;
             };
-            slot.offset = image.len() as u32;
             let before: Vec<&str> = event.texts().collect();
             let text = |at: &Option<usize>| at.and_then(|at| before.get(at).copied()).unwrap_or_default();
             let texts: Vec<&str> = columns.iter().map(text).collect();
             let number = |at: &Option<usize>| at.and_then(|at| event.number(at)).unwrap_or(f32::NAN);
             let numbers: Vec<f32> = numbers.iter().map(number).collect();
             let stamp = event.stamp();
+            offsets.push(image.len());
             let event =
                 Event { time: stamp.time, action: action as u16, texts: &texts, numbers: &numbers, id: event.id() };
             format::write_record(&mut image, &event, stamp);
-            true
-        });
-        self.image = image;
-        let dropped = old.actions().iter().cloned().zip(dropped);
-        dropped.filter(|(_, count)| *count > 0).collect()
+        }
+        let dropped = old.actions().iter().cloned().zip(dropped).filter(|(_, count)| *count > 0).collect();
+        let clock = self.clock;
+        self.layout = layout;
+        self.reset(image, records, clock);
+        self.replay(&offsets);
+        dropped
     }
 }
 

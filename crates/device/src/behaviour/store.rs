@@ -121,6 +121,7 @@ impl Store {
         self.check(event)?;
         let (stamp, epoch_began) = self.stamp(event.time, now);
         let pushed = |outcome| Pushed { outcome, time: stamp.time, epoch_began };
+        // Ids before everything: an event that was pushed once must not move the clock again.
         if event.id.is_some_and(|id| self.ids.contains(&id)) {
             return Ok(Pushed { epoch_began: false, ..pushed(Outcome::Duplicate) });
         }
@@ -129,23 +130,15 @@ impl Store {
         format::write_record(&mut self.image, event, stamp);
         let size = self.image.len() - start;
         let key = (stamp.clock.epoch, stamp.time);
-        let after = self.slots.iter().rev().take_while(|slot| slot.key() > key);
-        let (followers, bytes) =
-            after.fold((0, 0), |(count, bytes), slot| (count + 1, bytes + self.size(slot.offset as usize)));
+        let (followers, bytes) = self.followers(key);
         let full = followers >= self.config.capacity || bytes + size > self.config.max_bytes;
         if full || stamp.time < self.config.expiry(now) {
             self.image.truncate(start);
             return Ok(Pushed { epoch_began: false, ..pushed(Outcome::TooOld) });
         }
         self.write(start)?;
-        self.slots.insert(
-            self.slots.len() - followers,
-            Slot { epoch: stamp.clock.epoch, offset: start as u32, time: stamp.time },
-        );
-        self.ids.extend(event.id);
-        self.kept += size;
+        self.insert(Slot { epoch: key.0, offset: start as u32, time: key.1 }, followers, event.id);
         self.clock = stamp.clock;
-        self.evict();
         if self.is_long() && self.image.len() >= self.retry_at {
             // The event is safe already. Without room for a new file this one goes on growing for a while.
             let _ = self.compact(now);
@@ -236,32 +229,51 @@ impl Store {
     /// returns.
     ///
     /// # Errors
-    /// If the storage refuses both. Then nothing is forgotten.
+    /// If the storage refuses both, and nothing is forgotten; or if it is forgotten here and what the disk has is not known.
+    /// Either way: clear again.
     pub fn clear(&mut self) -> Result<()> {
         let mut empty = Vec::new();
         format::write_header(&mut empty, &self.layout, Clock::START);
-        let mend = match self.storage.replace(&empty) {
-            Ok(()) => Mend::Nothing,
-            Err(error) => {
-                self.storage.truncate(0).map_err(|_| self.refused(error, "empty the behaviour log"))?;
-                Mend::Rewrite
-            }
+        let Err(error) = self.storage.replace(&empty) else {
+            self.reset_to_empty();
+            self.mend = Mend::Nothing;
+            return self.sync();
         };
-        self.reset(empty);
-        self.mend = mend;
-        self.sync()
+        let error = self.refused(error, "empty the behaviour log");
+        if self.storage.truncate(0).is_err() {
+            return Err(error);
+        }
+        // After a sync that failed the next one proves nothing of a file that was not written anew.
+        let uncertain = self.mend == Mend::Rewrite;
+        self.reset_to_empty();
+        self.mend = Mend::Rewrite;
+        self.sync()?;
+        if uncertain { Err(error) } else { Ok(()) }
     }
 
-    /// Holds nothing but a header.
-    pub(super) fn reset(&mut self, header: Vec<u8>) {
-        self.records = header.len();
-        self.image = header;
+    /// Holds nothing, as a log does that begins.
+    pub(super) fn reset_to_empty(&mut self) {
+        let mut header = Vec::new();
+        format::write_header(&mut header, &self.layout, Clock::START);
+        let records = header.len();
+        self.reset(header, records, Clock::START);
+    }
+
+    /// Holds an image whose records begin at a place, and none of them yet.
+    pub(super) fn reset(&mut self, image: Vec<u8>, records: usize, clock: Clock) {
+        self.image = image;
+        self.records = records;
+        self.clock = clock;
         self.spare = Vec::new();
         self.slots.clear();
         self.ids.clear();
         self.kept = 0;
-        self.clock = Clock::START;
         self.retry_at = 0;
+    }
+
+    pub(super) fn has_expired(&self, now: i64) -> bool {
+        let expiry = self.config.expiry(now);
+        self.slots.iter().any(|slot| slot.time < expiry)
     }
 
     fn check(&self, event: &Event<'_>) -> Result<()> {
@@ -322,7 +334,9 @@ impl Store {
                 .truncate(self.image.len())
                 .map_err(|error| self.refused(error, "cut a half-written event off the behaviour log"))?,
             Mend::Rewrite => {
-                self.storage.replace(&self.image).map_err(|error| self.refused(error, "write the behaviour log anew"))?;
+                self.storage
+                    .replace(&self.image)
+                    .map_err(|error| self.refused(error, "write the behaviour log anew"))?;
                 self.sync()?;
             }
         }
@@ -361,8 +375,17 @@ impl Store {
         Ok(())
     }
 
-    /// Drops the oldest events until the bounds hold.
-    pub(super) fn evict(&mut self) {
+    /// How many events are after a place in the order, and the bytes of their records.
+    pub(super) fn followers(&self, key: (u32, i64)) -> (usize, usize) {
+        let after = self.slots.iter().rev().take_while(|slot| slot.key() > key);
+        after.fold((0, 0), |(count, bytes), slot| (count + 1, bytes + self.size(slot.offset as usize)))
+    }
+
+    /// Puts a record of the image into the order, then drops the oldest events until the bounds hold.
+    pub(super) fn insert(&mut self, slot: Slot, followers: usize, id: Option<u64>) {
+        self.kept += self.size(slot.offset as usize);
+        self.slots.insert(self.slots.len() - followers, slot);
+        self.ids.extend(id);
         while self.slots.len() > self.config.capacity || self.kept > self.config.max_bytes {
             let Some(oldest) = self.slots.pop_front() else { return };
             self.kept -= self.size(oldest.offset as usize);
