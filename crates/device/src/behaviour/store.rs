@@ -154,7 +154,12 @@ impl Store {
     }
 
     /// The last `count` events whose action is among those given, newest first.
-    pub fn last<'a>(&'a self, count: usize, actions: &'a [u16], now: i64) -> impl Iterator<Item = Stored<'a>> + Clone {
+    pub fn last<'a, 'n>(
+        &'a self,
+        count: usize,
+        actions: &'n [u16],
+        now: i64,
+    ) -> impl Iterator<Item = Stored<'a>> + Clone + use<'a, 'n> {
         self.events(now).rev().filter(|event| actions.contains(&event.action())).take(count)
     }
 

@@ -155,9 +155,8 @@ impl Run {
             Step::Open(version) => {
                 self.store = None;
                 self.disk.restart();
-                let relay = |model: &Model| relaid(model, self.layout, version);
-                self.model = relay(&self.model);
-                self.allowed = self.allowed.iter().map(relay).collect();
+                self.model = relaid(&self.model, self.layout, version);
+                self.allowed = self.allowed.iter().map(|model| relaid(model, self.layout, version)).collect();
                 // An event whose push was refused may be on disk all the same.
                 if self.failed > 0 {
                     let bytes = self.disk.change(|content| content.current.clone());
