@@ -92,6 +92,20 @@ fn a_clock_that_jumps_back_begins_an_epoch() {
     assert_eq!(epochs, [0, 0, 0, 1, 1, 1]);
 }
 
+/// Even where the event that came last is gone from the file.
+#[test]
+fn a_clock_outlives_compaction_and_opening() {
+    let config = Config { keep_days: 2, ..Config::default() };
+    let mut store = store(config);
+    push(&mut store, 1, NOON, NOON);
+    assert_eq!(push(&mut store, 2, NOON - MINUTE, NOON + DAY), inserted(NOON - MINUTE, 1));
+    store.compact(NOON + 2 * DAY).unwrap();
+    let image = Memory::new(store.image().to_vec());
+    let (mut store, _) = Store::open(Box::new(image), layout(), config, NOON + 2 * DAY).unwrap();
+    assert_eq!(ids(&store, NOON), [1]);
+    assert!(push(&mut store, 3, NOON + DAY / 2, NOON + DAY / 2).epoch_began);
+}
+
 #[test]
 fn an_event_is_taken_once_as_long_as_it_is_kept() {
     let mut store = store(Config { capacity: 2, ..Config::default() });
@@ -136,6 +150,10 @@ fn what_has_expired_is_neither_returned_nor_left_on_disk() {
     let image = fresh.image().to_vec();
     fresh.compact(NOON + 3 * DAY).unwrap();
     assert!(!holds(&fresh, b"secret") && fresh.kept() == 0);
+    // Its id goes with an event.
+    assert_eq!(push(&mut store, 1, NOON, NOON).outcome, Outcome::Duplicate);
+    store.compact(NOON + 2 * DAY + 1).unwrap();
+    assert_eq!(push(&mut store, 1, NOON + 2 * DAY, NOON + 2 * DAY).outcome, Outcome::Appended);
     // Nor is it there once the log was opened again.
     let open = |now| Store::open(Box::new(Memory::new(image.clone())), layout(), store.config, now).unwrap().0;
     assert!(holds(&open(NOON), b"secret"));

@@ -10,6 +10,8 @@ pub enum Failure {
     Kill,
     /// Nothing new fits: appends and replacements fail.
     Full,
+    /// There is room for an event and none for another file: replacements fail.
+    Replace,
     /// All operations fail.
     All,
 }
@@ -22,6 +24,13 @@ pub struct Fault {
     pub at: usize,
     pub count: usize,
     pub tear: usize,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Operation {
+    Append,
+    Replace,
+    Other,
 }
 
 #[derive(Debug, Default)]
@@ -78,7 +87,7 @@ impl Disk {
     }
 
     /// Counts an operation and says whether it fails, and whether it is done nevertheless.
-    fn fault(content: &mut Content, writes: bool) -> Option<(Fault, io::Error)> {
+    fn fault(content: &mut Content, operation: Operation) -> Option<(Fault, io::Error)> {
         let number = content.operations;
         content.operations += 1;
         if content.killed {
@@ -87,8 +96,9 @@ impl Disk {
         let fault = content.fault.filter(|fault| (fault.at..fault.at + fault.count).contains(&number))?;
         match fault.failure {
             Failure::Kill => content.killed = true,
-            Failure::Full if !writes => return None,
-            Failure::Full | Failure::All => {}
+            Failure::Full if operation == Operation::Other => return None,
+            Failure::Replace if operation != Operation::Replace => return None,
+            Failure::Full | Failure::Replace | Failure::All => {}
         }
         Some((fault, ErrorKind::StorageFull.into()))
     }
@@ -100,14 +110,14 @@ impl Storage for Disk {
     }
 
     fn read(&mut self) -> io::Result<Vec<u8>> {
-        self.change(|content| match Self::fault(content, false) {
+        self.change(|content| match Self::fault(content, Operation::Other) {
             Some((_, error)) => Err(error),
             None => Ok(content.current.clone()),
         })
     }
 
     fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.change(|content| match Self::fault(content, true) {
+        self.change(|content| match Self::fault(content, Operation::Append) {
             Some((fault, error)) => {
                 content.current.extend_from_slice(&bytes[..fault.tear.min(bytes.len())]);
                 Err(error)
@@ -120,7 +130,7 @@ impl Storage for Disk {
     }
 
     fn truncate(&mut self, length: usize) -> io::Result<()> {
-        self.change(|content| match Self::fault(content, false) {
+        self.change(|content| match Self::fault(content, Operation::Other) {
             Some((fault, error)) => {
                 if fault.failure == Failure::Kill && fault.tear > 0 {
                     content.current.truncate(length);
@@ -136,14 +146,14 @@ impl Storage for Disk {
     }
 
     fn sync(&mut self) -> io::Result<()> {
-        self.change(|content| match Self::fault(content, false) {
+        self.change(|content| match Self::fault(content, Operation::Other) {
             Some((fault, error)) => {
                 match fault.failure {
                     Failure::Kill if fault.tear > 0 && !content.poisoned => {
                         content.durable.clone_from(&content.current);
                     }
                     Failure::Kill => {}
-                    Failure::Full | Failure::All => content.poisoned = true,
+                    _ => content.poisoned = true,
                 }
                 Err(error)
             }
@@ -159,7 +169,7 @@ impl Storage for Disk {
 
     fn replace(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.change(|content| {
-            let fault = Self::fault(content, true);
+            let fault = Self::fault(content, Operation::Replace);
             let done = fault.as_ref().is_none_or(|(fault, _)| fault.failure == Failure::Kill && fault.tear > 0);
             if done {
                 content.current = bytes.to_vec();

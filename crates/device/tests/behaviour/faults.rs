@@ -291,3 +291,47 @@ fn a_full_disk_loses_nothing_and_is_recovered_from() {
 fn a_disk_that_refuses_everything_for_a_while_is_recovered_from() {
     refused(Failure::All);
 }
+
+/// Without room for another file the log goes on growing, up to its bound, and seldom tries again.
+#[test]
+fn a_log_that_cannot_be_written_anew_grows_to_its_bound() {
+    let config = Config { max_bytes: 128 << 10, ..config(Durability::Flush) };
+    let disk = Disk::default();
+    let (mut store, _) = Store::open(Box::new(disk.clone()), layout(0), config, NOON).unwrap();
+    let fault = Fault { failure: Failure::Replace, at: 0, count: usize::MAX, tear: 0 };
+    disk.change(|content| content.fault = Some(fault));
+    let mut push = |id: u64| {
+        let event = Event { time: NOON, action: 0, texts: &[&text(id)], numbers: &[0.0], id: Some(id) };
+        store.push(&event, NOON).map(|_| store.image().len())
+    };
+    let mut pushes = 0;
+    let error = loop {
+        match push(pushes) {
+            Ok(length) => assert!(length < (4 * 128 + 8) << 10, "{length} bytes"),
+            Err(error) => break error,
+        }
+        pushes += 1;
+    };
+    says_so(&error);
+    let operations = disk.change(|content| content.operations);
+    assert!(pushes > 2000, "{pushes} pushes");
+    assert!(operations < pushes as usize + 60, "{operations} operations for {pushes} pushes");
+    disk.change(|content| content.fault = None);
+    assert!(push(pushes).unwrap() < 4096);
+    let ids: Vec<_> = store.events(NOON).map(|event| event.id().unwrap()).collect();
+    assert_eq!(ids, (pushes - 6..=pushes).collect::<Vec<_>>());
+}
+
+#[test]
+fn every_third_event_is_brought_to_disk() {
+    let disk = Disk::default();
+    let (mut store, _) = Store::open(Box::new(disk.clone()), layout(0), config(Durability::Every(3)), NOON).unwrap();
+    for id in 0..7 {
+        let event = Event { time: NOON, action: 0, texts: &["x"], numbers: &[0.0], id: Some(id) };
+        store.push(&event, NOON).unwrap();
+        let safe = disk.change(|content| content.durable == content.current);
+        assert_eq!(safe, id % 3 == 2, "{id}");
+    }
+    store.flush().unwrap();
+    assert!(disk.change(|content| content.durable == content.current));
+}

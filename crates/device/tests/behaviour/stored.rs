@@ -83,5 +83,6 @@ fn an_update_of_the_app_brings_events_over_by_names() {
     check(&store);
     // The epoch of the event that was dropped goes on.
     let event = Event { time: NOON, action: 2, texts: &["", "", ""], numbers: &[1.0, 2.0], id: None };
-    assert!(!store.push(&event, NOON - 60_000).unwrap().epoch_began);
+    store.push(&event, NOON - 60_000).unwrap();
+    assert_eq!(store.events(NOON).next_back().map(|event| (event.epoch(), event.action())), Some((1, 2)));
 }
