@@ -3,7 +3,7 @@
 use kitestring_core::artifact::Manifest;
 use kitestring_core::fitted::Fitted;
 use kitestring_core::hash::stable_hash;
-use kitestring_core::schema::{Feature, FeatureKind, Of, Schema, Vocabulary};
+use kitestring_core::schema::{Feature, FeatureKind, Of, Vocabulary};
 use kitestring_core::{Error, Result};
 
 /// A raw value, as an app has it.
@@ -144,15 +144,4 @@ pub fn scenarios(manifest: &Manifest, values: &[&str], into: &mut Vec<u32>) {
         let number = names.iter().skip(1).position(|name| *name == path).map_or(0, |at| at + 1);
         into.push(number as u32);
     }
-}
-
-/// The names of the columns that events need so that a schema's histories can be read of them.
-pub fn listed_columns(schema: &Schema) -> Vec<String> {
-    let mut columns: Vec<String> = Vec::new();
-    for history in schema.features.iter().filter_map(|feature| feature.history.as_ref()) {
-        if !columns.contains(&history.of) {
-            columns.push(history.of.clone());
-        }
-    }
-    columns
 }

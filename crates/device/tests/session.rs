@@ -8,9 +8,12 @@ use kitestring_core::hash::stable_hash;
 use kitestring_core::schema::{
     Feature, FeatureKind, History, Level, Of, Schema, TableRule, Task, Transform, Vocabulary,
 };
+use kitestring_device::agent::{Agent, Meaning};
+use kitestring_device::behaviour::{Config, Event, Layout, Memory, Store};
 use kitestring_device::encode::Value;
 use kitestring_device::session::Session;
 use kitestring_device::shelf::Shelf;
+use kitestring_device::trigger::{Condition, Trigger, Triggers};
 use kitestring_nn::network::Network;
 use kitestring_nn::package::{Description, RowCodes};
 use kitestring_nn::ranker::{ModelConfig, Ranker};
@@ -251,4 +254,68 @@ fn the_last_good_artifact_stays() {
     assert!(shelf.current().unwrap_err().to_string().contains("ranker.kite"));
     shelf.install(&second, &names).unwrap();
     assert_eq!(release(&shelf), 2);
+}
+
+/// Events move histories, set off triggers and are read anew by another version; what comes late is put in its place.
+#[test]
+fn an_agent_ranks_by_what_the_user_does() {
+    let gru = json!({ "type": "gru", "units": 7 });
+    let layout = || Layout::new(&["exposure", "click"], &["item", "category"], &[]).unwrap();
+    let now = 1_700_000_000_000;
+    let open = |bytes: Vec<u8>| Store::open(Box::new(Memory::new(bytes)), layout(), Config::default(), now).unwrap().0;
+    let triggers = || {
+        let (exposure, click) = (Condition::action("exposure"), Condition::action("click"));
+        let all = [Trigger::new("click", vec![click]), Trigger::new("three shown", exposure.times(3))];
+        Triggers::new(&layout(), &all).unwrap()
+    };
+    let agent = |store: Store| Agent::new(session(gru.clone()), store, triggers(), Meaning::default(), now).unwrap();
+    let mut agent_of_all = agent(open(Vec::new()));
+    let push = |agent: &mut Agent, action: u16, item: &str, late: i64| {
+        let event = Event { time: now - late, action, texts: &[item, "category1"], numbers: &[], id: None };
+        let happened = agent.push(&event, now).unwrap();
+        (happened.fired.to_vec(), happened.moved)
+    };
+    candidates(agent_of_all.session());
+    let before = agent_of_all.rank().unwrap().scores.to_vec();
+    assert_eq!(push(&mut agent_of_all, 0, "item4", 90), (vec![], false));
+    assert_eq!(agent_of_all.rank().unwrap().scores, before);
+    assert_eq!(push(&mut agent_of_all, 1, "item4", 80), (vec![0], true));
+    assert_ne!(agent_of_all.rank().unwrap().scores, before);
+    push(&mut agent_of_all, 1, "item6", 10);
+    // A click between the two, told late.
+    assert!(push(&mut agent_of_all, 1, "item5", 40).1);
+    for number in 0..3 {
+        let (fired, moved) = push(&mut agent_of_all, 0, "item7", 5 - number);
+        assert_eq!((fired.contains(&1), moved), (number == 2, false));
+    }
+    let scores = agent_of_all.rank().unwrap().scores.to_vec();
+
+    // The same by a session that is told the history as it was, and by a device that starts again.
+    let mut told = session(gru.clone());
+    candidates(&mut told);
+    told.set("items", Value::List(&["item4", "item5", "item6"])).unwrap();
+    told.set("categorys", Value::List(&["category1"; 3])).unwrap();
+    let near = |found: &[f32]| found.iter().zip(&scores).all(|(a, b)| (a - b).abs() < 1e-6);
+    assert!(near(told.rank().unwrap().scores));
+    let image = agent_of_all.store().image().to_vec();
+    let mut again = agent(open(image));
+    candidates(again.session());
+    assert!(near(again.rank().unwrap().scores));
+
+    // Another artifact reads the same events; candidates of another model are refused.
+    let next = Artifact::open(Box::new(Aligned::from(file(gru.clone(), 2).as_slice())), &trusted()).unwrap();
+    again.renew(next, now).unwrap();
+    let one = [Value::Text("item1"), Value::Missing, Value::Missing, Value::Missing];
+    let error = again.set_candidates("w", &FEATURES, &[&one]).unwrap_err().to_string();
+    assert!(error.contains("model w") && error.contains("the device has v"), "{error}");
+    again.set_candidates("v", &FEATURES, &[&one]).unwrap();
+    candidates(again.session());
+    assert!(near(again.rank().unwrap().scores));
+    again.forget(now).unwrap();
+    assert_eq!(again.rank().unwrap().scores, before);
+    let short = Layout::new(&["click"], &["item"], &[]).unwrap();
+    let store = Store::open(Box::new(Memory::default()), short.clone(), Config::default(), now).unwrap().0;
+    let none = Triggers::new(&short, &[]).unwrap();
+    let error = Agent::new(session(gru), store, none, Meaning::default(), now).err().unwrap().to_string();
+    assert!(error.contains("categor"), "{error}");
 }
