@@ -3,7 +3,7 @@
 use crate::graph::{Graph, Value};
 use crate::slots::ModelInputs;
 use crate::slots::bias::Bias;
-use crate::slots::body::{Body, BodyInput};
+use crate::slots::body::{Body, BodyInput, OfTask};
 use crate::slots::encoder::Encoder;
 use crate::slots::head::Head;
 use crate::slots::loss::TaskLoss;
@@ -65,9 +65,11 @@ pub struct Ranker {
     pub graph: Graph,
     /// The tables, in the order of [`Schema::table_names`].
     pub tables: Vec<RankerTable>,
-    /// What the head reads of each task, in their order: its logit (a log-rate of a count, the prediction of a regression), and in a second
-    /// column the logarithm of the variance where the head spreads.
+    /// The logit of each task in their order (a log-rate of a count, the prediction of a regression), `samples × 1`. A score knows no
+    /// place of an impression: there it is the logit as served.
     pub logits: Vec<Value>,
+    /// The same without what the place of an impression adds.
+    pub unbiased: Vec<Value>,
     /// What the logit of each task is made of: the body's result, with what the encoder leaves beside it. Tasks may share one.
     pub representations: Vec<Value>,
 }
@@ -117,10 +119,13 @@ impl Ranker {
         let x = graph.concat(&parts);
         let shared = config.body.forward(&mut graph, &BodyInput { x, scenarios: &scenarios, inputs: &inputs })?;
         let biases = config.bias.forward(&mut graph, &inputs)?;
-        let (logits, representations) = shared.logits(&mut graph, &inputs, &encoded, &biases, &config.head);
-        config.head.forward(&mut graph, &logits, &inputs, &config.loss)?;
+        let of_tasks = shared.logits(&mut graph, &inputs, &encoded, &biases, &config.head);
+        let each = |of: fn(&OfTask) -> Value| of_tasks.iter().map(of).collect::<Vec<Value>>();
+        config.head.forward(&mut graph, &each(|of| of.read), &inputs, &config.loss)?;
+        let [logits, unbiased, representations] =
+            [each(|of| of.logit), each(|of| of.unbiased), each(|of| of.representation)];
         let tables = names.iter().map(|name| RankerTable { name: (*name).into(), width: dimension(name) + extra });
-        Ok(Self { graph, tables: tables.collect(), logits, representations })
+        Ok(Self { graph, tables: tables.collect(), logits, unbiased, representations })
     }
 
     /// The graph with other values, which have one row a sample, as its results.

@@ -80,7 +80,7 @@ pub struct Shared {
 
 impl Shared {
     /// What the head reads of each task: its logit, with what the encoder leaves beside the body and what the bias adds; and behind it,
-    /// for a head that asks for one, the second column it spreads by. The second result is what each logit is made of, without the bias.
+    /// for a head that asks for one, the second column it spreads by.
     pub fn logits(
         self,
         graph: &mut Graph,
@@ -88,7 +88,7 @@ impl Shared {
         encoded: &Encoded,
         biases: &[Option<Value>],
         head: &Head,
-    ) -> (Vec<Value>, Vec<Value>) {
+    ) -> Vec<OfTask> {
         let named = self.tasks.into_iter().zip(&inputs.task_names).zip(&inputs.tasks).enumerate();
         let logits = named.map(|(task, ((value, name), (kind, _)))| {
             let of_task = |graph: &mut Graph, body: &dyn Fn(&mut Graph) -> Value| {
@@ -104,18 +104,36 @@ impl Shared {
                     graph.add(value, own)
                 }
             };
-            for part in [encoded.logit, biases.get(task).copied().flatten()].into_iter().flatten() {
+            if let Some(part) = encoded.logit {
                 logit = graph.add(logit, part);
             }
+            let unbiased = logit;
+            if let Some(bias) = biases.get(task).copied().flatten() {
+                logit = graph.add(logit, bias);
+            }
+            let mut read = logit;
             if head.spreads(*kind) {
                 let spread = |graph: &mut Graph| graph.linear(both, 1, Activation::None);
                 let spread = of_task(graph, &|graph| graph.scope("spread", spread));
-                logit = graph.concat(&[logit, spread]);
+                read = graph.concat(&[logit, spread]);
             }
-            (logit, both)
+            OfTask { read, logit, unbiased, representation: both }
         });
-        logits.unzip()
+        logits.collect()
     }
+}
+
+/// What stands before the head for one task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OfTask {
+    /// What the head reads: the logit, and beside it what it spreads by.
+    pub read: Value,
+    /// The logit.
+    pub logit: Value,
+    /// The logit without what the bias adds.
+    pub unbiased: Value,
+    /// What the logit is made of.
+    pub representation: Value,
 }
 
 /// The number of the innermost scenario level, and how many of its scenarios were seen in training.
