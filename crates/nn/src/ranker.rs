@@ -65,13 +65,8 @@ pub struct Ranker {
     pub graph: Graph,
     /// The tables, in the order of [`Schema::table_names`].
     pub tables: Vec<RankerTable>,
-    /// The logit of each task in their order (a log-rate of a count, the prediction of a regression), `samples × 1`. A score knows no
-    /// place of an impression: there it is the logit as served.
-    pub logits: Vec<Value>,
-    /// The same without what the place of an impression adds.
-    pub unbiased: Vec<Value>,
-    /// What the logit of each task is made of: the body's result, with what the encoder leaves beside it. Tasks may share one.
-    pub representations: Vec<Value>,
+    /// What stands before the head for each task.
+    pub tasks: Vec<OfTask>,
 }
 
 impl Ranker {
@@ -119,13 +114,10 @@ impl Ranker {
         let x = graph.concat(&parts);
         let shared = config.body.forward(&mut graph, &BodyInput { x, scenarios: &scenarios, inputs: &inputs })?;
         let biases = config.bias.forward(&mut graph, &inputs)?;
-        let of_tasks = shared.logits(&mut graph, &inputs, &encoded, &biases, &config.head);
-        let each = |of: fn(&OfTask) -> Value| of_tasks.iter().map(of).collect::<Vec<Value>>();
-        config.head.forward(&mut graph, &each(|of| of.read), &inputs, &config.loss)?;
-        let [logits, unbiased, representations] =
-            [each(|of| of.logit), each(|of| of.unbiased), each(|of| of.representation)];
+        let tasks = shared.logits(&mut graph, &inputs, &encoded, &biases, &config.head);
+        config.head.forward(&mut graph, &tasks, &inputs, &config.loss)?;
         let tables = names.iter().map(|name| RankerTable { name: (*name).into(), width: dimension(name) + extra });
-        Ok(Self { graph, tables: tables.collect(), logits, unbiased, representations })
+        Ok(Self { graph, tables: tables.collect(), tasks })
     }
 
     /// The graph with other values, which have one row a sample, as its results.

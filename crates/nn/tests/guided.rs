@@ -11,6 +11,7 @@ use kitestring_nn::graph::{Graph, Value};
 use kitestring_nn::network::Network;
 use kitestring_nn::ops::arithmetic::{Binary, Unary};
 use kitestring_nn::ranker::Ranker;
+use kitestring_nn::slots::body::OfTask;
 use serde_json::json;
 use std::sync::Arc;
 
@@ -38,7 +39,8 @@ fn rankers() -> Vec<(String, Ranker)> {
 
 /// Logits and representations; a representation may be there several times, and a logit without a bias too.
 fn values(ranker: &Ranker) -> Vec<Value> {
-    ranker.logits.iter().chain(&ranker.unbiased).chain(&ranker.representations).copied().collect()
+    let each = |of: fn(&OfTask) -> Value| ranker.tasks.iter().map(of);
+    each(|of| of.logit).chain(each(|of| of.unbiased)).chain(each(|of| of.representation)).collect()
 }
 
 fn guided(
@@ -156,7 +158,7 @@ fn what_does_not_fit_is_refused() {
     assert!(Trainer::guided(Arc::clone(&graph), &[], 1.0, 1).is_err());
     let (network, samples) = (network(&ranker.graph, Seed(2)), samples(&ranker, 8, Seed(1)));
     let (inputs, mut state) = (samples.inputs(), network.state.clone());
-    let mut trainer = Trainer::guided(graph, &ranker.logits, 1.0, 1).unwrap();
+    let mut trainer = Trainer::guided(graph, &values(&ranker), 1.0, 1).unwrap();
     assert!(trainer.step(&network.weights, &mut state, &inputs, None, &Threads(1)).is_err());
     let mut shown = Vec::new();
     trainer.forward(&network.weights, &state, &inputs, None, &Threads(1), &mut shown).unwrap();

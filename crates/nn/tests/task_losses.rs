@@ -12,6 +12,7 @@ use kitestring_nn::graph::Graph;
 use kitestring_nn::network::Network;
 use kitestring_nn::optimizer::{Optimizer, Rule};
 use kitestring_nn::ranker::Ranker;
+use kitestring_nn::slots::body::OfTask;
 use kitestring_nn::slots::head::{Head, logit::Logit};
 use kitestring_nn::slots::loss::{TaskLoss, weights_of_tasks};
 use kitestring_nn::slots::{ModelInputs, catalogue};
@@ -38,7 +39,8 @@ fn four(loss: &TaskLoss) -> (Graph, Samples) {
     let click = samples.leaf(&mut graph, &[0.0; 4], 1, None);
     let conversion = samples.leaf(&mut graph, &[0.0, 1.0, 2.0, 3.0_f32.ln()], 1, None);
     loss.check(&inputs).unwrap();
-    Head::Logit(Logit {}).forward(&mut graph, &[click, conversion], &inputs, loss).unwrap();
+    let tasks = [click, conversion].map(|z| OfTask { read: z, logit: z, unbiased: z, representation: z });
+    Head::Logit(Logit {}).forward(&mut graph, &tasks, &inputs, loss).unwrap();
     // Of those with a conversion's label, the second was not clicked and of the third it is not known.
     samples.batch.labels = [[1.0, 1.0], [0.0, 1.0], [f32::NAN, 0.0], [1.0, 0.0]].concat();
     (graph, samples)

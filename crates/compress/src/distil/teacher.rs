@@ -4,6 +4,7 @@ use kitestring_core::{Error, Result};
 use kitestring_data::dataset::{Dataset, Split};
 use kitestring_nn::graph::{Graph, Value};
 use kitestring_nn::ranker::Ranker;
+use kitestring_nn::slots::body::OfTask;
 use kitestring_train::Model;
 use kitestring_train::guide::Lesson;
 use kitestring_train::inputs::Prepared;
@@ -24,13 +25,13 @@ pub(super) struct Shown {
 
 impl Shown {
     /// These logits of a ranker's tasks, with its representation or without.
-    pub(super) fn of(ranker: &Ranker, logits: &[Value], representation: bool) -> Self {
-        let mut values = logits.to_vec();
+    pub(super) fn of(ranker: &Ranker, logit: impl Fn(&OfTask) -> Value, representation: bool) -> Self {
+        let mut values: Vec<Value> = ranker.tasks.iter().map(logit).collect();
         let first = values.len();
         let mut distinct: Vec<Value> = Vec::new();
-        for value in ranker.representations.iter().filter(|_| representation) {
-            if !distinct.contains(value) {
-                distinct.push(*value);
+        for of_task in ranker.tasks.iter().filter(|_| representation) {
+            if !distinct.contains(&of_task.representation) {
+                distinct.push(of_task.representation);
             }
         }
         let width = first + distinct.iter().map(|value| ranker.graph.width(*value)).sum::<usize>();
@@ -63,7 +64,7 @@ impl<'a> Teacher<'a> {
                 .mend("distil over the data set of the teacher's run"));
         }
         let ranker = Ranker::new(&model.schema, &model.config, &model.scenarios)?;
-        let shown = Shown::of(&ranker, &ranker.logits, representation);
+        let shown = Shown::of(&ranker, |task| task.logit, representation);
         let graph: Arc<Graph> = Arc::new(ranker.showing(&shown.values));
         Ok(Self {
             predictor: Predictor::showing(model, graph, workers),

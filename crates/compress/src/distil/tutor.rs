@@ -48,7 +48,7 @@ impl<'a> Tutor<'a> {
         let teacher = Teacher::new(model, dataset, represents, workers)?;
         let ranker = Ranker::new(&student.schema, &student.model, &dataset.scenario_counts())?;
         // The teacher's logits are as served. A student that learns a bias of positions beside must say them without it.
-        let shown = Shown::of(&ranker, &ranker.unbiased, represents);
+        let shown = Shown::of(&ranker, |task| task.unbiased, represents);
         let seed = Seed(student.seed).child("distil");
         let map = || {
             let widths = [&shown, &teacher.shown].map(|shown| shown.representation.len());

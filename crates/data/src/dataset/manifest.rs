@@ -203,7 +203,7 @@ impl Manifest {
         left.schema = self.schema.without(features)?;
         let tables = left.schema.table_names();
         let table = |name: &&str| self.tables.iter().find(|table| table.name == **name).cloned();
-        left.tables = tables.iter().filter_map(|name| table(name)).collect();
+        left.tables = tables.iter().filter_map(table).collect();
         left.fitted.retain(|fitted| !features.contains(&fitted.feature));
         left.histories.retain(|name, _| !features.contains(name));
         Ok(left)

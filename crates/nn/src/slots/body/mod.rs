@@ -126,13 +126,14 @@ impl Shared {
 /// What stands before the head for one task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OfTask {
-    /// What the head reads: the logit, and beside it what it spreads by.
+    /// What the head reads: the logit, and in a second column what it spreads by where [`Head::spreads`].
     pub read: Value,
-    /// The logit.
+    /// The logit, `samples × 1`: a log-rate of a count, the prediction of a regression. A score knows no place of an impression, so there it
+    /// is the logit as served.
     pub logit: Value,
-    /// The logit without what the bias adds.
+    /// The logit without what the place adds.
     pub unbiased: Value,
-    /// What the logit is made of.
+    /// What the logit is made of: the body's result, with what the encoder leaves beside it. Tasks may share one.
     pub representation: Value,
 }
 

@@ -5,6 +5,7 @@ pub mod heteroscedastic;
 pub mod logit;
 
 use super::ModelInputs;
+use super::body::OfTask;
 use super::loss::TaskLoss;
 use crate::graph::{Graph, Value};
 use kitestring_core::Result;
@@ -25,15 +26,16 @@ impl Head {
         matches!(self, Self::Heteroscedastic(_)) && heteroscedastic::spreads(kind)
     }
 
-    /// Records predictions and losses. `logits` has a value a task of one column, or of two where [`Self::spreads`].
+    /// Records predictions and losses, from what stands before the head for each task.
     ///
     /// # Errors
     /// If the variant does not fit the tasks.
-    pub fn forward(&self, graph: &mut Graph, logits: &[Value], inputs: &ModelInputs, loss: &TaskLoss) -> Result<()> {
+    pub fn forward(&self, graph: &mut Graph, tasks: &[OfTask], inputs: &ModelInputs, loss: &TaskLoss) -> Result<()> {
+        let logits: Vec<Value> = tasks.iter().map(|of_task| of_task.read).collect();
         match self {
-            Self::Logit(variant) => variant.forward(graph, logits, inputs, loss),
-            Self::Esmm(variant) => variant.forward(graph, logits, inputs, loss),
-            Self::Heteroscedastic(variant) => variant.forward(graph, logits, inputs, loss),
+            Self::Logit(variant) => variant.forward(graph, &logits, inputs, loss),
+            Self::Esmm(variant) => variant.forward(graph, &logits, inputs, loss),
+            Self::Heteroscedastic(variant) => variant.forward(graph, &logits, inputs, loss),
         }
     }
 }
