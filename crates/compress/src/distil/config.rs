@@ -10,7 +10,7 @@ use std::mem::discriminant;
 /// A student and how it is taught. Keys of `model` and `train` that are given replace those of the teacher's run, all others stay:
 ///
 /// ```toml
-/// alpha = 0.5
+/// alpha = 0.9
 /// without = ["occupation"]
 /// model = { dimension = 8, body = { units = [32, 16] } }
 /// train = { epochs = 3 }
@@ -42,8 +42,8 @@ impl Default for Distil {
             model: toml::Table::new(),
             train: toml::Table::new(),
             without: Vec::new(),
-            alpha: 0.5,
-            temperature: 1.0,
+            alpha: 0.9,
+            temperature: 3.0,
             representation: 0.0,
             rank: None,
         }
