@@ -69,13 +69,14 @@ pub struct Rank {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub top: Option<usize>,
     /// The samples stored side by side that a batch keeps together, at least 2: about the longest list. A user with fewer samples shares
-    /// them with the next one.
+    /// them with the next one. What is stored side by side is alike, and steps on batches of it are worse ones: long blocks cost accuracy
+    /// that the order does not bring back, so keep it short.
     pub list: u64,
 }
 
 impl Default for Rank {
     fn default() -> Self {
-        Self { weight: 0.01, task: None, samples: 8, temperature: 1.0, top: None, list: 32 }
+        Self { weight: 1e-3, task: None, samples: 8, temperature: 1.0, top: None, list: 8 }
     }
 }
 

@@ -203,7 +203,7 @@ fn the_gradient_is_that_of_what_is_minimized() {
     assert!(batch.labels.iter().any(|label| label.is_nan()) && batch.weight.contains(&2.0));
     let mut tutor = Tutor::new(&how, (&fixture.teacher, &fixture.dataset), &student, 1).unwrap();
     let width = tutor.shown.width;
-    assert_eq!((width, tutor.teacher.shown.width, tutor.block()), (3 + 3 * 3, 3 + 3 * 6, 32));
+    assert_eq!((width, tutor.teacher.shown.width, tutor.block()), (3 + 3 * 3, 3 + 3 * 6, 8));
     let values: Vec<f32> = (0..batch.rows * width).map(|at| Seed(8).normal_at(at as u64)).collect();
     // A step of no length leaves the map as it is.
     let lesson =
