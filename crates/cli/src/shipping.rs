@@ -83,8 +83,8 @@ pub struct Parcel<'a> {
     pub users: &'a [String],
     /// The file to write.
     pub out: &'a Path,
-    /// Where passes that train leave checkpoints.
-    pub scratch: &'a Path,
+    /// Where passes that train leave checkpoints, and whether they go on from those that are there.
+    pub scratch: (&'a Path, bool),
     /// The publisher's key.
     pub key: &'a SecretKey,
     /// Count on from the artifact that is there; else this one.
@@ -190,8 +190,15 @@ pub fn ship_run(run: &Run, config: &RunConfig, dataset: &Dataset, progress: &mut
     std::fs::create_dir_all(&folder).map_err(|error| Error::io(error, "could not make the folder", &folder))?;
     let key = key_of_run(&folder)?;
     let out = folder.join(ARTIFACT);
-    let parcel =
-        Parcel { config: &device, split: None, users: &[], out: &out, scratch: &folder, key: &key, release: None };
+    let parcel = Parcel {
+        config: &device,
+        split: None,
+        users: &[],
+        out: &out,
+        scratch: (&folder, false),
+        key: &key,
+        release: None,
+    };
     let outcome = ship(&parcel, (config, run.model()?, dataset), progress)?;
     write(&out, &outcome, config, &key.public())?;
     Ok(outcome)

@@ -7,7 +7,7 @@ use kitestring_core::{Error, Result};
 use kitestring_data::dataset::{Dataset, Vocabularies};
 use kitestring_nn::package::{Activations, Description, RowCodes};
 use kitestring_table::{Route, Table};
-use kitestring_train::Model;
+use kitestring_train::{Model, RunConfig};
 use std::collections::BTreeSet;
 
 /// Rows pulled at once.
@@ -28,6 +28,8 @@ pub enum Kept {
 pub struct Candidate {
     /// The ranker, in `f32`.
     pub model: Model,
+    /// The config of the run that trained it.
+    pub config: RunConfig,
     /// The data set as this ranker reads it, without the features it lacks.
     pub dataset: Dataset,
     /// Which rows of each table are shipped.
@@ -64,19 +66,17 @@ pub struct Sealing<'a> {
 
 impl Candidate {
     /// A trained ranker as it is: all rows, everything in `f32`.
-    ///
-    /// # Errors
-    /// What the file system says.
-    pub fn new(model: Model, dataset: &Dataset) -> Result<Self> {
+    pub fn new(model: Model, config: RunConfig, dataset: Dataset) -> Self {
         let tables = model.tables.len();
-        Ok(Self {
+        Self {
             model,
-            dataset: dataset.without(&[])?,
+            config,
+            dataset,
             kept: vec![Kept::All; tables],
             rows: vec![RowCodes::F32; tables],
             coded: BTreeSet::new(),
             activations: Vec::new(),
-        })
+        }
     }
 
     /// How the engine runs it.

@@ -41,8 +41,8 @@ pub struct Setting<'a> {
     pub vocabularies: &'a Vocabularies,
     /// The teacher's run.
     pub config: &'a RunConfig,
-    /// Where passes that train leave checkpoints.
-    pub directory: &'a Path,
+    /// Where passes that train leave checkpoints, and whether they go on from those that are there.
+    pub scratch: (&'a Path, bool),
     /// Hears of progress.
     pub observe: Observe<'a>,
     usage: Option<Usage>,
@@ -53,10 +53,10 @@ impl<'a> Setting<'a> {
     pub fn new(
         (dataset, vocabularies): (&'a Dataset, &'a Vocabularies),
         config: &'a RunConfig,
-        directory: &'a Path,
+        scratch: (&'a Path, bool),
         observe: Observe<'a>,
     ) -> Self {
-        Self { dataset, vocabularies, config, directory, observe, usage: None }
+        Self { dataset, vocabularies, config, scratch, observe, usage: None }
     }
 
     /// The seed of all that is drawn.
@@ -107,7 +107,7 @@ pub struct Outcome {
 /// What a pass says; a damaged file.
 pub fn compress(teacher: Model, order: &Order<'_>, setting: &mut Setting<'_>) -> Result<Outcome> {
     let passes = &order.config.passes;
-    let mut candidate = Candidate::new(teacher, setting.dataset)?;
+    let mut candidate = Candidate::new(teacher, setting.config.clone(), setting.dataset.without(&[])?);
     let mut books = Books { first: None, lines: Vec::new(), scores: Vec::new() };
     let mut file = books.enter(&candidate, ("trained", "all rows, 32 bits".into()), order, setting)?;
     for (number, pass) in passes.iter().enumerate() {

@@ -44,6 +44,9 @@ pub struct Compress {
     /// Write also what this older artifact does not have, into a file beside --out with the ending .delta
     #[arg(long, value_name = "FILE")]
     delta_from: Option<PathBuf>,
+    /// Go on with a pass that trains where it was killed
+    #[arg(long)]
+    resume: bool,
     /// Override a key of the device's config; may be repeated. A pass is named by its number from 0
     #[arg(long = "set", value_name = "KEY=VALUE")]
     set: Vec<String>,
@@ -72,7 +75,7 @@ impl Compress {
             split: self.split.as_deref(),
             users: &self.user,
             out: &out,
-            scratch: &folder,
+            scratch: (&folder, self.resume),
             key: &key,
             release: self.release,
         };

@@ -1,5 +1,6 @@
 //! What makes a ranker smaller, one file a pass. A pass takes a candidate and gives another one; it says what it did in a few words.
 
+pub mod distil;
 pub mod quantize;
 pub mod rows;
 
@@ -12,6 +13,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Pass {
+    /// A student learns from the ranker so far.
+    Distil(crate::distil::Distil),
     /// Which rows are shipped.
     Rows(rows::Rows),
     /// Numbers in a byte or half of one.
@@ -22,6 +25,7 @@ impl Pass {
     /// Its name in a config.
     pub fn name(&self) -> &'static str {
         match self {
+            Self::Distil(_) => "distil",
             Self::Rows(_) => "rows",
             Self::Quantize(_) => "quantize",
         }
@@ -33,6 +37,8 @@ impl Pass {
     /// A config error that names the key.
     pub fn check(&self) -> Result<()> {
         match self {
+            // It is checked against the run that it learns from.
+            Self::Distil(_) => Ok(()),
             Self::Rows(pass) => pass.check(),
             Self::Quantize(pass) => pass.check(),
         }
@@ -44,6 +50,7 @@ impl Pass {
     /// What does not fit the candidate; what training or the file system says.
     pub fn apply(&self, candidate: Candidate, setting: &mut Setting<'_>) -> Result<(Candidate, String)> {
         match self {
+            Self::Distil(pass) => distil::apply(pass, candidate, setting),
             Self::Rows(pass) => pass.apply(candidate, setting),
             Self::Quantize(pass) => pass.apply(candidate, setting),
         }
