@@ -154,17 +154,20 @@ mod x86 {
                 let count = (rows - row).min(6);
                 let x = &x[row * stride..(row + count) * stride];
                 let out = &mut out[row * outputs..(row + count) * outputs];
+                let shape = (first, outputs, stride);
                 match (count, vectors) {
-                    (6, 2) => block::<6, 2>(out, x, codes, sums, (first, outputs, stride)),
-                    (6, _) => block::<6, 1>(out, x, codes, sums, (first, outputs, stride)),
-                    (_, 2) => (0..count).for_each(|row| {
-                        let (x, out) = (&x[row * stride..][..stride], &mut out[row * outputs..][..outputs]);
-                        block::<1, 2>(out, x, codes, sums, (first, outputs, stride));
-                    }),
-                    _ => (0..count).for_each(|row| {
-                        let (x, out) = (&x[row * stride..][..stride], &mut out[row * outputs..][..outputs]);
-                        block::<1, 1>(out, x, codes, sums, (first, outputs, stride));
-                    }),
+                    (6, 2) => block::<6, 2>(out, x, codes, sums, shape),
+                    (5, 2) => block::<5, 2>(out, x, codes, sums, shape),
+                    (4, 2) => block::<4, 2>(out, x, codes, sums, shape),
+                    (3, 2) => block::<3, 2>(out, x, codes, sums, shape),
+                    (2, 2) => block::<2, 2>(out, x, codes, sums, shape),
+                    (_, 2) => block::<1, 2>(out, x, codes, sums, shape),
+                    (6, _) => block::<6, 1>(out, x, codes, sums, shape),
+                    (5, _) => block::<5, 1>(out, x, codes, sums, shape),
+                    (4, _) => block::<4, 1>(out, x, codes, sums, shape),
+                    (3, _) => block::<3, 1>(out, x, codes, sums, shape),
+                    (2, _) => block::<2, 1>(out, x, codes, sums, shape),
+                    (_, _) => block::<1, 1>(out, x, codes, sums, shape),
                 }
                 row += count;
             }
@@ -242,17 +245,74 @@ kernel! {
         }
     }
 
-    /// As [`decode`], added to what is there.
+    /// From exact sums straight to the codes of the next product, `encode(f((sum − offset) · scale + part + row))`: rows of sums, with a row
+    /// of `parts` each, or none where there are none, and one `row` for all. Rows of codes are as far apart as four columns more or less.
     ///
     /// # Panics
-    /// As [`decode`].
-    pub fn decode_add['a](out: &'a mut [f32], sums: &'a [i32], offsets: &'a [i32], scales: &'a [f32]) {
-        assert_eq!((out.len(), offsets.len()), (sums.len(), scales.len()), "sums of products");
-        let columns = scales.len().max(1);
-        for (out, sums) in out.chunks_exact_mut(columns).zip(sums.chunks_exact(columns)) {
-            for (((out, sum), offset), scale) in out.iter_mut().zip(sums).zip(offsets).zip(scales) {
-                *out += sum.wrapping_sub(*offset) as f32 * scale;
+    /// If the slices differ in their number of columns or rows.
+    pub fn requantize['a, F: Fn(f32) -> f32](
+        codes: &'a mut [i8],
+        sums: &'a [i32],
+        by: (&'a [i32], &'a [f32]),
+        parts: &'a [f32],
+        row: &'a [f32],
+        next: Affine,
+        f: F,
+    ) {
+        let ((offsets, scales), columns) = (by, row.len().max(1));
+        let stride = row.len().next_multiple_of(GROUP).max(1);
+        assert_eq!((offsets.len(), scales.len()), (row.len(), row.len()), "columns of sums");
+        assert!(parts.is_empty() || parts.len() == sums.len(), "a row of parts for each of sums");
+        let zeros: &[f32] = &[];
+        let rows = codes.chunks_exact_mut(stride).zip(sums.chunks_exact(columns)).enumerate();
+        for (number, (codes, sums)) in rows {
+            let of_column = sums.iter().zip(offsets.iter().zip(scales).zip(row));
+            let part = if parts.is_empty() { zeros } else { &parts[number * columns..(number + 1) * columns] };
+            if part.is_empty() {
+                for (code, (sum, ((offset, scale), x))) in codes.iter_mut().zip(of_column) {
+                    *code = next.encode(f(sum.wrapping_sub(*offset) as f32 * scale + x));
+                }
+            } else {
+                for ((code, (sum, ((offset, scale), x))), part) in codes.iter_mut().zip(of_column).zip(part) {
+                    *code = next.encode(f(sum.wrapping_sub(*offset) as f32 * scale + part + x));
+                }
             }
+        }
+    }
+
+    /// From exact sums to one number a row, `Σ_c weights[c] · f((sum − offset) · scale + part + row)`.
+    ///
+    /// # Panics
+    /// If the slices differ in their number of columns or rows.
+    pub fn weigh['a, F: Fn(f32) -> f32](
+        out: &'a mut [f32],
+        sums: &'a [i32],
+        by: (&'a [i32], &'a [f32]),
+        parts: &'a [f32],
+        row: &'a [f32],
+        weights: &'a [f32],
+        f: F,
+    ) {
+        let ((offsets, scales), columns) = (by, row.len().max(1));
+        assert_eq!((offsets.len(), scales.len(), weights.len()), (row.len(), row.len(), row.len()), "columns of sums");
+        assert!(parts.is_empty() || parts.len() == sums.len(), "a row of parts for each of sums");
+        for (number, (out, sums)) in out.iter_mut().zip(sums.chunks_exact(columns)).enumerate() {
+            let part = |column: usize| parts.get(number * columns + column).copied().unwrap_or(0.0);
+            // As many sums at once as a vector holds, so that the order of additions is one that vectorizes.
+            let mut totals = [0.0_f32; LANES];
+            let blocks = columns / LANES * LANES;
+            for start in (0..blocks).step_by(LANES) {
+                for (lane, total) in totals.iter_mut().enumerate() {
+                    let at = start + lane;
+                    let x = sums[at].wrapping_sub(offsets[at]) as f32 * scales[at] + part(at) + row[at];
+                    *total += weights[at] * f(x);
+                }
+            }
+            for at in blocks..columns {
+                let x = sums[at].wrapping_sub(offsets[at]) as f32 * scales[at] + part(at) + row[at];
+                totals[at - blocks] += weights[at] * f(x);
+            }
+            *out = totals.iter().sum();
         }
     }
 

@@ -78,18 +78,24 @@ impl Product {
         }
     }
 
-    /// `out += (x ⊙ t) W` for each row `x` and one `t` for all of them.
-    ///
-    /// # Panics
-    /// As [`Self::multiply`].
-    pub(crate) fn add_products_with(&self, x: &[f32], t: &[f32], out: &mut [f32], scratch: &mut [f32]) {
-        let (inputs, outputs) = (self.packed.inputs(), self.outputs());
-        for (x, out) in x.chunks(ROWS * inputs).zip(out.chunks_mut(ROWS * outputs)) {
-            let (codes, sums) = self.room(x.len() / inputs, scratch);
-            int8::encode_with(codes, x, t, self.by);
-            int8::products(sums, codes, &self.packed);
-            int8::decode_add(out, sums, &self.offsets, &self.scales);
-        }
+    /// The codes of what enters it.
+    pub(crate) fn by(&self) -> Affine {
+        self.by
+    }
+
+    /// How far apart rows of codes are.
+    pub(crate) fn stride(&self) -> usize {
+        self.packed.stride()
+    }
+
+    /// What takes zeros out of a sum, and what a step of it is worth, column by column.
+    pub(crate) fn of_columns(&self) -> (&[i32], &[f32]) {
+        (&self.offsets, &self.scales)
+    }
+
+    /// The exact sums of products of codes.
+    pub(crate) fn sums(&self, codes: &[i8], sums: &mut [i32]) {
+        int8::products(sums, codes, &self.packed);
     }
 
     /// Room for the codes of some rows, and for the sums of their products.
@@ -186,23 +192,5 @@ mod tests {
                 }
             }
         }
-    }
-
-    #[test]
-    fn products_with_a_row_are_those_of_both() {
-        let (seed, inputs, outputs, rows) = (Seed(3), 12, 20, 9);
-        let draw = |name: &str, count: usize| -> Vec<f32> {
-            (0..count).map(|at| seed.child(name).normal_at(at as u64)).collect()
-        };
-        let (x, t, w) = (draw("x", rows * inputs), draw("t", inputs), draw("w", inputs * outputs));
-        let product = Product::new(&Weights::per_column(&w, outputs).unwrap(), Affine::of_range(-5.0, 5.0).unwrap());
-        let product = product.unwrap();
-        let both: Vec<f32> = x.chunks(inputs).flat_map(|x| x.iter().zip(&t).map(|(x, t)| x * t)).collect();
-        let mut expected = vec![0.0; rows * outputs];
-        product.multiply(&both, None, Activation::None, &mut expected, &mut vec![f32::NAN; product.scratch()]);
-        expected.iter_mut().for_each(|x| *x += 1.5);
-        let mut found = vec![1.5; rows * outputs];
-        product.add_products_with(&x, &t, &mut found, &mut vec![f32::NAN; product.scratch()]);
-        found.iter().zip(&expected).for_each(|(a, b)| assert!((a - b).abs() <= 1e-5 * b.abs().max(1.0), "{a} {b}"));
     }
 }

@@ -1,23 +1,45 @@
 //! The attention with its products done in codes of eight bits.
 //!
 //! A folded matrix a sample would have to be coded anew for each; so the first layer's two parts are products of their own,
-//! `k (W_k − W_d)`, done once for each element of a list however many samples share it, and `(t ⊙ k) W_m` for each pair.
+//! `k (W_k − W_d)`, done once for each element of a list however many samples share it, and `(t ⊙ k) W_m` for each pair. Between layers
+//! sums go straight to the codes of the next one, and from the last hidden layer straight to the score.
 
-use super::{AttentionPool, score_pairs, softmax_list, weighted_sum};
+use super::{AttentionPool, softmax_list, weighted_sum};
 use crate::engine::{Context, Inputs};
 use crate::graph::Weight;
-use crate::kernels::activation::Activation;
-use crate::kernels::kernel;
+use crate::kernels::activation::{Activation, relu, sigmoid, tanh};
+use crate::kernels::int8::{encode_with, requantize, weigh};
 use crate::kernels::matmul::{Matrix, Start, matmul};
 use crate::quantization::product::Product;
 
-kernel! {
-    /// `out[p] = parts[p] + row` for every row `p`.
-    fn add_row['a](out: &'a mut [f32], parts: &'a [f32], row: &'a [f32]) {
-        for (out, part) in out.chunks_exact_mut(row.len()).zip(parts.chunks_exact(row.len())) {
-            for ((out, part), x) in out.iter_mut().zip(part).zip(row) {
-                *out = part + x;
-            }
+/// Sums of a layer with what is added to them: a row of `parts` each, where there are any, and one `row` for all.
+#[derive(Clone, Copy)]
+struct Sums<'a> {
+    product: &'a Product,
+    parts: &'a [f32],
+    row: &'a [f32],
+}
+
+impl Sums<'_> {
+    /// The codes of the next layer's inputs.
+    fn requantize(self, sums: &[i32], activation: Activation, next: &Product, codes: &mut [i8]) {
+        let (by, to) = (self.product.of_columns(), next.by());
+        match activation {
+            Activation::None => requantize(codes, sums, by, self.parts, self.row, to, |x| x),
+            Activation::Relu => requantize(codes, sums, by, self.parts, self.row, to, relu),
+            Activation::Sigmoid => requantize(codes, sums, by, self.parts, self.row, to, sigmoid),
+            Activation::Tanh => requantize(codes, sums, by, self.parts, self.row, to, tanh),
+        }
+    }
+
+    /// The last layer's result.
+    fn weigh(self, sums: &[i32], activation: Activation, last: &[f32], scores: &mut [f32]) {
+        let by = self.product.of_columns();
+        match activation {
+            Activation::None => weigh(scores, sums, by, self.parts, self.row, last, |x| x),
+            Activation::Relu => weigh(scores, sums, by, self.parts, self.row, last, relu),
+            Activation::Sigmoid => weigh(scores, sums, by, self.parts, self.row, last, sigmoid),
+            Activation::Tanh => weigh(scores, sums, by, self.parts, self.row, last, tanh),
         }
     }
 }
@@ -30,9 +52,16 @@ impl AttentionPool {
         [first.part(0, self.width), first.part(3 * self.width, self.width)]
     }
 
+    /// The layers between the first and the last.
+    fn hidden_layers(&self) -> &[(Weight, Weight)] {
+        &self.layers[1..self.layers.len() - 1]
+    }
+
+    /// The products of the first layer, where all products but the last layer's are done in codes.
     pub(super) fn coded<'a>(&self, cx: &Context<'a>) -> Option<[&'a Product; 2]> {
         let [keys, products] = self.first_products();
-        Some([cx.product(keys)?, cx.product(products)?])
+        let all = self.hidden_layers().iter().all(|(weight, _)| cx.product(*weight).is_some());
+        Some([cx.product(keys)?, cx.product(products)?]).filter(|_| all)
     }
 
     /// Rewrites the first layer, whose function stays the same to the bit: `W_d` goes into `W_k` and `W_t`.
@@ -55,23 +84,25 @@ impl AttentionPool {
     ) {
         let (keys, target) = (inputs.get(0), inputs.get(1));
         let (d, h, rows) = (self.width, self.first(), cx.rows.len());
-        let hidden = &self.layers[1..self.layers.len() - 1];
+        let hidden = self.hidden_layers().iter().filter_map(|(weight, bias)| Some((cx.product(*weight)?, *bias)));
         let longest = (0..rows).map(|row| cx.segment(self.feature, row).len()).max().unwrap_or(0);
         let widest = self.hidden_widths().max().unwrap_or(h);
-        let coded = hidden.iter().filter_map(|(weight, _)| cx.product(*weight)).chain([of_keys, of_products]);
-        let scratch = coded.map(Product::scratch).max().unwrap_or(0);
+        let apart =
+            hidden.clone().map(|(product, _)| product.stride()).chain([of_products.stride()]).max().unwrap_or(0);
         let elements = keys.len() / d;
-        let sizes = [elements * h, rows * h, longest * widest, longest * widest, longest, scratch];
+        let codes = longest * apart / 4;
+        let sizes = [elements * h, rows * h, codes, longest * widest, longest, of_keys.scratch()];
         let needed = sizes.iter().sum();
         if saved.len() < needed {
             saved.resize(needed, 0.0);
         }
         let mut rest = &mut saved[..needed];
-        let [key_part, target_part, mut before, mut after, scores, scratch] = sizes.map(|size| {
+        let [key_part, target_part, codes, sums, scores, scratch] = sizes.map(|size| {
             let (part, others) = std::mem::take(&mut rest).split_at_mut(size);
             rest = others;
             part
         });
+        let (codes, sums): (&mut [i8], &mut [i32]) = (bytemuck::cast_slice_mut(codes), bytemuck::cast_slice_mut(sums));
 
         of_keys.multiply(keys, None, Activation::None, key_part, scratch);
         let (weight, bias) = (self.layers[0].0, self.layers[0].1.of(cx.weights));
@@ -82,27 +113,21 @@ impl AttentionPool {
         let targets = target.chunks_exact(d).zip(target_part.chunks_exact(h));
         for (row, (out, (target, of_target))) in out.chunks_exact_mut(d).zip(targets).enumerate() {
             let list = cx.segment(self.feature, row);
+            let (pairs, parts) = (list.len(), &key_part[list.start * h..list.end * h]);
             let keys = &keys[list.start * d..list.end * d];
-            let (mut width, pairs) = (h, list.len());
-            add_row(&mut before[..pairs * h], &key_part[list.start * h..list.end * h], of_target);
-            of_products.add_products_with(keys, target, &mut before[..pairs * h], scratch);
-            self.activation.apply(&mut before[..pairs * h]);
-            for (weight, bias) in hidden {
-                let (x, y) = (&before[..pairs * width], &mut after[..pairs * weight.columns]);
-                let bias = bias.of(cx.weights);
-                match cx.product(*weight) {
-                    Some(product) => product.multiply(x, Some(bias), self.activation, y, scratch),
-                    None => {
-                        let x = Matrix::new(x, pairs, width);
-                        matmul(y, x, weight.of(cx.weights), weight.columns, Start::Row(bias));
-                        self.activation.apply(y);
-                    }
-                }
-                std::mem::swap(&mut before, &mut after);
-                width = weight.columns;
+            let mut layer = Sums { product: of_products, parts, row: of_target };
+            encode_with(&mut codes[..pairs * of_products.stride()], keys, target, of_products.by());
+            of_products.sums(&codes[..pairs * of_products.stride()], &mut sums[..pairs * h]);
+            for (product, bias) in hidden.clone() {
+                let codes = &mut codes[..pairs * product.stride()];
+                layer.requantize(&sums[..pairs * layer.row.len()], self.activation, product, codes);
+                product.sums(codes, &mut sums[..pairs * product.outputs()]);
+                layer = Sums { product, parts: &[], row: bias.of(cx.weights) };
             }
             let scores = &mut scores[..pairs];
-            score_pairs(scores, &before[..pairs * width], last, last_bias, self.scale());
+            layer.weigh(&sums[..pairs * layer.row.len()], self.activation, last, scores);
+            let scale = self.scale();
+            scores.iter_mut().for_each(|score| *score = (*score + last_bias) * scale);
             if self.softmax {
                 softmax_list(scores);
             }
