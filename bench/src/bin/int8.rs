@@ -57,7 +57,7 @@ fn main() {
         activations = out;
     }
     let mut buffers: Vec<Vec<f32>> = layers.iter().map(|layer| vec![0.0; TILE * layer.outputs]).collect();
-    let (mut codes, mut sums) = (vec![0_i8; TILE * 256], vec![0_i32; TILE * 256]);
+    let (mut codes, mut sums) = (vec![0_u8; TILE * 256], vec![0_i32; TILE * 256]);
     let (mut expected, mut found) = (vec![0.0; rows], vec![0.0; rows]);
     let mut run = |results: &mut [f32], through: Through<'_>| {
         for (x, results) in x.chunks(TILE * WIDTHS[0]).zip(results.chunks_mut(TILE)) {
@@ -98,7 +98,7 @@ fn in_f32(layer: &Layer, x: &[f32], out: &mut [f32]) {
     Activation::Relu.apply_with_bias(out, &layer.bias);
 }
 
-fn in_int8(layer: &Layer, x: &[f32], (codes, sums): (&mut [i8], &mut [i32]), out: &mut [f32]) {
+fn in_int8(layer: &Layer, x: &[f32], (codes, sums): (&mut [u8], &mut [i32]), out: &mut [f32]) {
     // All widths of inputs here are multiples of four, so rows are side by side.
     encode(&mut codes[..x.len()], x, layer.codes);
     products(&mut sums[..out.len()], &codes[..x.len()], &layer.packed);

@@ -77,11 +77,12 @@ impl Packed {
     }
 }
 
-/// `out[r, c] = Σ_k x[r, k] · w[k, c]`, exactly. Rows of `x` are [`Packed::stride`] apart; what is between rows counts for nothing.
+/// `out[r, c] = Σ_k (x[r, k] − 128) · w[k, c]`, exactly: codes of activations are kept with 128 added, as [`encode`] has them. Rows of `x` are
+/// [`Packed::stride`] apart; what is between rows counts for nothing.
 ///
 /// # Panics
 /// If the slices are not as long as they should be.
-pub fn products(out: &mut [i32], x: &[i8], weights: &Packed) {
+pub fn products(out: &mut [i32], x: &[u8], weights: &Packed) {
     let (outputs, stride) = (weights.outputs(), weights.stride());
     if outputs == 0 {
         return;
@@ -97,15 +98,17 @@ pub fn products(out: &mut [i32], x: &[i8], weights: &Packed) {
     if x86::available() {
         return x86::products(out, x, weights);
     }
-    portable(out, x, &weights.codes, (outputs, stride));
+    portable(out, x, &weights.codes, &weights.sums, stride);
 }
 
 kernel! {
-    fn portable['a](out: &'a mut [i32], x: &'a [i8], codes: &'a [i8], shape: (usize, usize)) {
-        let (outputs, stride) = shape;
+    fn portable['a](out: &'a mut [i32], x: &'a [u8], codes: &'a [i8], of_columns: &'a [i32], stride: usize) {
+        let outputs = of_columns.len();
         for (out, x) in out.chunks_exact_mut(outputs).zip(x.chunks_exact(stride)) {
-            for (out, codes) in out.chunks_mut(LANES).zip(codes.chunks_exact(stride * LANES)) {
+            let columns = out.chunks_mut(LANES).zip(of_columns.chunks(LANES));
+            for ((out, of_columns), codes) in columns.zip(codes.chunks_exact(stride * LANES)) {
                 let mut sums = [0_i32; LANES];
+                sums.iter_mut().zip(of_columns).for_each(|(sum, of_column)| *sum = -128 * of_column);
                 let (groups, _) = x.as_chunks::<GROUP>();
                 for (x, codes) in groups.iter().zip(codes.as_chunks::<{ GROUP * LANES }>().0) {
                     let x = x.map(i16::from);
@@ -121,26 +124,27 @@ kernel! {
     }
 }
 
-/// AVX-512 with VNNI: four products of unsigned and signed bytes a lane and instruction. Activations are made unsigned by adding 128, which
-/// the sums of the weights take out again.
+/// AVX-512 with VNNI: four products of unsigned and signed bytes a lane and instruction. The 128 that were added to activations the sums of the
+/// weights take out again.
 #[cfg(target_arch = "x86_64")]
 mod x86 {
     use super::{GROUP, LANES, Packed};
     use std::arch::x86_64::{
-        __m512i, _mm512_dpbusd_epi32, _mm512_loadu_si512, _mm512_mask_storeu_epi32, _mm512_set1_epi32,
+        __m512i, _mm512_dpbusd_epi32, _mm512_loadu_si512, _mm512_mask_storeu_epi32, _mm512_maskz_loadu_epi32,
+        _mm512_set1_epi32, _mm512_slli_epi32, _mm512_sub_epi32,
     };
 
     pub(super) fn available() -> bool {
         is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512vnni")
     }
 
-    pub(super) fn products(out: &mut [i32], x: &[i8], weights: &Packed) {
+    pub(super) fn products(out: &mut [i32], x: &[u8], weights: &Packed) {
         // SAFETY: the caller asked `available`.
         unsafe { all(out, x, weights) }
     }
 
     #[target_feature(enable = "avx512f,avx512vnni")]
-    fn all(out: &mut [i32], x: &[i8], weights: &Packed) {
+    fn all(out: &mut [i32], x: &[u8], weights: &Packed) {
         let (outputs, stride) = (weights.outputs(), weights.stride());
         let part = stride * LANES;
         let mut first = 0;
@@ -175,24 +179,31 @@ mod x86 {
         }
     }
 
+    /// The columns of a vector that there are.
+    fn mask(columns: usize, vector: usize) -> u16 {
+        let count = columns.saturating_sub(vector * LANES).min(LANES);
+        ((1_u32 << count) - 1) as u16
+    }
+
     /// `ROWS` rows of activations with `VECTORS` times sixteen outputs.
     #[target_feature(enable = "avx512f,avx512vnni")]
     #[inline]
     fn block<const ROWS: usize, const VECTORS: usize>(
         out: &mut [i32],
-        x: &[i8],
+        x: &[u8],
         codes: &[i8],
         sums: &[i32],
         (first, outputs, stride): (usize, usize, usize),
     ) {
         assert!(x.len() == ROWS * stride && codes.len() == VECTORS * stride * LANES && out.len() == ROWS * outputs);
         assert!(first + sums.len() <= outputs && sums.len() <= VECTORS * LANES && stride.is_multiple_of(GROUP));
-        let mut start = [[0_i32; LANES]; VECTORS];
-        for (start, sum) in start.iter_mut().flatten().zip(sums) {
-            *start = -128 * sum;
+        let mut start = [_mm512_set1_epi32(0); VECTORS];
+        for (vector, start) in start.iter_mut().enumerate() {
+            let mask = mask(sums.len(), vector);
+            // SAFETY: the mask reads the sums there are, and no more.
+            let sums = unsafe { _mm512_maskz_loadu_epi32(mask, sums.as_ptr().add((vector * LANES).min(sums.len()))) };
+            *start = _mm512_sub_epi32(_mm512_set1_epi32(0), _mm512_slli_epi32::<7>(sums));
         }
-        // SAFETY: an array of sixteen numbers is a vector's.
-        let start = start.map(|start| unsafe { _mm512_loadu_si512(start.as_ptr().cast()) });
         let mut total: [[__m512i; VECTORS]; ROWS] = [start; ROWS];
         for group in 0..stride / GROUP {
             let mut weights = start;
@@ -203,8 +214,8 @@ mod x86 {
             }
             for (row, total) in total.iter_mut().enumerate() {
                 // SAFETY: a row holds `stride` bytes, as asserted; the read need not be aligned.
-                let four = unsafe { x.as_ptr().add(row * stride + group * GROUP).cast::<u32>().read_unaligned() };
-                let x = _mm512_set1_epi32((four ^ 0x8080_8080).cast_signed());
+                let four = unsafe { x.as_ptr().add(row * stride + group * GROUP).cast::<i32>().read_unaligned() };
+                let x = _mm512_set1_epi32(four);
                 for (total, weights) in total.iter_mut().zip(&weights) {
                     *total = _mm512_dpbusd_epi32(*total, x, *weights);
                 }
@@ -212,9 +223,8 @@ mod x86 {
         }
         for (row, total) in total.iter().enumerate() {
             for (vector, total) in total.iter().enumerate() {
-                let count = sums.len().saturating_sub(vector * LANES).min(LANES);
-                let mask = ((1_u32 << count) - 1) as u16;
-                // SAFETY: `count` numbers from here are the row's, as asserted; the mask writes no others.
+                let mask = mask(sums.len(), vector);
+                // SAFETY: as many numbers from here as the mask has are the row's, as asserted; it writes no others.
                 unsafe {
                     let into = out.as_mut_ptr().add(row * outputs + first + vector * LANES);
                     _mm512_mask_storeu_epi32(into, mask, *total);
@@ -225,33 +235,33 @@ mod x86 {
 }
 
 kernel! {
-    /// The codes of a row of activations, as [`Affine::encode`] has them.
+    /// The codes of a row of activations, as [`Affine::encode`] has them, with 128 added.
     ///
     /// # Panics
     /// If there are fewer codes than numbers.
-    pub fn encode['a](codes: &'a mut [i8], x: &'a [f32], by: Affine) {
+    pub fn encode['a](codes: &'a mut [u8], x: &'a [f32], by: Affine) {
         let codes = &mut codes[..x.len()];
-        codes.iter_mut().zip(x).for_each(|(code, x)| *code = by.encode(*x));
+        codes.iter_mut().zip(x).for_each(|(code, x)| *code = offset(by.encode(*x)));
     }
 
     /// The codes of the products of rows with one row, `x ⊙ t`, each row's to the next multiple of four.
     ///
     /// # Panics
     /// If there are fewer codes than numbers.
-    pub fn encode_with['a](codes: &'a mut [i8], x: &'a [f32], t: &'a [f32], by: Affine) {
+    pub fn encode_with['a](codes: &'a mut [u8], x: &'a [f32], t: &'a [f32], by: Affine) {
         let stride = t.len().next_multiple_of(GROUP);
         for (codes, x) in codes.chunks_exact_mut(stride.max(1)).zip(x.chunks_exact(t.len().max(1))) {
-            codes.iter_mut().zip(x.iter().zip(t)).for_each(|(code, (x, t))| *code = by.encode(x * t));
+            codes.iter_mut().zip(x.iter().zip(t)).for_each(|(code, (x, t))| *code = offset(by.encode(x * t)));
         }
     }
 
     /// From exact sums straight to the codes of the next product, `encode(f((sum − offset) · scale + part + row))`: rows of sums, with a row
-    /// of `parts` each, or none where there are none, and one `row` for all. Rows of codes are as far apart as four columns more or less.
+    /// of `parts` each, or none where there are none, and one `row` for all. Rows of codes are columns, to the next multiple of four, apart.
     ///
     /// # Panics
     /// If the slices differ in their number of columns or rows.
     pub fn requantize['a, F: Fn(f32) -> f32](
-        codes: &'a mut [i8],
+        codes: &'a mut [u8],
         sums: &'a [i32],
         by: (&'a [i32], &'a [f32]),
         parts: &'a [f32],
@@ -263,56 +273,50 @@ kernel! {
         let stride = row.len().next_multiple_of(GROUP).max(1);
         assert_eq!((offsets.len(), scales.len()), (row.len(), row.len()), "columns of sums");
         assert!(parts.is_empty() || parts.len() == sums.len(), "a row of parts for each of sums");
-        let zeros: &[f32] = &[];
-        let rows = codes.chunks_exact_mut(stride).zip(sums.chunks_exact(columns)).enumerate();
-        for (number, (codes, sums)) in rows {
-            let of_column = sums.iter().zip(offsets.iter().zip(scales).zip(row));
-            let part = if parts.is_empty() { zeros } else { &parts[number * columns..(number + 1) * columns] };
-            if part.is_empty() {
-                for (code, (sum, ((offset, scale), x))) in codes.iter_mut().zip(of_column) {
-                    *code = next.encode(f(sum.wrapping_sub(*offset) as f32 * scale + x));
+        for (number, (codes, sums)) in codes.chunks_exact_mut(stride).zip(sums.chunks_exact(columns)).enumerate() {
+            let parts = parts.get(number * columns..(number + 1) * columns).unwrap_or_default();
+            let (whole, rest) = codes.as_chunks_mut::<LANES>();
+            // Loops of the body's own: a closure would be compiled for the baseline.
+            for (vector, codes) in whole.iter_mut().enumerate().take(row.len() / LANES) {
+                let x = numbers(whole_vector(sums, by, parts, row, vector));
+                for (code, x) in codes.iter_mut().zip(x) {
+                    *code = offset(next.encode(f(x)));
                 }
-            } else {
-                for ((code, (sum, ((offset, scale), x))), part) in codes.iter_mut().zip(of_column).zip(part) {
-                    *code = next.encode(f(sum.wrapping_sub(*offset) as f32 * scale + part + x));
-                }
+            }
+            if !row.len().is_multiple_of(LANES) {
+                let (ends, x) = (rest.iter_mut(), last_vector(sums, by, parts, row));
+                ends.zip(x).for_each(|(code, x)| *code = offset(next.encode(f(x))));
             }
         }
     }
 
-    /// From exact sums to one number a row, `Σ_c weights[c] · f((sum − offset) · scale + part + row)`.
+    /// From exact sums to what follows them, `f((sum − offset) · scale + part + row)`, as [`requantize`] without codes.
     ///
     /// # Panics
-    /// If the slices differ in their number of columns or rows.
-    pub fn weigh['a, F: Fn(f32) -> f32](
+    /// As [`requantize`].
+    pub fn activate['a, F: Fn(f32) -> f32](
         out: &'a mut [f32],
         sums: &'a [i32],
         by: (&'a [i32], &'a [f32]),
         parts: &'a [f32],
         row: &'a [f32],
-        weights: &'a [f32],
         f: F,
     ) {
         let ((offsets, scales), columns) = (by, row.len().max(1));
-        assert_eq!((offsets.len(), scales.len(), weights.len()), (row.len(), row.len(), row.len()), "columns of sums");
+        assert_eq!((offsets.len(), scales.len()), (row.len(), row.len()), "columns of sums");
         assert!(parts.is_empty() || parts.len() == sums.len(), "a row of parts for each of sums");
-        for (number, (out, sums)) in out.iter_mut().zip(sums.chunks_exact(columns)).enumerate() {
-            let part = |column: usize| parts.get(number * columns + column).copied().unwrap_or(0.0);
-            // As many sums at once as a vector holds, so that the order of additions is one that vectorizes.
-            let mut totals = [0.0_f32; LANES];
-            let blocks = columns / LANES * LANES;
-            for start in (0..blocks).step_by(LANES) {
-                for (lane, total) in totals.iter_mut().enumerate() {
-                    let at = start + lane;
-                    let x = sums[at].wrapping_sub(offsets[at]) as f32 * scales[at] + part(at) + row[at];
-                    *total += weights[at] * f(x);
+        for (number, (out, sums)) in out.chunks_exact_mut(columns).zip(sums.chunks_exact(columns)).enumerate() {
+            let parts = parts.get(number * columns..(number + 1) * columns).unwrap_or_default();
+            let (whole, rest) = out.as_chunks_mut::<LANES>();
+            for (vector, out) in whole.iter_mut().enumerate() {
+                let x = numbers(whole_vector(sums, by, parts, row, vector));
+                for (out, x) in out.iter_mut().zip(x) {
+                    *out = f(x);
                 }
             }
-            for at in blocks..columns {
-                let x = sums[at].wrapping_sub(offsets[at]) as f32 * scales[at] + part(at) + row[at];
-                totals[at - blocks] += weights[at] * f(x);
+            if !rest.is_empty() {
+                rest.iter_mut().zip(last_vector(sums, by, parts, row)).for_each(|(out, x)| *out = f(x));
             }
-            *out = totals.iter().sum();
         }
     }
 
@@ -332,27 +336,117 @@ kernel! {
     }
 }
 
+/// A code with 128 added, so that all are positive.
+#[inline(always)]
+fn offset(code: i8) -> u8 {
+    code.cast_unsigned() ^ 0x80
+}
+
+/// A vector of sums with what makes numbers of it.
+struct Columns<'a> {
+    sums: &'a [i32; LANES],
+    offsets: &'a [i32; LANES],
+    scales: &'a [f32; LANES],
+    row: &'a [f32; LANES],
+    part: Option<&'a [f32; LANES]>,
+}
+
+/// A whole vector of a row's columns, by its number.
+#[inline(always)]
+fn whole_vector<'a>(
+    sums: &'a [i32],
+    by: (&'a [i32], &'a [f32]),
+    parts: &'a [f32],
+    row: &'a [f32],
+    vector: usize,
+) -> Columns<'a> {
+    Columns {
+        sums: &sums.as_chunks().0[vector],
+        offsets: &by.0.as_chunks().0[vector],
+        scales: &by.1.as_chunks().0[vector],
+        row: &row.as_chunks().0[vector],
+        part: parts.as_chunks().0.get(vector),
+    }
+}
+
+/// `(sum − offset) · scale + (part + row)`.
+#[inline(always)]
+fn numbers(columns: Columns<'_>) -> [f32; LANES] {
+    let mut x = *columns.row;
+    if let Some(part) = columns.part {
+        x.iter_mut().zip(part).for_each(|(x, part)| *x += part);
+    }
+    for (at, x) in x.iter_mut().enumerate() {
+        *x += columns.sums[at].wrapping_sub(columns.offsets[at]) as f32 * columns.scales[at];
+    }
+    x
+}
+
+/// [`numbers`] of the columns past the last whole vector; anything past the last one.
+#[inline(never)]
+fn last_vector(sums: &[i32], by: (&[i32], &[f32]), parts: &[f32], row: &[f32]) -> [f32; LANES] {
+    let start = row.len() / LANES * LANES;
+    let mut x = [0.0; LANES];
+    for (at, x) in (start..row.len()).zip(&mut x) {
+        let part = parts.get(at).copied().unwrap_or(0.0);
+        *x = row[at] + part + sums[at].wrapping_sub(by.0[at]) as f32 * by.1[at];
+    }
+    x
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use kitestring_core::Seed;
 
+    /// Sums that go on as codes, or as numbers, are what they are step by step.
+    #[test]
+    fn sums_go_on_as_they_would_step_by_step() {
+        let seed = Seed(21);
+        for (rows, columns, with_parts) in [(1, 16, true), (5, 33, false), (7, 3, true), (2, 48, false)] {
+            let draw = |name: &str, count: usize| -> Vec<f32> {
+                (0..count as u64).map(|at| seed.child(name).at(columns as u64).normal_at(at)).collect()
+            };
+            let sums: Vec<i32> = draw("sums", rows * columns).iter().map(|x| (x * 9000.0) as i32).collect();
+            let offsets: Vec<i32> = draw("offsets", columns).iter().map(|x| (x * 500.0) as i32).collect();
+            let scales: Vec<f32> = draw("scales", columns).iter().map(|x| 1e-4 * x.abs()).collect();
+            let row = draw("row", columns);
+            let parts = if with_parts { draw("parts", rows * columns) } else { Vec::new() };
+            let next = Affine::of_range(-0.5, 2.0).unwrap();
+            let f = |x: f32| if x < 0.0 { 0.1 * x } else { x };
+            let stride = columns.next_multiple_of(GROUP);
+            let (mut codes, mut found) = (vec![99_u8; rows * stride], vec![0.0; rows * columns]);
+            requantize(&mut codes, &sums, (&offsets, &scales), &parts, &row, next, f);
+            activate(&mut found, &sums, (&offsets, &scales), &parts, &row, f);
+            for at in 0..rows {
+                for column in 0..columns {
+                    let part = parts.get(at * columns + column).copied().unwrap_or(0.0);
+                    let sum = sums[at * columns + column] - offsets[column];
+                    let x = f(row[column] + part + sum as f32 * scales[column]);
+                    assert_eq!(codes[at * stride + column], offset(next.encode(x)), "{rows} × {columns}");
+                    assert_eq!(found[at * columns + column], x);
+                }
+            }
+        }
+    }
+
     fn codes(seed: Seed, count: usize, least: i64) -> Vec<i8> {
         let span = (128 - least) as u64;
         (0..count as u64).map(|at| (least + (seed.bits_at(at) % span) as i64) as i8).collect()
     }
 
-    fn case(rows: usize, inputs: usize, outputs: usize, extreme: bool) -> (Vec<i8>, Packed, Vec<i32>) {
+    fn case(rows: usize, inputs: usize, outputs: usize, extreme: bool) -> (Vec<u8>, Packed, Vec<i32>) {
         let seed = Seed(1).at((rows * 1_000_003 + inputs * 1009 + outputs) as u64);
         let weights =
             if extreme { vec![-127; inputs * outputs] } else { codes(seed.child("w"), inputs * outputs, -127) };
         let x = if extreme { vec![-128; rows * inputs] } else { codes(seed.child("x"), rows * inputs, -128) };
         let packed = Packed::new(&Weights { codes: weights.clone(), scales: vec![1.0; outputs] }).unwrap();
-        let mut apart = vec![77; rows * packed.stride()];
+        let mut apart = vec![77_u8; rows * packed.stride()];
         let mut expected = vec![0; rows * outputs];
         for row in 0..rows {
-            apart[row * packed.stride()..][..inputs].copy_from_slice(&x[row * inputs..][..inputs]);
+            let into = apart[row * packed.stride()..].iter_mut().zip(&x[row * inputs..][..inputs]);
+            into.for_each(|(into, code)| *into = offset(*code));
             for output in 0..outputs {
                 let products =
                     (0..inputs).map(|k| i64::from(x[row * inputs + k]) * i64::from(weights[k * outputs + output]));
@@ -375,7 +469,7 @@ mod tests {
                         assert_eq!(found, expected, "{rows} × {inputs} × {outputs}");
                         if inputs > 0 {
                             found.fill(-1);
-                            portable(&mut found, &x, &packed.codes, (outputs, packed.stride()));
+                            portable(&mut found, &x, &packed.codes, &packed.sums, packed.stride());
                             assert_eq!(found, expected, "portable, {rows} × {inputs} × {outputs}");
                         }
                     }
@@ -404,7 +498,10 @@ mod tests {
                             + output % LANES)
                             * GROUP
                             + k % GROUP];
-                        (i32::from(x[row * packed.stride() + k]) - zero) as f32 * scale * f32::from(weight) * of_weights
+                        (i32::from(x[row * packed.stride() + k]) - 128 - zero) as f32
+                            * scale
+                            * f32::from(weight)
+                            * of_weights
                     })
                     .sum();
                 assert!((found[row * outputs + output] - expected).abs() < 1e-4 * expected.abs().max(1.0));
@@ -417,6 +514,6 @@ mod tests {
         let x = [-1.0, 0.0, 1.0, 3.0, -9.0, 9.0, f32::NAN];
         let mut found = [0; 7];
         encode(&mut found, &x, Affine::of_range(-1.0, 3.0).unwrap());
-        assert_eq!(found, [-128, -64, 0, 127, -128, 127, -128]);
+        assert_eq!(found, [0, 64, 128, 255, 0, 255, 0]);
     }
 }

@@ -94,18 +94,18 @@ impl Product {
     }
 
     /// The exact sums of products of codes.
-    pub(crate) fn sums(&self, codes: &[i8], sums: &mut [i32]) {
+    pub(crate) fn sums(&self, codes: &[u8], sums: &mut [i32]) {
         int8::products(sums, codes, &self.packed);
     }
 
     /// Room for the codes of some rows, and for the sums of their products.
-    fn room<'a>(&self, rows: usize, scratch: &'a mut [f32]) -> (&'a mut [i8], &'a mut [i32]) {
+    fn room<'a>(&self, rows: usize, scratch: &'a mut [f32]) -> (&'a mut [u8], &'a mut [i32]) {
         let (codes, sums) = (rows * self.packed.stride() / 4, rows * self.outputs());
         let (codes, sums) = scratch[..codes + sums].split_at_mut(codes);
         (bytemuck::cast_slice_mut(codes), bytemuck::cast_slice_mut(sums))
     }
 
-    fn encode(&self, x: &[f32], codes: &mut [i8]) {
+    fn encode(&self, x: &[f32], codes: &mut [u8]) {
         let (inputs, stride) = (self.packed.inputs(), self.packed.stride());
         if inputs == stride {
             return int8::encode(codes, x, self.by);

@@ -2,13 +2,13 @@
 //!
 //! A folded matrix a sample would have to be coded anew for each; so the first layer's two parts are products of their own,
 //! `k (W_k − W_d)`, done once for each element of a list however many samples share it, and `(t ⊙ k) W_m` for each pair. Between layers
-//! sums go straight to the codes of the next one, and from the last hidden layer straight to the score.
+//! sums go straight to the codes of the next one, and from the last hidden layer to its activations.
 
-use super::{AttentionPool, softmax_list, weighted_sum};
+use super::{AttentionPool, score_pairs, softmax_list, weighted_sum};
 use crate::engine::{Context, Inputs};
 use crate::graph::Weight;
 use crate::kernels::activation::{Activation, relu, sigmoid, tanh};
-use crate::kernels::int8::{encode_with, requantize, weigh};
+use crate::kernels::int8::{activate, encode_with, requantize};
 use crate::kernels::matmul::{Matrix, Start, matmul};
 use crate::quantization::product::Product;
 
@@ -22,7 +22,7 @@ struct Sums<'a> {
 
 impl Sums<'_> {
     /// The codes of the next layer's inputs.
-    fn requantize(self, sums: &[i32], activation: Activation, next: &Product, codes: &mut [i8]) {
+    fn requantize(self, sums: &[i32], activation: Activation, next: &Product, codes: &mut [u8]) {
         let (by, to) = (self.product.of_columns(), next.by());
         match activation {
             Activation::None => requantize(codes, sums, by, self.parts, self.row, to, |x| x),
@@ -32,14 +32,14 @@ impl Sums<'_> {
         }
     }
 
-    /// The last layer's result.
-    fn weigh(self, sums: &[i32], activation: Activation, last: &[f32], scores: &mut [f32]) {
+    /// What the last layer reads.
+    fn activate(self, sums: &[i32], activation: Activation, out: &mut [f32]) {
         let by = self.product.of_columns();
         match activation {
-            Activation::None => weigh(scores, sums, by, self.parts, self.row, last, |x| x),
-            Activation::Relu => weigh(scores, sums, by, self.parts, self.row, last, relu),
-            Activation::Sigmoid => weigh(scores, sums, by, self.parts, self.row, last, sigmoid),
-            Activation::Tanh => weigh(scores, sums, by, self.parts, self.row, last, tanh),
+            Activation::None => activate(out, sums, by, self.parts, self.row, |x| x),
+            Activation::Relu => activate(out, sums, by, self.parts, self.row, relu),
+            Activation::Sigmoid => activate(out, sums, by, self.parts, self.row, sigmoid),
+            Activation::Tanh => activate(out, sums, by, self.parts, self.row, tanh),
         }
     }
 }
@@ -55,6 +55,11 @@ impl AttentionPool {
     /// The layers between the first and the last.
     fn hidden_layers(&self) -> &[(Weight, Weight)] {
         &self.layers[1..self.layers.len() - 1]
+    }
+
+    /// The width of what the last layer reads.
+    fn last_width(&self) -> usize {
+        self.layers[self.layers.len() - 1].0.rows
     }
 
     /// The products of the first layer, where all products but the last layer's are done in codes.
@@ -91,18 +96,19 @@ impl AttentionPool {
             hidden.clone().map(|(product, _)| product.stride()).chain([of_products.stride()]).max().unwrap_or(0);
         let elements = keys.len() / d;
         let codes = longest * apart / 4;
-        let sizes = [elements * h, rows * h, codes, longest * widest, longest, of_keys.scratch()];
+        let numbers = longest * self.last_width();
+        let sizes = [elements * h, rows * h, codes, longest * widest, numbers, longest, of_keys.scratch()];
         let needed = sizes.iter().sum();
         if saved.len() < needed {
             saved.resize(needed, 0.0);
         }
         let mut rest = &mut saved[..needed];
-        let [key_part, target_part, codes, sums, scores, scratch] = sizes.map(|size| {
+        let [key_part, target_part, codes, sums, numbers, scores, scratch] = sizes.map(|size| {
             let (part, others) = std::mem::take(&mut rest).split_at_mut(size);
             rest = others;
             part
         });
-        let (codes, sums): (&mut [i8], &mut [i32]) = (bytemuck::cast_slice_mut(codes), bytemuck::cast_slice_mut(sums));
+        let (codes, sums): (&mut [u8], &mut [i32]) = (bytemuck::cast_slice_mut(codes), bytemuck::cast_slice_mut(sums));
 
         of_keys.multiply(keys, None, Activation::None, key_part, scratch);
         let (weight, bias) = (self.layers[0].0, self.layers[0].1.of(cx.weights));
@@ -125,9 +131,9 @@ impl AttentionPool {
                 layer = Sums { product, parts: &[], row: bias.of(cx.weights) };
             }
             let scores = &mut scores[..pairs];
-            layer.weigh(&sums[..pairs * layer.row.len()], self.activation, last, scores);
-            let scale = self.scale();
-            scores.iter_mut().for_each(|score| *score = (*score + last_bias) * scale);
+            let numbers = &mut numbers[..pairs * layer.row.len()];
+            layer.activate(&sums[..pairs * layer.row.len()], self.activation, numbers);
+            score_pairs(scores, numbers, last, last_bias, self.scale());
             if self.softmax {
                 softmax_list(scores);
             }
