@@ -143,8 +143,12 @@ impl Candidate {
         if unknown {
             ids.insert(0);
         }
+        // Of what all have, so that a user's own rows change no page of it.
         let dropped: Vec<(u64, u64)> = match &self.kept[number] {
-            Kept::Ids(_) => sealing.usage.ranked(name).into_iter().filter(|(id, _)| !ids.contains(id)).collect(),
+            Kept::Ids(kept) => {
+                let used = sealing.usage.ranked(name).into_iter();
+                used.filter(|(id, _)| *id != 0 && kept.binary_search(id).is_err()).collect()
+            }
             _ => Vec::new(),
         };
         let default = if dropped.is_empty() {

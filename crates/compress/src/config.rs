@@ -11,6 +11,7 @@ use std::path::Path;
 #[serde(deny_unknown_fields)]
 pub struct CompressConfig {
     /// What the device can carry.
+    #[serde(default)]
     pub device: Device,
     /// What is done, in this order.
     #[serde(default)]

@@ -14,6 +14,8 @@ pub mod candidate;
 pub mod config;
 pub mod distil;
 pub mod export;
+#[cfg(test)]
+mod fixture;
 pub mod latency;
 pub mod measure;
 pub mod passes;

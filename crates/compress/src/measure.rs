@@ -10,6 +10,7 @@ use kitestring_core::schema::{Of, TaskKind};
 use kitestring_core::{Batch, Error, Result, Seed};
 use kitestring_data::dataset::Vocabularies;
 use kitestring_nn::package::Runtime;
+use kitestring_train::evaluate::Served;
 use std::time::Instant;
 
 /// Samples scored at once.
@@ -54,8 +55,10 @@ pub fn open(file: &[u8], key: &SecretKey) -> Result<Runtime> {
     Runtime::open(Artifact::open(Box::new(Aligned::from(file)), &[key.public()])?)
 }
 
-/// The ids of a candidate's batches as the keys of its artifact's rows.
+/// A candidate's batches as its artifact reads them: keys of rows in the place of ids, and of what serving does not know the value that stands
+/// for it.
 pub struct Keys {
+    served: Served,
     /// For each sparse feature the keys of its table's ids, where they are not the ids themselves.
     of_feature: Vec<Option<Vec<u64>>>,
 }
@@ -74,11 +77,13 @@ impl Keys {
             let key = candidate.keys(table, vocabularies)?;
             Ok(Some((0..rows).map(key).collect()))
         });
-        Ok(Self { of_feature: of_feature.collect::<Result<_>>()? })
+        let served = Served::new(&candidate.dataset, &candidate.config.evaluate)?;
+        Ok(Self { served, of_feature: of_feature.collect::<Result<_>>()? })
     }
 
     /// Puts keys in the place of ids.
     pub fn put(&self, batch: &mut Batch) {
+        self.served.put(batch);
         for (ids, keys) in batch.sparse.iter_mut().zip(&self.of_feature) {
             let Some(keys) = keys else { continue };
             for id in &mut ids.ids {

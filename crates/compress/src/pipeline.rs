@@ -1,5 +1,8 @@
 //! From a teacher to a signed artifact, with a ledger of what each pass saved and cost.
 
+#[cfg(test)]
+mod tests;
+
 use crate::candidate::{Candidate, Recipient, Sealing};
 use crate::config::{CompressConfig, Limits};
 use crate::measure::{self, Keys, Scores};

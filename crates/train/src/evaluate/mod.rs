@@ -26,7 +26,7 @@ pub(crate) use judge::{CONFIDENCE, Labelled, auc_replicates, estimate, plan};
 pub use queries::{Query, earlier_splits, full_ranking_queries, ranked_task};
 pub use ranking::{List, TopList, rank_all, rank_among, rank_candidates};
 pub(crate) use score::{Doubted, doubts};
-pub use score::{Scored, ScoredTask, score};
+pub use score::{Scored, ScoredTask, Served, score};
 pub use tally::{Ranked, RankingMetric, Tally};
 
 use crate::config::{EvaluateConfig, Ranking};

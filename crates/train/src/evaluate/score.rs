@@ -131,9 +131,14 @@ pub fn score(
 }
 
 /// The features that serving does not know, each with the id that stands for it.
-pub(super) struct Served(Vec<(usize, u64)>);
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Served(Vec<(usize, u64)>);
 
 impl Served {
+    /// What a config says that serving does not know.
+    ///
+    /// # Errors
+    /// A value that training did not have.
     pub fn new(dataset: &Dataset, config: &EvaluateConfig) -> Result<Self> {
         let mut found = Vec::new();
         for (number, feature) in dataset.schema().sparse().enumerate() {
