@@ -142,14 +142,14 @@ fn write_rows(
         let numbers = Arc::new(Float32Array::from(rows(keys)?));
         let list = FixedSizeListArray::try_new(item, width as i32, numbers, None);
         let list = list.map_err(|error| damaged(error.into()))?;
-        let mut columns: Vec<(&str, ArrayRef)> = vec![(name, Arc::new(UInt64Array::from(keys.to_vec())))];
+        let mut columns: Vec<(&str, ArrayRef, bool)> = vec![(name, Arc::new(UInt64Array::from(keys.to_vec())), false)];
         if let Some(value) = value {
             let mut texts = StringBuilder::new();
             keys.iter().for_each(|key| texts.append_option(value(*key)));
-            columns.push(("value", Arc::new(texts.finish())));
+            columns.push(("value", Arc::new(texts.finish()), true));
         }
-        columns.push(("row", Arc::new(list)));
-        RecordBatch::try_from_iter(columns).map_err(|error| damaged(error.into()))
+        columns.push(("row", Arc::new(list), false));
+        RecordBatch::try_from_iter_with_nullable(columns).map_err(|error| damaged(error.into()))
     };
     let file = File::create(path).map_err(|error| Error::io(error, "could not write the rows", path))?;
     let mut writer = ArrowWriter::try_new(file, batch(&[])?.schema(), None).map_err(|error| damaged(error.into()))?;
