@@ -19,6 +19,9 @@ const BATCH: u64 = 1024;
 /// How long a latency is measured, in seconds.
 const TIMED: f64 = 0.2;
 
+/// A task's name and its AUC with replicates; none where a split has one class alone.
+pub type TaskAuc = (String, Option<Bootstrap>);
+
 /// What an artifact says of the samples of a split.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Scores {
@@ -29,8 +32,8 @@ pub struct Scores {
 }
 
 impl Scores {
-    /// The AUC of each binary task, over users where there are any. None where a split has one class alone.
-    pub fn auc(&self, plan: BootstrapPlan) -> Vec<(String, Option<Bootstrap>)> {
+    /// The AUC of each binary task, over users where there are any.
+    pub fn auc(&self, plan: BootstrapPlan) -> Vec<TaskAuc> {
         let of_task = |(name, scores, labels): &(String, Vec<f32>, Vec<f32>)| {
             let labelled: Vec<usize> = (0..labels.len()).filter(|row| !labels[*row].is_nan()).collect();
             let of = |values: &[f32]| labelled.iter().map(|row| values[*row]).collect::<Vec<f32>>();

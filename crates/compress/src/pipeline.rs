@@ -5,7 +5,7 @@ mod tests;
 
 use crate::candidate::{Candidate, Recipient, Sealing};
 use crate::config::{CompressConfig, Limits};
-use crate::measure::{self, Keys, Scores};
+use crate::measure::{self, Keys, Scores, TaskAuc};
 use crate::passes::Pass;
 use crate::usage::{Needs, Usage};
 use kitestring_core::artifact::SecretKey;
@@ -135,7 +135,7 @@ pub fn compress(teacher: Model, order: &Order<'_>, setting: &mut Setting<'_>) ->
 /// The lines of a ledger as they are written.
 struct Books {
     /// What the teacher said of the samples.
-    first: Option<(Scores, Vec<(String, Option<Bootstrap>)>)>,
+    first: Option<(Scores, Vec<TaskAuc>)>,
     lines: Vec<ShippedPass>,
     scores: Vec<[f32; 2]>,
 }

@@ -110,7 +110,7 @@ impl Encoder {
         let number = match value {
             Value::Missing => f64::NAN,
             Value::Number(number) => number,
-            Value::Text(text) if text.is_empty() => f64::NAN,
+            Value::Text("") => f64::NAN,
             Value::Text(text) => text.trim().parse().map_err(|_| self.wrong(value))?,
             Value::List(_) => return Err(self.wrong(value)),
         };

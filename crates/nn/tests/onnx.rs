@@ -386,7 +386,7 @@ fn towers() -> Vec<Case> {
         "query": {"encoder": {"type": "gru", "units": 5}, "layers": {"units": [6], "batch_norm": true, "dropout": 0.3}}});
     let Retriever { query, item, tables } = Retriever::new(&schema, &serde_json::from_value(config).unwrap()).unwrap();
     let cases = [("query", query), ("item", item)].map(|(name, graph)| {
-        let ranker = Ranker { graph, tables: tables.clone() };
+        let ranker = Ranker { graph, tables: tables.clone(), tasks: Vec::new() };
         let network = network(&ranker.graph, Seed(5));
         Case::new(format!("tower {name}"), &ranker.graph, &network, &schema, &batches(&ranker))
     });
