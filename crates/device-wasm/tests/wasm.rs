@@ -1,0 +1,76 @@
+//! The JavaScript example prints in node what the native session says, the page in a browser shows it, and the TypeScript types are current.
+#![allow(clippy::unwrap_used)]
+
+#[path = "../../device-c/tests/example/mod.rs"]
+mod example;
+mod page;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use wasm_bindgen_cli_support::Bindgen;
+
+fn here() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn skipped(name: &str, why: &str) {
+    assert!(std::env::var("CI").is_ok_and(|ci| ci != "true") || std::env::var("CI").is_err(), "{name}: {why}");
+    println!("skipped: {name}: {why}");
+}
+
+fn works(program: &str) -> bool {
+    Command::new(program).arg("--version").output().is_ok_and(|output| output.status.success())
+}
+
+/// The module as `bench/device-size` built it, before wasm-bindgen.
+fn built() -> Option<PathBuf> {
+    Some(PathBuf::from(std::env::var_os("KITESTRING_DEVICE")?).join("wasm32-unknown-unknown/kitestring_wasm.wasm"))
+}
+
+const NOT_BUILT: &str = "KITESTRING_DEVICE names no folder that bench/device-size made";
+
+#[test]
+fn the_example_ranks_in_node() {
+    let name = "JavaScript example";
+    let Some(module) = built() else { return skipped(name, NOT_BUILT) };
+    if !works("node") {
+        return skipped(name, "there is no node");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    example::write(folder.path());
+    let package = folder.path().join("package");
+    Bindgen::new().input_path(&module).nodejs(true).unwrap().typescript(true).generate(&package).unwrap();
+    std::fs::copy(here().join("examples/rank.cjs"), folder.path().join("rank.cjs")).unwrap();
+    let output = Command::new("node").arg(folder.path().join("rank.cjs")).arg(folder.path()).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    example::close(std::str::from_utf8(&output.stdout).unwrap(), &example::native(), "wasm in node");
+}
+
+#[test]
+fn the_types_are_current() {
+    let Some(module) = built() else { return skipped("TypeScript types", NOT_BUILT) };
+    let folder = tempfile::tempdir().unwrap();
+    Bindgen::new().input_path(&module).web(true).unwrap().omit_default_module_path(false).typescript(true).generate(folder.path()).unwrap();
+    let made = std::fs::read_to_string(folder.path().join("kitestring_wasm.d.ts")).unwrap();
+    // What follows is how the module is loaded, with names that its bytes decide.
+    let made = made.split("export type InitInput").next().unwrap();
+    let place = here().join("types.d.ts");
+    if std::env::var_os("KITESTRING_WRITE").is_some() {
+        std::fs::write(&place, made).unwrap();
+    }
+    let found = std::fs::read_to_string(&place).unwrap_or_default();
+    assert!(found == made, "types.d.ts is not current; run the test with KITESTRING_WRITE=1, and look at what changed");
+}
+
+/// Scores of the example in the order of candidates, after each step of the page's session: an array a candidate.
+#[test]
+fn the_page_shows_what_the_native_session_says() {
+    let name = "page with a ranker";
+    let Some(module) = built() else { return skipped(name, NOT_BUILT) };
+    let named = std::env::var("KITESTRING_CHROMIUM").ok().filter(|name| !name.is_empty());
+    let candidates = ["chromium", "chromium-browser", "google-chrome"].map(str::to_owned);
+    let Some(browser) = named.into_iter().chain(candidates).find(|name| works(name)) else {
+        return skipped(name, "there is no Chromium; name one in KITESTRING_CHROMIUM");
+    };
+    page::shows(&browser, &module);
+}

@@ -1,0 +1,96 @@
+/* tslint:disable */
+/* eslint-disable */
+
+/** A value, as an app has it: a text, a number, several texts, or none. */
+export type Value = string | number | readonly string[] | null | undefined;
+
+
+
+/**
+ * Ranks candidates for one user.
+ */
+export class Ranker {
+    free(): void;
+    [Symbol.dispose](): void;
+    /**
+     * Adds an event to the ends of histories: a text to each feature that lists something of this event. Of more than its length the oldest
+     * goes.
+     */
+    append(event: Readonly<Record<string, string>>): void;
+    /**
+     * Opens an artifact. `keys` are those of who may publish, each 64 hexadecimal digits.
+     */
+    constructor(artifact: Uint8Array | number[], keys: readonly string[]);
+    /**
+     * Ranks the candidates as things are now.
+     */
+    rank(): Ranking;
+    /**
+     * Reads the histories into the recurrent state anew, where the ranker has one: from then on an event costs one step.
+     */
+    rememberAll(): void;
+    /**
+     * Puts candidates in the place of those before: the names of all features of candidates, and for each candidate its values in this
+     * order.
+     */
+    setCandidates(features: readonly string[], candidates: readonly (readonly Value[])[]): void;
+    /**
+     * Says in which scenario the user is: a text for each level, the outermost first.
+     */
+    setScenarios(values: readonly string[]): void;
+    /**
+     * Sets a feature of the user or the moment; what was never set is missing.
+     */
+    set(feature: string, value: Value): void;
+    /**
+     * The features that each candidate has.
+     */
+    readonly ofItems: string[];
+    /**
+     * What is predicted of a candidate: a column of the scores each.
+     */
+    readonly predictions: string[];
+    /**
+     * The number of the artifact, which counts up with every one that is published.
+     */
+    readonly release: number;
+    /**
+     * The levels of the scenario, the outermost first.
+     */
+    readonly scenarios: string[];
+    /**
+     * The features of the user and the moment, which all candidates share.
+     */
+    readonly shared: string[];
+    /**
+     * The version of the model.
+     */
+    readonly version: string;
+}
+
+/**
+ * What a ranker says of the candidates.
+ */
+export class Ranking {
+    private constructor();
+    free(): void;
+    [Symbol.dispose](): void;
+    /**
+     * The candidates by one of their predictions, the highest first; of equal ones the first.
+     */
+    order(prediction: number): Uint32Array;
+    /**
+     * The predictions of a candidate.
+     */
+    readonly predictions: number;
+    /**
+     * `candidates × predictions`, candidate by candidate: a probability of each binary task.
+     */
+    readonly scores: Float32Array;
+}
+
+/**
+ * Makes the newer artifact of an artifact and a delta, both checked, for the page to keep: what `kitestring compress --delta-from` wrote.
+ */
+export function applyDelta(artifact: Uint8Array | number[], delta: Uint8Array | number[], keys: readonly string[]): Uint8Array;
+
