@@ -1,0 +1,40 @@
+// Ranks four films for a user, before and after a click, and again when a newer artifact was installed by a delta.
+// Usage: rank FOLDER, which has ranker.kite, next.delta and ranker.pub.
+
+import Foundation
+
+let films: [(String, [String], Double)] = [
+    ("arrival", ["drama", "science fiction"], 9.5),
+    ("brazil", ["comedy"], 4),
+    ("contact", ["science fiction"], 7.25),
+    ("dune", ["adventure", "science fiction"], 12),
+]
+let provided = ["city", "age", "clicked", "item", "genres", "price"]
+
+func show(_ ranker: Ranker) throws {
+    let ranking = try ranker.rank()
+    for film in ranking.orders[0] {
+        let scores = ranking.scores[Int(film)].map { String(format: "%08x", $0.bitPattern) }
+        print(([films[Int(film)].0] + scores).joined(separator: " "))
+    }
+}
+
+func replay(_ ranker: Ranker) throws {
+    print("release \(ranker.release()) of \(ranker.version())")
+    try ranker.set(feature: "city", value: .text(text: "riga"))
+    try ranker.set(feature: "age", value: .number(number: 31))
+    ranker.setScenarios(values: ["home"])
+    let rows: [[Value]] = films.map { [.text(text: $0.0), .texts(texts: $0.1), .number(number: $0.2)] }
+    try ranker.setCandidates(features: ["item", "genres", "price"], candidates: rows)
+    try show(ranker)
+    try ranker.append(event: ["clicked": "contact"])
+    print("after a click")
+    try show(ranker)
+}
+
+let folder = URL(fileURLWithPath: CommandLine.arguments[1])
+func read(_ name: String) throws -> Data { try Data(contentsOf: folder.appendingPathComponent(name)) }
+let key = String(decoding: try read("ranker.pub"), as: UTF8.self)
+let shelf = try Shelf(folder: folder.appendingPathComponent("shelf").path, trusted: [key])
+try replay(shelf.install(artifact: read("ranker.kite"), provided: provided))
+try replay(shelf.update(delta: read("next.delta"), provided: provided))

@@ -1,0 +1,266 @@
+//! The device runtime for Kotlin, Swift and Python, by UniFFI: what is written here is what those languages see.
+
+use kitestring_core::artifact::{Aligned, Artifact, PublicKey};
+use kitestring_device::encode::Value as Borrowed;
+use kitestring_device::session::Session;
+use kitestring_device::{map, shelf};
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+uniffi::setup_scaffolding!("kitestring");
+
+/// Why a call failed.
+#[derive(Debug, uniffi::Error)]
+#[uniffi(flat_error)]
+pub enum KitestringError {
+    /// A config that does not fit.
+    Config(String),
+    /// A value, a feature or a candidate that the ranker cannot read.
+    Data(String),
+    /// An artifact that is damaged, not to be trusted, or of another version.
+    Format(String),
+    /// The file system refused.
+    Io(String),
+    /// A number that is not finite.
+    Numeric(String),
+    /// A defect of Kitestring.
+    Internal(String),
+}
+
+impl std::fmt::Display for KitestringError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (Self::Config(message)
+        | Self::Data(message)
+        | Self::Format(message)
+        | Self::Io(message)
+        | Self::Numeric(message)
+        | Self::Internal(message)) = self;
+        f.write_str(message)
+    }
+}
+
+impl std::error::Error for KitestringError {}
+
+impl From<kitestring_core::Error> for KitestringError {
+    fn from(error: kitestring_core::Error) -> Self {
+        let message = error.to_string();
+        match error.kind() {
+            kitestring_core::Kind::Config => Self::Config(message),
+            kitestring_core::Kind::Data => Self::Data(message),
+            kitestring_core::Kind::Format => Self::Format(message),
+            kitestring_core::Kind::Io => Self::Io(message),
+            kitestring_core::Kind::Numeric => Self::Numeric(message),
+            _ => Self::Internal(message),
+        }
+    }
+}
+
+type Result<T> = std::result::Result<T, KitestringError>;
+
+/// A value, as an app has it.
+#[derive(Debug, Clone, PartialEq, uniffi::Enum)]
+pub enum Value {
+    /// There is none.
+    Missing,
+    /// A text: the id of an item, a category, a city.
+    Text {
+        /// The text.
+        text: String,
+    },
+    /// A number.
+    Number {
+        /// The number.
+        number: f64,
+    },
+    /// Several texts: tags, or a history that the app keeps by itself, oldest first.
+    Texts {
+        /// The texts.
+        texts: Vec<String>,
+    },
+}
+
+impl Value {
+    /// The texts of a list, for a [`Borrowed`] to borrow.
+    fn list(&self) -> Vec<&str> {
+        if let Self::Texts { texts } = self { borrowed(texts) } else { Vec::new() }
+    }
+
+    fn borrow<'a>(&'a self, list: &'a [&'a str]) -> Borrowed<'a> {
+        match self {
+            Self::Missing => Borrowed::Missing,
+            Self::Text { text } => Borrowed::Text(text),
+            Self::Number { number } => Borrowed::Number(*number),
+            Self::Texts { .. } => Borrowed::List(list),
+        }
+    }
+}
+
+fn borrowed(texts: &[String]) -> Vec<&str> {
+    texts.iter().map(String::as_str).collect()
+}
+
+fn owned<'a>(names: impl Iterator<Item = &'a str>) -> Vec<String> {
+    names.map(str::to_owned).collect()
+}
+
+fn keys(keys: &[String]) -> Result<Vec<PublicKey>> {
+    Ok(keys.iter().map(|key| PublicKey::from_hex(key, "the keys")).collect::<std::result::Result<_, _>>()?)
+}
+
+/// What a ranker says of the candidates.
+#[derive(Debug, Clone, PartialEq, uniffi::Record)]
+pub struct Ranking {
+    /// For each candidate its predictions: a probability of each binary task.
+    pub scores: Vec<Vec<f32>>,
+    /// For each prediction the candidates, the highest first; of equal ones the first.
+    pub orders: Vec<Vec<u32>>,
+}
+
+/// Ranks candidates for one user. It may be used by several threads, one at a time.
+#[derive(Debug, uniffi::Object)]
+pub struct Ranker {
+    session: Mutex<Session>,
+}
+
+impl Ranker {
+    fn of(artifact: Artifact) -> Result<Arc<Self>> {
+        Ok(Arc::new(Self { session: Mutex::new(Session::new(artifact)?) }))
+    }
+
+    /// A thread that panicked left a session whose values are whole, if not all that it meant to set.
+    fn session(&self) -> MutexGuard<'_, Session> {
+        self.session.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[uniffi::export]
+impl Ranker {
+    /// Opens the artifact in a file, which is mapped into memory and must not be changed meanwhile. `trusted` are the keys of who may publish, each
+    /// 64 hexadecimal digits.
+    #[uniffi::constructor]
+    pub fn open(path: &str, trusted: &[String]) -> Result<Arc<Self>> {
+        Self::of(map::open(Path::new(path), &keys(trusted)?)?)
+    }
+
+    /// Opens an artifact in memory.
+    #[uniffi::constructor]
+    pub fn from_bytes(artifact: Vec<u8>, trusted: &[String]) -> Result<Arc<Self>> {
+        Self::of(Artifact::open(Box::new(Aligned::from(artifact.as_slice())), &keys(trusted)?)?)
+    }
+
+    /// The version of the model.
+    pub fn version(&self) -> String {
+        self.session().runtime().artifact().manifest().version.clone()
+    }
+
+    /// The number of the artifact, which counts up with every one that is published.
+    pub fn release(&self) -> u64 {
+        self.session().runtime().artifact().manifest().release
+    }
+
+    /// The features of the user and the moment, which all candidates share.
+    pub fn shared(&self) -> Vec<String> {
+        owned(self.session().shared())
+    }
+
+    /// The features that each candidate has.
+    pub fn of_items(&self) -> Vec<String> {
+        owned(self.session().of_items())
+    }
+
+    /// The levels of the scenario, the outermost first.
+    pub fn scenarios(&self) -> Vec<String> {
+        owned(self.session().schema().scenarios.iter().map(|level| level.name.as_str()))
+    }
+
+    /// What is predicted of a candidate: a column of the scores each.
+    pub fn predictions(&self) -> Vec<String> {
+        owned(self.session().runtime().packaged().graph.outputs().iter().map(|(name, _)| name.as_str()))
+    }
+
+    /// Sets a feature of the user or the moment; what was never set is missing.
+    pub fn set(&self, feature: &str, value: &Value) -> Result<()> {
+        Ok(self.session().set(feature, value.borrow(&value.list()))?)
+    }
+
+    /// Adds an event to the ends of histories: a text to each feature that lists something of this event. Of more than its length the oldest
+    /// goes.
+    pub fn append(&self, event: HashMap<String, String>) -> Result<()> {
+        let event: Vec<(&str, &str)> = event.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        Ok(self.session().append(&event)?)
+    }
+
+    /// Reads the histories into the recurrent state anew, where the ranker has one: from then on an event costs one step.
+    pub fn remember_all(&self) -> Result<()> {
+        Ok(self.session().remember_all()?)
+    }
+
+    /// Says in which scenario the user is: a text for each level, the outermost first.
+    pub fn set_scenarios(&self, values: &[String]) {
+        self.session().set_scenarios(&borrowed(values));
+    }
+
+    /// Puts candidates in the place of those before: the names of all features of candidates, and for each candidate its values in this
+    /// order.
+    pub fn set_candidates(&self, features: &[String], candidates: &[Vec<Value>]) -> Result<()> {
+        let lists: Vec<Vec<Vec<&str>>> = candidates.iter().map(|row| row.iter().map(Value::list).collect()).collect();
+        let values = candidates.iter().zip(&lists).map(|(row, lists)| {
+            row.iter().zip(lists).map(|(value, list)| value.borrow(list)).collect::<Vec<Borrowed<'_>>>()
+        });
+        let values: Vec<Vec<Borrowed<'_>>> = values.collect();
+        let rows: Vec<&[Borrowed<'_>]> = values.iter().map(Vec::as_slice).collect();
+        Ok(self.session().set_candidates(&borrowed(features), &rows)?)
+    }
+
+    /// Ranks the candidates as things are now.
+    pub fn rank(&self) -> Result<Ranking> {
+        let mut session = self.session();
+        let ranking = session.rank()?;
+        let order = |column| ranking.order(column).into_iter().map(|candidate| candidate as u32).collect();
+        Ok(Ranking {
+            scores: ranking.scores.chunks(ranking.columns.max(1)).map(<[f32]>::to_vec).collect(),
+            orders: (0..ranking.columns).map(order).collect(),
+        })
+    }
+}
+
+/// A folder with the artifact that is in use. What is new is checked before it takes the place of what is there, and a kill or a full disk at
+/// any moment leaves one of them whole.
+#[derive(Debug, uniffi::Object)]
+pub struct Shelf {
+    shelf: Mutex<shelf::Shelf>,
+}
+
+impl Shelf {
+    /// One thread at a time: two would write the same file.
+    fn shelf(&self) -> MutexGuard<'_, shelf::Shelf> {
+        self.shelf.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[uniffi::export]
+impl Shelf {
+    /// Opens a folder, which is made where it is not there. `trusted` are the keys of who may publish, each 64 hexadecimal digits.
+    #[uniffi::constructor]
+    pub fn new(folder: &str, trusted: &[String]) -> Result<Arc<Self>> {
+        Ok(Arc::new(Self { shelf: Mutex::new(shelf::Shelf::new(Path::new(folder), &keys(trusted)?)?) }))
+    }
+
+    /// The ranker of the artifact in use; none before the first one.
+    pub fn ranker(&self) -> Result<Option<Arc<Ranker>>> {
+        let current = self.shelf().current()?;
+        current.map(Ranker::of).transpose()
+    }
+
+    /// Puts an artifact in the place of the one in use. `provided` names the features that the app provides: an artifact that reads another is
+    /// refused, and so is an older one. The one in use stays then.
+    pub fn install(&self, artifact: Vec<u8>, provided: &[String]) -> Result<Arc<Ranker>> {
+        Ranker::of(self.shelf().install(&artifact, &borrowed(provided))?)
+    }
+
+    /// Makes the newer artifact of the one in use and a delta, and puts it in its place. Otherwise as `install`.
+    pub fn update(&self, delta: Vec<u8>, provided: &[String]) -> Result<Arc<Ranker>> {
+        Ranker::of(self.shelf().update(&delta, &borrowed(provided))?)
+    }
+}

@@ -1,0 +1,142 @@
+//! The Python and Kotlin examples print what the native session says, and the Swift that is checked in is current.
+#![allow(clippy::unwrap_used)]
+
+#[path = "../../device-c/tests/example/mod.rs"]
+mod example;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use uniffi::{GenerateOptions, TargetLanguage};
+
+fn here() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn skipped(name: &str, why: &str) {
+    assert!(std::env::var("CI").is_ok_and(|ci| ci != "true") || std::env::var("CI").is_err(), "{name}: {why}");
+    println!("skipped: {name}: {why}");
+}
+
+fn works(program: &str, version: &str) -> bool {
+    Command::new(program).arg(version).output().is_ok_and(|output| output.status.success())
+}
+
+/// Runs a command that must succeed and gives what it printed.
+fn done(command: &mut Command) -> String {
+    let output = command.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command:?}: {said}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// The library of this build, as cargo left it.
+fn library() -> PathBuf {
+    std::env::current_exe().unwrap().parent().unwrap().join("libkitestring_uniffi.so")
+}
+
+/// Writes what UniFFI makes of the library for a language.
+fn bindings(language: TargetLanguage, folder: &Path) {
+    let options = GenerateOptions {
+        languages: vec![language],
+        source: library().to_str().unwrap().into(),
+        out_dir: folder.to_str().unwrap().into(),
+        ..GenerateOptions::default()
+    };
+    uniffi::generate(options).unwrap();
+}
+
+#[test]
+fn the_swift_is_current() {
+    let folder = tempfile::tempdir().unwrap();
+    bindings(TargetLanguage::Swift, folder.path());
+    let place = here().join("bindings/swift");
+    let mut files: Vec<_> = std::fs::read_dir(folder.path()).unwrap().map(|file| file.unwrap().file_name()).collect();
+    files.sort();
+    assert_eq!(files, ["kitestring.swift", "kitestringFFI.h", "kitestringFFI.modulemap"]);
+    for file in files {
+        let made = std::fs::read(folder.path().join(&file)).unwrap();
+        if std::env::var_os("KITESTRING_WRITE").is_some() {
+            std::fs::create_dir_all(&place).unwrap();
+            std::fs::write(place.join(&file), &made).unwrap();
+        }
+        let found = std::fs::read(place.join(&file)).unwrap_or_default();
+        assert!(
+            found == made,
+            "bindings/swift/{file:?} is not current; run the test with KITESTRING_WRITE=1, and look at what changed"
+        );
+    }
+}
+
+/// Swift names arguments, so an example that was forgotten shows: each call it makes must be one that there is.
+#[test]
+fn the_swift_example_calls_what_there_is() {
+    let swift = std::fs::read_to_string(here().join("bindings/swift/kitestring.swift")).unwrap();
+    for call in [
+        "init(folder: String, trusted: [String])",
+        "func install(artifact: Data, provided: [String])",
+        "func update(delta: Data, provided: [String])",
+        "func set(feature: String, value: Value)",
+        "func setScenarios(values: [String])",
+        "func setCandidates(features: [String], candidates: [[Value]])",
+        "func append(event: [String: String])",
+        "func rank()throws  -> Ranking",
+        "case texts(texts: [String]",
+    ] {
+        assert!(swift.contains(call), "the Swift has no `{call}`");
+    }
+}
+
+#[test]
+fn the_python_example_ranks() {
+    if !works("python3", "--version") {
+        return skipped("Python example", "there is no python3");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    example::write(folder.path());
+    bindings(TargetLanguage::Python, folder.path());
+    std::fs::copy(library(), folder.path().join("libkitestring_uniffi.so")).unwrap();
+    let mut python = Command::new("python3");
+    python.env("PYTHONPATH", folder.path()).env("PYTHONDONTWRITEBYTECODE", "1");
+    let found = done(python.arg(here().join("examples/rank.py")).arg(folder.path()));
+    assert_eq!(found, example::native());
+}
+
+/// Without the commas behind the last of a list, which Kotlin has since 1.4. None stands in a text: what UniFFI writes has none such.
+fn without_last_commas(kotlin: &str) -> String {
+    let mut kept = String::with_capacity(kotlin.len());
+    let mut rest = kotlin;
+    while let Some(at) = rest.find(',') {
+        kept.push_str(&rest[..at]);
+        rest = &rest[at + 1..];
+        let mut next = rest.trim_start();
+        while let Some((_, behind)) = next.strip_prefix("/*").and_then(|comment| comment.split_once("*/")) {
+            next = behind.trim_start();
+        }
+        if !next.starts_with([')', ']']) {
+            kept.push(',');
+        }
+    }
+    kept + rest
+}
+
+#[test]
+fn the_kotlin_example_ranks() {
+    let (name, jna) = ("Kotlin example", "/usr/share/java/jna.jar");
+    if !works("kotlinc", "-version") || !works("java", "-version") || !Path::new(jna).exists() {
+        return skipped(name, "there is no kotlinc, no java or no jna.jar");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    example::write(folder.path());
+    bindings(TargetLanguage::Kotlin, folder.path());
+    let binding = folder.path().join("uniffi/kitestring/kitestring.kt");
+    let text = without_last_commas(&std::fs::read_to_string(&binding).unwrap());
+    std::fs::write(&binding, text).unwrap();
+    let jar = folder.path().join("rank.jar");
+    let mut compiler = Command::new("kotlinc");
+    compiler.args(["-nowarn", "-include-runtime", "-cp", jna, "-d"]).arg(&jar).arg(&binding);
+    done(compiler.arg(here().join("tests/kotlin/Since14.kt")).arg(here().join("examples/Rank.kt")));
+    let mut java = Command::new("java");
+    java.arg("-cp").arg(format!("{}:{jna}", jar.display()));
+    java.arg(format!("-Djna.library.path={}", library().parent().unwrap().display()));
+    assert_eq!(done(java.args(["RankKt"]).arg(folder.path())), example::native());
+}
