@@ -9,8 +9,8 @@
 //! - [`shelf`]: the folder with the artifact in use;
 //! - `raw`: what C hands over, read with care.
 
-mod raw;
 pub mod ranker;
+mod raw;
 pub mod shelf;
 pub mod status;
 

@@ -336,7 +336,8 @@ pub unsafe extern "C" fn kitestring_ranker_set_candidates(
             let count = candidate_count.checked_mul(feature_count).ok_or_else(many)?;
             let values = raw::slice(values, count, "the values")?;
             let lists = values.iter().map(|value| list(value)).collect::<Result<Vec<_>, _>>()?;
-            let flat = values.iter().zip(&lists).map(|(value, list)| read(value, list)).collect::<Result<Vec<_>, _>>()?;
+            let flat =
+                values.iter().zip(&lists).map(|(value, list)| read(value, list)).collect::<Result<Vec<_>, _>>()?;
             let candidates: Vec<&[Value<'_>]> = match feature_count {
                 0 => vec![&[]; candidate_count],
                 _ => flat.chunks(feature_count).collect(),
@@ -392,9 +393,10 @@ pub unsafe extern "C" fn kitestring_ranker_order(
             if count > best.len() {
                 return Err(Failure::argument(format!("{count} of {} candidates", best.len())));
             }
-            best.iter().take(count).enumerate().try_for_each(|(at, number)| {
-                raw::write(order.wrapping_add(at), *number, "the order")
-            })
+            best.iter()
+                .take(count)
+                .enumerate()
+                .try_for_each(|(at, number)| raw::write(order.wrapping_add(at), *number, "the order"))
         })
     }
 }

@@ -80,7 +80,7 @@ fn the_swift_example_calls_what_there_is() {
         "func setCandidates(features: [String], candidates: [[Value]])",
         "func append(event: [String: String])",
         "func rank()throws  -> Ranking",
-        "case texts(texts: [String]",
+        "return .texts(texts: ",
     ] {
         assert!(swift.contains(call), "the Swift has no `{call}`");
     }

@@ -153,7 +153,8 @@ pub fn native() -> String {
         session.set("city", Value::Text("riga")).unwrap();
         session.set("age", Value::Number(31.0)).unwrap();
         session.set_scenarios(&["home"]);
-        let rows = CANDIDATES.map(|(item, genres, price)| [Value::Text(item), Value::List(genres), Value::Number(price)]);
+        let rows =
+            CANDIDATES.map(|(item, genres, price)| [Value::Text(item), Value::List(genres), Value::Number(price)]);
         let rows: Vec<&[Value<'_>]> = rows.iter().map(<[_; 3]>::as_slice).collect();
         session.set_candidates(&["item", "genres", "price"], &rows).unwrap();
         text += &format!("release {release} of example-1\n{}", printed(&mut session));

@@ -95,7 +95,14 @@ fn between<'a>(text: &'a str, from: &'a str, to: &'a str) -> impl Iterator<Item 
 pub fn shows(browser: &str, module: &Path) {
     let folder = tempfile::tempdir().unwrap();
     let site = folder.path().join("site");
-    Bindgen::new().input_path(module).web(true).unwrap().omit_default_module_path(false).typescript(false).generate(&site).unwrap();
+    Bindgen::new()
+        .input_path(module)
+        .web(true)
+        .unwrap()
+        .omit_default_module_path(false)
+        .typescript(false)
+        .generate(&site)
+        .unwrap();
     example::write(&site);
     for file in ["index.html", "page.css", "page.js"] {
         std::fs::copy(here().join("../../web/device").join(file), site.join(file)).unwrap();
