@@ -1,4 +1,4 @@
-//! What every part of Kitestring speaks: the [`schema`], the [`batch`], [`metrics`], [`artifact`]s, [`error`]s and [`seed`]s.
+//! What every part of Kitestring speaks: the [`schema`], the [`batch`], [`metrics`], [`artifact`]s, [`error`]s, [`seed`]s and [`json`].
 //!
 //! This crate has no heavy dependency and does no I/O; it builds for `wasm32-unknown-unknown`.
 
@@ -7,6 +7,7 @@ pub mod batch;
 pub mod error;
 pub mod fitted;
 pub mod hash;
+pub mod json;
 pub mod metrics;
 pub mod schema;
 pub mod seed;

@@ -185,7 +185,7 @@ impl Head<'_> {
             let error = Error::format("the artifact's signature is not its publisher's");
             return Err(error.mend("get it again"));
         }
-        serde_json::from_slice(self.manifest)
+        crate::json::from_slice(self.manifest)
             .map_err(|error| Error::format("the artifact's manifest cannot be read").caused_by(error))
     }
 }

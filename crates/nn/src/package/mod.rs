@@ -240,7 +240,7 @@ impl Packaged {
     /// A description that cannot be read or does not fit the artifact's pages: those of another version of the engine.
     pub fn open(artifact: &Artifact) -> Result<Self> {
         let manifest = artifact.manifest();
-        let description: Description = Description::deserialize(&manifest.model).map_err(|error| {
+        let description: Description = kitestring_core::json::from_value(&manifest.model).map_err(|error| {
             let error = Error::format("the artifact's model cannot be read").caused_by(error);
             error.mend("update the app, or make the artifact again with this version")
         })?;

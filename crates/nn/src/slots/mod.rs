@@ -277,16 +277,37 @@ pub fn catalogue() -> Vec<VariantInfo> {
     all
 }
 
+/// The name of a variant and its config, which stand side by side.
+fn tagged<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<(String, serde_json::Value), D::Error> {
+    let mut config = serde_json::Value::deserialize(deserializer)?;
+    let tag = config.as_object_mut().and_then(|fields| fields.remove("type"));
+    let tag = tag.ok_or_else(|| serde::de::Error::missing_field("type"))?;
+    let name = tag.as_str().ok_or_else(|| serde::de::Error::custom("`type` is no text"))?;
+    Ok((name.to_owned(), config))
+}
+
 /// Declares a slot: a tagged enum of its variants' configs, with its catalogue.
 macro_rules! slot {
     ($(#[$doc:meta])* $slot:ident $name:literal default $default:ident {
         $($variant:ident($config:ty) = $tag:literal, $summary:literal, $source:literal;)+
     }) => {
         $(#[$doc])*
-        #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
+        #[derive(Debug, Clone, PartialEq, serde::Serialize)]
         #[serde(tag = "type", rename_all = "snake_case")]
         pub enum $slot {
             $(#[doc = $summary] #[serde(rename = $tag)] $variant($config),)+
+        }
+
+        // What serde derives for tagged enums reads every config out of a type of its own, in several times as much code.
+        impl<'de> serde::Deserialize<'de> for $slot {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let (tag, config) = $crate::slots::tagged(deserializer)?;
+                let config = match tag.as_str() {
+                    $($tag => kitestring_core::json::from_value(&config).map(Self::$variant),)+
+                    _ => return Err(serde::de::Error::unknown_variant(&tag, &[$($tag),+])),
+                };
+                config.map_err(serde::de::Error::custom)
+            }
         }
 
         impl Default for $slot {
