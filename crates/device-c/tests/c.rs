@@ -136,3 +136,8 @@ fn the_example_ranks_on_a_64_bit_arm() {
         std::fs::remove_dir_all(folder.path().join("shelf")).unwrap();
     }
 }
+
+#[test]
+fn the_readme_shows_the_example() {
+    example::shown(&here().join("README.md"), &here().join("examples/rank.c"));
+}

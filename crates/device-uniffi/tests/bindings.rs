@@ -140,3 +140,8 @@ fn the_kotlin_example_ranks() {
     java.arg(format!("-Djna.library.path={}", library().parent().unwrap().display()));
     assert_eq!(done(java.args(["RankKt"]).arg(folder.path())), example::native());
 }
+
+#[test]
+fn the_readme_shows_the_example() {
+    example::shown(&here().join("README.md"), &here().join("examples/rank.py"));
+}

@@ -82,3 +82,8 @@ fn the_page_shows_what_the_native_session_says() {
     };
     page::shows(&browser, &module);
 }
+
+#[test]
+fn the_readme_shows_the_example() {
+    example::shown(&here().join("README.md"), &here().join("examples/rank.cjs"));
+}

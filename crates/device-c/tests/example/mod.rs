@@ -182,3 +182,14 @@ pub fn close(found: &str, expected: &str, what: &str) {
     assert!(all > 0, "{what}: no score");
     println!("{what}: {same} of {all} scores are the same to the bit");
 }
+
+/// Holds a README's first block of code against the example that is tested: each of its lines must be one of the example's.
+pub fn shown(readme: &Path, example: &Path) {
+    let (readme, text) = (std::fs::read_to_string(readme).unwrap(), std::fs::read_to_string(example).unwrap());
+    let block = readme.split("```").nth(1).unwrap();
+    let lines: Vec<&str> = block.lines().skip(1).filter(|line| !line.is_empty()).collect();
+    assert!(lines.len() > 5, "{block}");
+    for line in lines {
+        assert!(text.lines().any(|of| of.trim() == line), "{} has no `{line}`", example.display());
+    }
+}
