@@ -39,6 +39,11 @@ static uint8_t *read_file(const char *folder, const char *name, size_t *length) 
 
 static const char *const ITEMS[] = {"arrival", "brazil", "contact", "dune"};
 
+static const char DECLARATION[] =
+    "{\"actions\": [\"exposure\", \"click\"], \"columns\": [\"item\"], \"triggers\": ["
+    "{\"name\": \"click\", \"sequence\": [{\"actions\": [\"click\"]}]},"
+    "{\"name\": \"two clicks\", \"sequence\": [{\"actions\": [\"click\"]}, {\"actions\": [\"click\"]}]}]}";
+
 static void print_ranking(void) {
     const float *scores;
     size_t candidates, predictions, order[4];
@@ -79,6 +84,23 @@ static void replay(void) {
     ranked(kitestring_ranker_append(ranker, (const char *const[]){"clicked"}, (const char *const[]){"contact"}, 1));
     printf("after a click\n");
     print_ranking();
+
+    /* From here on the runtime keeps what the user does, and the histories with it. */
+    const int64_t now = 1700000000000;
+    ranked(kitestring_ranker_observe(ranker, DECLARATION, NULL, now));
+    static const char *const CLICKED[] = {"dune", "arrival"};
+    for (int click = 0; click < 2; click++) {
+        KitestringEvent event = {.action = "click", .texts = &CLICKED[click], .text_count = 1, .time = now};
+        const uint32_t *fired;
+        size_t count;
+        uint8_t moved;
+        ranked(kitestring_ranker_push(ranker, &event, now, &fired, &count, &moved));
+        printf("a click on %s moved %d fired", CLICKED[click], moved);
+        for (size_t at = 0; at < count; at++) printf(" %" PRIu32, fired[at]);
+        printf("\n");
+    }
+    print_ranking();
+    ranked(kitestring_ranker_forget(ranker, now));
 }
 
 int main(int count, char **arguments) {

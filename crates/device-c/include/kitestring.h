@@ -80,6 +80,24 @@ typedef struct {
   size_t count;
 } KitestringValue;
 
+// Something a user did. What it points to stays the caller's.
+typedef struct {
+  // The action's name.
+  const char *action;
+  // A text for each declared column; an empty one means that there is none.
+  const char *const *texts;
+  // How many texts there are.
+  size_t text_count;
+  // A number for each declared one; NAN means that there is none.
+  const float *numbers;
+  // How many numbers there are.
+  size_t number_count;
+  // When, in milliseconds since 1970.
+  int64_t time;
+  // A number by which a second delivery of the same event is known; 0 means that there is none.
+  uint64_t id;
+} KitestringEvent;
+
 #ifdef __cplusplus
 extern "C" {
 #endif // __cplusplus
@@ -138,6 +156,27 @@ KitestringStatus kitestring_ranker_append(KitestringRanker *ranker,
 // Reads the histories into the recurrent state anew, where the ranker has one: from then on an event costs one step, however long its history. A
 // state outlives the events that fell out of a history; to have it start again from those that are left, call this again.
 KitestringStatus kitestring_ranker_remember_all(KitestringRanker *ranker);
+
+// From now on what the user does is kept in the file `log`, moves the histories and sets off triggers. With NULL it is kept in memory alone. The
+// declaration is JSON: "actions", "columns" and "numbers" are lists of names, "triggers" what something follows from, as the documentation of
+// kitestring_device::app::Declaration says. `now` is the device's clock, in milliseconds since 1970. A declaration that does not fit the
+// ranker's histories closes the ranker; any other failure leaves it as it is.
+KitestringStatus kitestring_ranker_observe(KitestringRanker *ranker,
+                                           const char *declaration,
+                                           const char *log,
+                                           int64_t now);
+
+// The user did something. `fired` becomes the first of `count` numbers of the triggers it set off, among those declared: the ranker's, until
+// the next call with it. `moved` becomes 1 where a history changed, so that candidates may be in another order now, else 0.
+KitestringStatus kitestring_ranker_push(KitestringRanker *ranker,
+                                        const KitestringEvent *event,
+                                        int64_t now,
+                                        const uint32_t **fired,
+                                        size_t *count,
+                                        uint8_t *moved);
+
+// Forgets what the user did.
+KitestringStatus kitestring_ranker_forget(KitestringRanker *ranker, int64_t now);
 
 // Says in which scenario the user is: a text for each level, the outermost first.
 KitestringStatus kitestring_ranker_set_scenarios(KitestringRanker *ranker, const char *const *values, size_t count);

@@ -5,6 +5,8 @@ use crate::raw::{self, Handle, call};
 use crate::shelf::KitestringShelf;
 use crate::status::{Failure, KitestringStatus, c_text};
 use kitestring_core::artifact::{Aligned, Artifact};
+use kitestring_device::app::{App, Done};
+use kitestring_device::behaviour::{Files, Memory, Storage};
 use kitestring_device::encode::Value;
 use kitestring_device::{map, session::Session};
 use std::ffi::{CStr, CString, c_char};
@@ -47,7 +49,9 @@ pub struct KitestringValue {
 /// Ranks candidates for one user. Not to be used by two threads at once.
 #[derive(Debug, Default)]
 pub struct KitestringRanker {
-    session: Option<Session>,
+    app: Option<App>,
+    fired: Vec<u32>,
+    release: u64,
     message: CString,
     version: CString,
     /// By KITESTRING_SHARED and its like.
@@ -60,13 +64,17 @@ impl Handle for KitestringRanker {
     }
 
     fn spoil(&mut self) {
-        self.session = None;
+        self.app = None;
     }
 }
 
 impl KitestringRanker {
     fn session(&mut self) -> Result<&mut Session, Failure> {
-        self.session.as_mut().ok_or_else(Failure::closed)
+        Ok(self.app()?.session()?)
+    }
+
+    fn app(&mut self) -> Result<&mut App, Failure> {
+        self.app.as_mut().ok_or_else(Failure::closed)
     }
 
     fn open(&mut self, artifact: Artifact) -> Result<(), Failure> {
@@ -79,7 +87,8 @@ impl KitestringRanker {
             names(&mut session.schema().scenarios.iter().map(|level| level.name.as_str())),
             names(&mut session.runtime().packaged().graph.outputs().iter().map(|(name, _)| name.as_str())),
         ];
-        self.session = Some(session);
+        self.release = session.runtime().artifact().manifest().release;
+        self.app = Some(App::new(session));
         Ok(())
     }
 }
@@ -210,8 +219,7 @@ pub unsafe extern "C" fn kitestring_ranker_version(ranker: *const KitestringRank
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kitestring_ranker_release(ranker: *const KitestringRanker) -> u64 {
     // SAFETY: as the caller promises.
-    let session = unsafe { ranker.as_ref() }.and_then(|ranker| ranker.session.as_ref());
-    session.map_or(0, |session| session.runtime().artifact().manifest().release)
+    unsafe { ranker.as_ref() }.map_or(0, |ranker| ranker.release)
 }
 
 /// How many names there are of KITESTRING_SHARED, KITESTRING_OF_ITEMS, KITESTRING_SCENARIOS or KITESTRING_PREDICTIONS.
@@ -293,6 +301,95 @@ pub unsafe extern "C" fn kitestring_ranker_append(
 pub unsafe extern "C" fn kitestring_ranker_remember_all(ranker: *mut KitestringRanker) -> KitestringStatus {
     // SAFETY: as the caller promises.
     unsafe { call(ranker, |ranker| Ok(ranker.session()?.remember_all()?)) }
+}
+
+/// Something a user did. What it points to stays the caller's.
+#[repr(C)]
+#[derive(Debug, Clone, Copy)]
+pub struct KitestringEvent {
+    /// The action's name.
+    pub action: *const c_char,
+    /// A text for each declared column; an empty one means that there is none.
+    pub texts: *const *const c_char,
+    /// How many texts there are.
+    pub text_count: usize,
+    /// A number for each declared one; NAN means that there is none.
+    pub numbers: *const f32,
+    /// How many numbers there are.
+    pub number_count: usize,
+    /// When, in milliseconds since 1970.
+    pub time: i64,
+    /// A number by which a second delivery of the same event is known; 0 means that there is none.
+    pub id: u64,
+}
+
+/// From now on what the user does is kept in the file `log`, moves the histories and sets off triggers. With NULL it is kept in memory alone. The
+/// declaration is JSON: "actions", "columns" and "numbers" are lists of names, "triggers" what something follows from, as the documentation of
+/// kitestring_device::app::Declaration says. `now` is the device's clock, in milliseconds since 1970. A declaration that does not fit the
+/// ranker's histories closes the ranker; any other failure leaves it as it is.
+///
+/// # Safety
+/// Pointers are as the header says of all calls.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kitestring_ranker_observe(
+    ranker: *mut KitestringRanker,
+    declaration: *const c_char,
+    log: *const c_char,
+    now: i64,
+) -> KitestringStatus {
+    // SAFETY: as the caller promises.
+    unsafe {
+        call(ranker, |ranker| {
+            let declaration = raw::text(declaration, "the declaration")?;
+            let storage: Box<dyn Storage + Send> =
+                if log.is_null() { Box::new(Memory::default()) } else { Box::new(Files::new(raw::path(log)?)) };
+            Ok(ranker.app()?.observe(declaration, storage, now)?)
+        })
+    }
+}
+
+/// The user did something. `fired` becomes the first of `count` numbers of the triggers it set off, among those declared: the ranker's, until
+/// the next call with it. `moved` becomes 1 where a history changed, so that candidates may be in another order now, else 0.
+///
+/// # Safety
+/// Pointers are as the header says of all calls.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kitestring_ranker_push(
+    ranker: *mut KitestringRanker,
+    event: *const KitestringEvent,
+    now: i64,
+    fired: *mut *const u32,
+    count: *mut usize,
+    moved: *mut u8,
+) -> KitestringStatus {
+    // SAFETY: as the caller promises.
+    unsafe {
+        call(ranker, |ranker| {
+            let event = event.as_ref().ok_or_else(|| Failure::argument("the event is null"))?;
+            let done = Done {
+                action: raw::text(event.action, "the action")?,
+                texts: &raw::texts(event.texts, event.text_count, "the texts")?,
+                numbers: raw::slice(event.numbers, event.number_count, "the numbers")?,
+                time: event.time,
+                id: Some(event.id).filter(|id| *id != 0),
+            };
+            let effect = ranker.app()?.push(&done, now)?;
+            ranker.fired = effect.fired;
+            raw::write(fired, ranker.fired.as_ptr(), "the triggers")?;
+            raw::write(count, ranker.fired.len(), "the number of triggers")?;
+            raw::write(moved, u8::from(effect.moved), "whether anything moved")
+        })
+    }
+}
+
+/// Forgets what the user did.
+///
+/// # Safety
+/// Pointers are as the header says of all calls.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kitestring_ranker_forget(ranker: *mut KitestringRanker, now: i64) -> KitestringStatus {
+    // SAFETY: as the caller promises.
+    unsafe { call(ranker, |ranker| Ok(ranker.app()?.forget(now)?)) }
 }
 
 /// Says in which scenario the user is: a text for each level, the outermost first.

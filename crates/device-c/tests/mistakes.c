@@ -82,6 +82,33 @@ int main(int count, char **arguments) {
     if (kitestring_ranker_name(ranker, KITESTRING_OF_ITEMS, 3) || kitestring_ranker_name(NULL, 0, 0)) return 7;
     if (kitestring_ranker_rank(NULL, &scores, &candidates, &predictions) != KITESTRING_STATUS_ARGUMENT) return 8;
 
+    const char *declared = "{\"actions\": [\"click\"], \"columns\": [\"item\"], \"numbers\": [\"seconds\"]}";
+    const char *clicked[] = {"dune"};
+    float seconds[] = {2};
+    KitestringEvent event = {.action = "click", .texts = clicked, .text_count = 1, .numbers = seconds, .number_count = 1, .time = 1};
+    const uint32_t *fired;
+    size_t fires;
+    uint8_t moved;
+    EXPECT(kitestring_ranker_push(ranker, &event, 1, &fired, &fires, &moved), CONFIG, "declare them first");
+    EXPECT(kitestring_ranker_observe(ranker, NULL, NULL, 1), ARGUMENT, "the declaration is null");
+    EXPECT(kitestring_ranker_observe(ranker, "{", NULL, 1), CONFIG, "cannot be read");
+    EXPECT(kitestring_ranker_observe(ranker, "{\"actoins\": []}", NULL, 1), CONFIG, "unknown field");
+    EXPECT(kitestring_ranker_observe(ranker, declared, "/there/is/no/such/folder/log", 1), IO, "");
+    EXPECT(kitestring_ranker_observe(ranker, declared, NULL, 1), OK, "");
+    EXPECT(kitestring_ranker_observe(ranker, declared, NULL, 1), CONFIG, "already");
+    EXPECT(kitestring_ranker_push(ranker, NULL, 1, &fired, &fires, &moved), ARGUMENT, "the event is null");
+    EXPECT(kitestring_ranker_push(ranker, &event, 1, NULL, &fires, &moved), ARGUMENT, "no place");
+    EXPECT(kitestring_ranker_push(ranker, &event, 1, &fired, &fires, &moved), OK, "");
+    event.text_count = 0;
+    EXPECT(kitestring_ranker_push(ranker, &event, 1, &fired, &fires, &moved), DATA, "");
+    event.action = "clik";
+    EXPECT(kitestring_ranker_push(ranker, &event, 1, &fired, &fires, &moved), CONFIG, "click");
+    EXPECT(kitestring_ranker_forget(ranker, 1), OK, "");
+    /* A declaration without what the ranker's histories list closes it. */
+    EXPECT(kitestring_ranker_open_file(ranker, path, keys, 1), OK, "");
+    EXPECT(kitestring_ranker_observe(ranker, "{\"actions\": [\"view\"]}", NULL, 1), CONFIG, "clicked");
+    EXPECT(kitestring_ranker_rank(ranker, &scores, &candidates, &predictions), CONFIG, "open it again");
+
     KitestringShelf *shelf = kitestring_shelf_new();
     EXPECT(kitestring_ranker_open_shelf(ranker, NULL), ARGUMENT, "the shelf is null");
     EXPECT(kitestring_ranker_open_shelf(ranker, shelf), CLOSED, "open");

@@ -2,6 +2,7 @@
 // Usage: rank FOLDER, which has ranker.kite, next.delta and ranker.pub.
 
 import java.io.File
+import uniffi.kitestring.Event
 import uniffi.kitestring.Ranker
 import uniffi.kitestring.Shelf
 import uniffi.kitestring.Value
@@ -13,6 +14,10 @@ val films = listOf(
     Triple("dune", listOf("adventure", "science fiction"), 12.0)
 )
 val provided = listOf("city", "age", "clicked", "item", "genres", "price")
+
+const val DECLARATION = """{"actions": ["exposure", "click"], "columns": ["item"], "triggers": [
+  {"name": "click", "sequence": [{"actions": ["click"]}]},
+  {"name": "two clicks", "sequence": [{"actions": ["click"]}, {"actions": ["click"]}]}]}"""
 
 fun show(ranker: Ranker) {
     val ranking = ranker.rank()
@@ -33,6 +38,16 @@ fun replay(ranker: Ranker) {
     ranker.append(mapOf("clicked" to "contact"))
     println("after a click")
     show(ranker)
+
+    // From here on the runtime keeps what the user does, and the histories with it.
+    val now = 1_700_000_000_000
+    ranker.observe(DECLARATION, null, now)
+    for (item in listOf("dune", "arrival")) {
+        val effect = ranker.push(Event("click", listOf(item), listOf(), now, null), now)
+        println((listOf("a click on $item moved ${if (effect.moved) 1 else 0} fired") + effect.fired).joinToString(" "))
+    }
+    show(ranker)
+    ranker.forget(now)
 }
 
 fun main(arguments: Array<String>) {

@@ -3,11 +3,12 @@
 Usage: python rank.py FOLDER, which has ranker.kite, next.delta and ranker.pub; kitestring.py and the library are found by PYTHONPATH.
 """
 
+import json
 import struct
 import sys
 from pathlib import Path
 
-from kitestring import Shelf, Value
+from kitestring import Event, Shelf, Value
 
 FILMS = [
     ("arrival", ["drama", "science fiction"], 9.5),
@@ -15,6 +16,12 @@ FILMS = [
     ("contact", ["science fiction"], 7.25),
     ("dune", ["adventure", "science fiction"], 12.0),
 ]
+CLICK = {"actions": ["click"]}
+DECLARATION = {
+    "actions": ["exposure", "click"],
+    "columns": ["item"],
+    "triggers": [{"name": "click", "sequence": [CLICK]}, {"name": "two clicks", "sequence": [CLICK, CLICK]}],
+}
 PROVIDED = ["city", "age", "clicked", "item", "genres", "price"]
 
 
@@ -36,6 +43,15 @@ def replay(ranker):
     ranker.append({"clicked": "contact"})
     print("after a click")
     show(ranker)
+
+    # From here on the runtime keeps what the user does, and the histories with it.
+    now = 1_700_000_000_000
+    ranker.observe(json.dumps(DECLARATION), None, now)
+    for item in ["dune", "arrival"]:
+        effect = ranker.push(Event(action="click", texts=[item], numbers=[], time=now, id=None), now)
+        print(f"a click on {item} moved {effect.moved:d} fired", *effect.fired)
+    show(ranker)
+    ranker.forget(now)
 
 
 folder = Path(sys.argv[1])

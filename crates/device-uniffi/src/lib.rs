@@ -1,6 +1,8 @@
 //! The device runtime for Kotlin, Swift and Python, by UniFFI: what is written here is what those languages see.
 
 use kitestring_core::artifact::{Aligned, Artifact, PublicKey};
+use kitestring_device::app::{App, Done};
+use kitestring_device::behaviour::{Files, Memory, Storage};
 use kitestring_device::encode::Value as Borrowed;
 use kitestring_device::session::Session;
 use kitestring_device::{map, shelf};
@@ -117,20 +119,46 @@ pub struct Ranking {
     pub orders: Vec<Vec<u32>>,
 }
 
+/// Something a user did.
+#[derive(Debug, Clone, PartialEq, uniffi::Record)]
+pub struct Event {
+    /// The action's name.
+    pub action: String,
+    /// A text for each declared column; an empty one means that there is none.
+    pub texts: Vec<String>,
+    /// A number for each declared one; one that is not a number means that there is none.
+    pub numbers: Vec<f32>,
+    /// When, in milliseconds since 1970.
+    pub time: i64,
+    /// A number by which a second delivery of the same event is known.
+    pub id: Option<u64>,
+}
+
+/// What followed from an event.
+#[derive(Debug, Clone, PartialEq, uniffi::Record)]
+pub struct Effect {
+    /// Whether it counts: not if it came twice, or too late to be kept.
+    pub kept: bool,
+    /// The numbers of the triggers it set off, among those declared.
+    pub fired: Vec<u32>,
+    /// Whether a history changed, so that candidates may be in another order now.
+    pub moved: bool,
+}
+
 /// Ranks candidates for one user. It may be used by several threads, one at a time.
 #[derive(Debug, uniffi::Object)]
 pub struct Ranker {
-    session: Mutex<Session>,
+    app: Mutex<App>,
 }
 
 impl Ranker {
     fn of(artifact: Artifact) -> Result<Arc<Self>> {
-        Ok(Arc::new(Self { session: Mutex::new(Session::new(artifact)?) }))
+        Ok(Arc::new(Self { app: Mutex::new(App::new(Session::new(artifact)?)) }))
     }
 
     /// A thread that panicked left a session whose values are whole, if not all that it meant to set.
-    fn session(&self) -> MutexGuard<'_, Session> {
-        self.session.lock().unwrap_or_else(PoisonError::into_inner)
+    fn app(&self) -> MutexGuard<'_, App> {
+        self.app.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -150,55 +178,80 @@ impl Ranker {
     }
 
     /// The version of the model.
-    pub fn version(&self) -> String {
-        self.session().runtime().artifact().manifest().version.clone()
+    pub fn version(&self) -> Result<String> {
+        Ok(self.app().session()?.runtime().artifact().manifest().version.clone())
     }
 
     /// The number of the artifact, which counts up with every one that is published.
-    pub fn release(&self) -> u64 {
-        self.session().runtime().artifact().manifest().release
+    pub fn release(&self) -> Result<u64> {
+        Ok(self.app().session()?.runtime().artifact().manifest().release)
     }
 
     /// The features of the user and the moment, which all candidates share.
-    pub fn shared(&self) -> Vec<String> {
-        owned(self.session().shared())
+    pub fn shared(&self) -> Result<Vec<String>> {
+        Ok(owned(self.app().session()?.shared()))
     }
 
     /// The features that each candidate has.
-    pub fn of_items(&self) -> Vec<String> {
-        owned(self.session().of_items())
+    pub fn of_items(&self) -> Result<Vec<String>> {
+        Ok(owned(self.app().session()?.of_items()))
     }
 
     /// The levels of the scenario, the outermost first.
-    pub fn scenarios(&self) -> Vec<String> {
-        owned(self.session().schema().scenarios.iter().map(|level| level.name.as_str()))
+    pub fn scenarios(&self) -> Result<Vec<String>> {
+        Ok(owned(self.app().session()?.schema().scenarios.iter().map(|level| level.name.as_str())))
     }
 
     /// What is predicted of a candidate: a column of the scores each.
-    pub fn predictions(&self) -> Vec<String> {
-        owned(self.session().runtime().packaged().graph.outputs().iter().map(|(name, _)| name.as_str()))
+    pub fn predictions(&self) -> Result<Vec<String>> {
+        Ok(owned(self.app().session()?.runtime().packaged().graph.outputs().iter().map(|(name, _)| name.as_str())))
     }
 
     /// Sets a feature of the user or the moment; what was never set is missing.
     pub fn set(&self, feature: &str, value: &Value) -> Result<()> {
-        Ok(self.session().set(feature, value.borrow(&value.list()))?)
+        Ok(self.app().session()?.set(feature, value.borrow(&value.list()))?)
     }
 
     /// Adds an event to the ends of histories: a text to each feature that lists something of this event. Of more than its length the oldest
     /// goes.
     pub fn append(&self, event: HashMap<String, String>) -> Result<()> {
         let event: Vec<(&str, &str)> = event.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-        Ok(self.session().append(&event)?)
+        Ok(self.app().session()?.append(&event)?)
     }
 
     /// Reads the histories into the recurrent state anew, where the ranker has one: from then on an event costs one step.
     pub fn remember_all(&self) -> Result<()> {
-        Ok(self.session().remember_all()?)
+        Ok(self.app().session()?.remember_all()?)
+    }
+
+    /// From now on what the user does is kept in the file `log`, moves the histories and sets off triggers; without a file it is kept in memory
+    /// alone. The declaration is JSON: `actions`, `columns` and `numbers` are lists of names, `triggers` what something follows from. `now` is the
+    /// device's clock, in milliseconds since 1970. A declaration that does not fit the ranker's histories closes the ranker.
+    pub fn observe(&self, declaration: &str, log: Option<String>, now: i64) -> Result<()> {
+        let storage: Box<dyn Storage + Send> = match log {
+            Some(log) => Box::new(Files::new(log)),
+            None => Box::new(Memory::default()),
+        };
+        Ok(self.app().observe(declaration, storage, now)?)
+    }
+
+    /// The user did something.
+    pub fn push(&self, event: &Event, now: i64) -> Result<Effect> {
+        let Event { action, texts, numbers, time, id } = event;
+        let done = Done { action, texts: &borrowed(texts), numbers, time: *time, id: *id };
+        let effect = self.app().push(&done, now)?;
+        Ok(Effect { kept: effect.kept, fired: effect.fired, moved: effect.moved })
+    }
+
+    /// Forgets what the user did.
+    pub fn forget(&self, now: i64) -> Result<()> {
+        Ok(self.app().forget(now)?)
     }
 
     /// Says in which scenario the user is: a text for each level, the outermost first.
-    pub fn set_scenarios(&self, values: &[String]) {
-        self.session().set_scenarios(&borrowed(values));
+    pub fn set_scenarios(&self, values: &[String]) -> Result<()> {
+        self.app().session()?.set_scenarios(&borrowed(values));
+        Ok(())
     }
 
     /// Puts candidates in the place of those before: the names of all features of candidates, and for each candidate its values in this
@@ -210,13 +263,13 @@ impl Ranker {
         });
         let values: Vec<Vec<Borrowed<'_>>> = values.collect();
         let rows: Vec<&[Borrowed<'_>]> = values.iter().map(Vec::as_slice).collect();
-        Ok(self.session().set_candidates(&borrowed(features), &rows)?)
+        Ok(self.app().session()?.set_candidates(&borrowed(features), &rows)?)
     }
 
     /// Ranks the candidates as things are now.
     pub fn rank(&self) -> Result<Ranking> {
-        let mut session = self.session();
-        let ranking = session.rank()?;
+        let mut app = self.app();
+        let ranking = app.session()?.rank()?;
         let order = |column| ranking.order(column).into_iter().map(|candidate| candidate as u32).collect();
         Ok(Ranking {
             scores: ranking.scores.chunks(ranking.columns.max(1)).map(<[f32]>::to_vec).collect(),

@@ -12,6 +12,13 @@ const films = [
   ["dune", ["adventure", "science fiction"], 12],
 ];
 
+const click = { actions: ["click"] };
+const declaration = {
+  actions: ["exposure", "click"],
+  columns: ["item"],
+  triggers: [{ name: "click", sequence: [click] }, { name: "two clicks", sequence: [click, click] }],
+};
+
 function print(ranker) {
   const ranking = ranker.rank();
   const { scores, predictions } = ranking;
@@ -34,6 +41,17 @@ function replay(artifact) {
   ranker.append({ clicked: "contact" });
   console.log("after a click");
   print(ranker);
+
+  // From here on the runtime keeps what the user does, and the histories with it.
+  const now = 1700000000000;
+  ranker.observe(JSON.stringify(declaration), new Uint8Array(), now);
+  for (const item of ["dune", "arrival"]) {
+    const effect = ranker.push("click", [item], new Float32Array(), now, now);
+    console.log([`a click on ${item} moved ${Number(effect.moved)} fired`, ...effect.fired].join(" "));
+    effect.free();
+  }
+  print(ranker);
+  ranker.forget(now);
   ranker.free();
 }
 

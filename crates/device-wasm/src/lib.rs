@@ -5,6 +5,8 @@
 
 use js_sys::{Array, JsString};
 use kitestring_core::artifact::{Aligned, Artifact, PublicKey, delta};
+use kitestring_device::app::{App, Done};
+use kitestring_device::behaviour::Memory;
 use kitestring_device::encode::Value;
 use kitestring_device::session::Session;
 use wasm_bindgen::prelude::*;
@@ -135,11 +137,37 @@ impl Ranking {
     }
 }
 
+/// What followed from an event.
+#[wasm_bindgen]
+#[derive(Debug)]
+pub struct Effect {
+    /// Whether it counts: not if it came twice, or too late to be kept.
+    pub kept: bool,
+    /// Whether a history changed, so that candidates may be in another order now.
+    pub moved: bool,
+    fired: Vec<u32>,
+}
+
+#[wasm_bindgen]
+impl Effect {
+    /// The numbers of the triggers it set off, among those declared.
+    #[wasm_bindgen(getter)]
+    pub fn fired(&self) -> Vec<u32> {
+        self.fired.clone()
+    }
+}
+
 /// Ranks candidates for one user.
 #[wasm_bindgen]
 #[derive(Debug)]
 pub struct Ranker {
-    session: Session,
+    app: App,
+}
+
+impl Ranker {
+    fn session(&mut self) -> Result<&mut Session, JsError> {
+        self.app.session().map_err(mended)
+    }
 }
 
 #[wasm_bindgen]
@@ -148,49 +176,49 @@ impl Ranker {
     #[wasm_bindgen(constructor)]
     pub fn new(artifact: &[u8], keys: &Texts) -> Result<Ranker, JsError> {
         let artifact = open(artifact, &texts(keys, "keys that are no list of texts")?)?;
-        Ok(Self { session: Session::new(artifact).map_err(mended)? })
+        Ok(Self { app: App::new(Session::new(artifact).map_err(mended)?) })
     }
 
     /// The version of the model.
     #[wasm_bindgen(getter)]
-    pub fn version(&self) -> String {
-        self.session.runtime().artifact().manifest().version.clone()
+    pub fn version(&mut self) -> Result<String, JsError> {
+        Ok(self.session()?.runtime().artifact().manifest().version.clone())
     }
 
     /// The number of the artifact, which counts up with every one that is published.
     #[wasm_bindgen(getter)]
-    pub fn release(&self) -> f64 {
-        self.session.runtime().artifact().manifest().release as f64
+    pub fn release(&mut self) -> Result<f64, JsError> {
+        Ok(self.session()?.runtime().artifact().manifest().release as f64)
     }
 
     /// The features of the user and the moment, which all candidates share.
     #[wasm_bindgen(getter)]
-    pub fn shared(&self) -> Names {
-        names(self.session.shared())
+    pub fn shared(&mut self) -> Result<Names, JsError> {
+        Ok(names(self.session()?.shared()))
     }
 
     /// The features that each candidate has.
     #[wasm_bindgen(getter, js_name = ofItems)]
-    pub fn of_items(&self) -> Names {
-        names(self.session.of_items())
+    pub fn of_items(&mut self) -> Result<Names, JsError> {
+        Ok(names(self.session()?.of_items()))
     }
 
     /// The levels of the scenario, the outermost first.
     #[wasm_bindgen(getter)]
-    pub fn scenarios(&self) -> Names {
-        names(self.session.schema().scenarios.iter().map(|level| level.name.as_str()))
+    pub fn scenarios(&mut self) -> Result<Names, JsError> {
+        Ok(names(self.session()?.schema().scenarios.iter().map(|level| level.name.as_str())))
     }
 
     /// What is predicted of a candidate: a column of the scores each.
     #[wasm_bindgen(getter)]
-    pub fn predictions(&self) -> Names {
-        names(self.session.runtime().packaged().graph.outputs().iter().map(|(name, _)| name.as_str()))
+    pub fn predictions(&mut self) -> Result<Names, JsError> {
+        Ok(names(self.session()?.runtime().packaged().graph.outputs().iter().map(|(name, _)| name.as_str())))
     }
 
     /// Sets a feature of the user or the moment; what was never set is missing.
     pub fn set(&mut self, feature: &str, value: &AnyValue) -> Result<(), JsError> {
         let value = Owned::read(value)?;
-        self.session.set(feature, value.value(&value.list())).map_err(mended)
+        self.session()?.set(feature, value.value(&value.list())).map_err(mended)
     }
 
     /// Adds an event to the ends of histories: a text to each feature that lists something of this event. Of more than its length the oldest
@@ -205,20 +233,53 @@ impl Ranker {
         let event: Option<Vec<(String, String)>> = js_sys::Object::entries(object).iter().map(entry).collect();
         let event = event.ok_or_else(refused)?;
         let event: Vec<(&str, &str)> = event.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-        self.session.append(&event).map_err(mended)
+        self.session()?.append(&event).map_err(mended)
     }
 
     /// Reads the histories into the recurrent state anew, where the ranker has one: from then on an event costs one step.
     #[wasm_bindgen(js_name = rememberAll)]
     pub fn remember_all(&mut self) -> Result<(), JsError> {
-        self.session.remember_all().map_err(mended)
+        self.session()?.remember_all().map_err(mended)
+    }
+
+    /// From now on what the user does is kept, moves the histories and sets off triggers. The declaration is JSON: `actions`, `columns` and `numbers`
+    /// are lists of names, `triggers` what something follows from. `log` is what [`Self::log`] gave before, or empty; `now` the device's clock, in
+    /// milliseconds since 1970, as `Date.now()` gives it. A declaration that does not fit the ranker's histories closes the ranker.
+    pub fn observe(&mut self, declaration: &str, log: Vec<u8>, now: f64) -> Result<(), JsError> {
+        self.app.observe(declaration, Box::new(Memory::new(log)), now as i64).map_err(mended)
+    }
+
+    /// The user did something: the action's name, a text for each declared column, a number for each declared one (`NaN` where there is none), and
+    /// when, in milliseconds since 1970.
+    pub fn push(
+        &mut self,
+        action: &str,
+        columns: &Texts,
+        numbers: &[f32],
+        time: f64,
+        now: f64,
+    ) -> Result<Effect, JsError> {
+        let columns = texts(columns, "columns that are no list of texts")?;
+        let done = Done { action, texts: &borrowed(&columns), numbers, time: time as i64, id: None };
+        let effect = self.app.push(&done, now as i64).map_err(mended)?;
+        Ok(Effect { kept: effect.kept, fired: effect.fired, moved: effect.moved })
+    }
+
+    /// Forgets what the user did.
+    pub fn forget(&mut self, now: f64) -> Result<(), JsError> {
+        self.app.forget(now as i64).map_err(mended)
+    }
+
+    /// What the user did, as bytes for the page to keep.
+    pub fn log(&mut self) -> Result<Vec<u8>, JsError> {
+        Ok(self.app.agent().map_err(mended)?.store().image().to_vec())
     }
 
     /// Says in which scenario the user is: a text for each level, the outermost first.
     #[wasm_bindgen(js_name = setScenarios)]
     pub fn set_scenarios(&mut self, values: &Texts) -> Result<(), JsError> {
         let values = texts(values, "scenarios that are no list of texts")?;
-        self.session.set_scenarios(&borrowed(&values));
+        self.session()?.set_scenarios(&borrowed(&values));
         Ok(())
     }
 
@@ -240,12 +301,12 @@ impl Ranker {
         });
         let rows: Vec<Vec<Value<'_>>> = values.collect();
         let rows: Vec<&[Value<'_>]> = rows.iter().map(Vec::as_slice).collect();
-        self.session.set_candidates(&borrowed(&features), &rows).map_err(mended)
+        self.session()?.set_candidates(&borrowed(&features), &rows).map_err(mended)
     }
 
     /// Ranks the candidates as things are now.
     pub fn rank(&mut self) -> Result<Ranking, JsError> {
-        let ranking = self.session.rank().map_err(mended)?;
+        let ranking = self.session()?.rank().map_err(mended)?;
         let order = |column| ranking.order(column).into_iter().map(|candidate| candidate as u32).collect();
         let orders = (0..ranking.columns).map(order).collect();
         Ok(Ranking { scores: ranking.scores.to_vec(), columns: ranking.columns, orders })

@@ -5,10 +5,12 @@
 //! - [`encode`]: raw values as what a ranker reads;
 //! - [`session`]: a user's moment: candidates kept, history read, ranked anew;
 //! - [`agent`]: all of these together;
+//! - [`app`]: what an app of another language holds;
 //! - [`map`]: artifacts used where they lie on disk;
 //! - [`shelf`]: the artifact in use, and how the next one takes its place.
 
 pub mod agent;
+pub mod app;
 pub mod behaviour;
 pub mod encode;
 #[cfg(not(target_family = "wasm"))]

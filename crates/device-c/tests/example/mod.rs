@@ -8,6 +8,8 @@ use kitestring_core::fitted::Fitted;
 use kitestring_core::hash::stable_hash;
 use kitestring_core::schema::{Feature, FeatureKind, History, Level, Of, Task, Transform};
 use kitestring_core::{Schema, Seed};
+use kitestring_device::app::{App, Done};
+use kitestring_device::behaviour::Memory;
 use kitestring_device::encode::Value;
 use kitestring_device::session::Session;
 use kitestring_nn::network::Network;
@@ -23,6 +25,11 @@ pub const CANDIDATES: [(&str, &[&str], f64); 4] = [
     ("contact", &["science fiction"], 7.25),
     ("dune", &["adventure", "science fiction"], 12.0),
 ];
+
+/// What the examples declare of events.
+pub const DECLARATION: &str = r#"{"actions": ["exposure", "click"], "columns": ["item"], "triggers": [
+  {"name": "click", "sequence": [{"actions": ["click"]}]},
+  {"name": "two clicks", "sequence": [{"actions": ["click"]}, {"actions": ["click"]}]}]}"#;
 
 /// What the app provides.
 pub const PROVIDED: [&str; 6] = ["city", "age", "clicked", "item", "genres", "price"];
@@ -149,7 +156,8 @@ fn printed(session: &mut Session) -> String {
 pub fn native() -> String {
     let mut text = String::new();
     for release in [1, 2] {
-        let mut session = Session::new(opened(&artifact(release))).unwrap();
+        let mut app = App::new(Session::new(opened(&artifact(release))).unwrap());
+        let session = app.session().unwrap();
         session.set("city", Value::Text("riga")).unwrap();
         session.set("age", Value::Number(31.0)).unwrap();
         session.set_scenarios(&["home"]);
@@ -157,9 +165,19 @@ pub fn native() -> String {
             CANDIDATES.map(|(item, genres, price)| [Value::Text(item), Value::List(genres), Value::Number(price)]);
         let rows: Vec<&[Value<'_>]> = rows.iter().map(<[_; 3]>::as_slice).collect();
         session.set_candidates(&["item", "genres", "price"], &rows).unwrap();
-        text += &format!("release {release} of example-1\n{}", printed(&mut session));
+        text += &format!("release {release} of example-1\n{}", printed(session));
         session.append(&[("clicked", "contact")]).unwrap();
-        text += &format!("after a click\n{}", printed(&mut session));
+        text += &format!("after a click\n{}", printed(session));
+        let now = 1_700_000_000_000;
+        app.observe(DECLARATION, Box::new(Memory::default()), now).unwrap();
+        for item in ["dune", "arrival"] {
+            let done = Done { action: "click", texts: &[item], numbers: &[], time: now, id: None };
+            let effect = app.push(&done, now).unwrap();
+            assert!(effect.kept);
+            let fired: String = effect.fired.iter().map(|trigger| format!(" {trigger}")).collect();
+            text += &format!("a click on {item} moved {} fired{fired}\n", u8::from(effect.moved));
+        }
+        text += &printed(app.session().unwrap());
     }
     text
 }

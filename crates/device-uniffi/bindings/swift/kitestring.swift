@@ -497,6 +497,22 @@ fileprivate struct FfiConverterUInt64: FfiConverterPrimitive {
 #if swift(>=5.8)
 @_documentation(visibility: private)
 #endif
+fileprivate struct FfiConverterInt64: FfiConverterPrimitive {
+    typealias FfiType = Int64
+    typealias SwiftType = Int64
+
+    public static func read(from buf: inout (data: Data, offset: Data.Index)) throws -> Int64 {
+        return try lift(readInt(&buf))
+    }
+
+    public static func write(_ value: Int64, into buf: inout [UInt8]) {
+        writeInt(&buf, lower(value))
+    }
+}
+
+#if swift(>=5.8)
+@_documentation(visibility: private)
+#endif
 fileprivate struct FfiConverterFloat: FfiConverterPrimitive {
     typealias FfiType = Float
     typealias SwiftType = Float
@@ -523,6 +539,30 @@ fileprivate struct FfiConverterDouble: FfiConverterPrimitive {
 
     public static func write(_ value: Double, into buf: inout [UInt8]) {
         writeDouble(&buf, lower(value))
+    }
+}
+
+#if swift(>=5.8)
+@_documentation(visibility: private)
+#endif
+fileprivate struct FfiConverterBool : FfiConverter {
+    typealias FfiType = Int8
+    typealias SwiftType = Bool
+
+    public static func lift(_ value: Int8) throws -> Bool {
+        return value != 0
+    }
+
+    public static func lower(_ value: Bool) -> Int8 {
+        return value ? 1 : 0
+    }
+
+    public static func read(from buf: inout (data: Data, offset: Data.Index)) throws -> Bool {
+        return try lift(readInt(&buf))
+    }
+
+    public static func write(_ value: Bool, into buf: inout [UInt8]) {
+        writeInt(&buf, lower(value))
     }
 }
 
@@ -605,14 +645,31 @@ public protocol RankerProtocol: AnyObject, Sendable {
     func append(event: [String: String]) throws 
     
     /**
+     * Forgets what the user did.
+     */
+    func forget(now: Int64) throws 
+    
+    /**
+     * From now on what the user does is kept in the file `log`, moves the histories and sets off triggers; without a file it is kept in memory
+     * alone. The declaration is JSON: `actions`, `columns` and `numbers` are lists of names, `triggers` what something follows from. `now` is the
+     * device's clock, in milliseconds since 1970. A declaration that does not fit the ranker's histories closes the ranker.
+     */
+    func observe(declaration: String, log: String?, now: Int64) throws 
+    
+    /**
      * The features that each candidate has.
      */
-    func ofItems()  -> [String]
+    func ofItems() throws  -> [String]
     
     /**
      * What is predicted of a candidate: a column of the scores each.
      */
-    func predictions()  -> [String]
+    func predictions() throws  -> [String]
+    
+    /**
+     * The user did something.
+     */
+    func push(event: Event, now: Int64) throws  -> Effect
     
     /**
      * Ranks the candidates as things are now.
@@ -622,7 +679,7 @@ public protocol RankerProtocol: AnyObject, Sendable {
     /**
      * The number of the artifact, which counts up with every one that is published.
      */
-    func release()  -> UInt64
+    func release() throws  -> UInt64
     
     /**
      * Reads the histories into the recurrent state anew, where the ranker has one: from then on an event costs one step.
@@ -632,7 +689,7 @@ public protocol RankerProtocol: AnyObject, Sendable {
     /**
      * The levels of the scenario, the outermost first.
      */
-    func scenarios()  -> [String]
+    func scenarios() throws  -> [String]
     
     /**
      * Sets a feature of the user or the moment; what was never set is missing.
@@ -648,17 +705,17 @@ public protocol RankerProtocol: AnyObject, Sendable {
     /**
      * Says in which scenario the user is: a text for each level, the outermost first.
      */
-    func setScenarios(values: [String]) 
+    func setScenarios(values: [String]) throws 
     
     /**
      * The features of the user and the moment, which all candidates share.
      */
-    func shared()  -> [String]
+    func shared() throws  -> [String]
     
     /**
      * The version of the model.
      */
-    func version()  -> String
+    func version() throws  -> String
     
 }
 /**
@@ -758,10 +815,38 @@ open func append(event: [String: String])throws   {try rustCallWithError(FfiConv
 }
     
     /**
+     * Forgets what the user did.
+     */
+open func forget(now: Int64)throws   {try rustCallWithError(FfiConverterTypeKitestringError_lift) {
+        uniffiCallStatus in
+    uniffi_kitestring_uniffi_fn_method_ranker_forget(
+            self.uniffiCloneHandle(),
+        FfiConverterInt64.lower(now),uniffiCallStatus
+    )
+}
+}
+    
+    /**
+     * From now on what the user does is kept in the file `log`, moves the histories and sets off triggers; without a file it is kept in memory
+     * alone. The declaration is JSON: `actions`, `columns` and `numbers` are lists of names, `triggers` what something follows from. `now` is the
+     * device's clock, in milliseconds since 1970. A declaration that does not fit the ranker's histories closes the ranker.
+     */
+open func observe(declaration: String, log: String?, now: Int64)throws   {try rustCallWithError(FfiConverterTypeKitestringError_lift) {
+        uniffiCallStatus in
+    uniffi_kitestring_uniffi_fn_method_ranker_observe(
+            self.uniffiCloneHandle(),
+        FfiConverterString.lower(declaration),
+        FfiConverterOptionString.lower(log),
+        FfiConverterInt64.lower(now),uniffiCallStatus
+    )
+}
+}
+    
+    /**
      * The features that each candidate has.
      */
-open func ofItems() -> [String]  {
-    return try!  FfiConverterSequenceString.lift(try! rustCall() {
+open func ofItems()throws  -> [String]  {
+    return try  FfiConverterSequenceString.lift(try rustCallWithError(FfiConverterTypeKitestringError_lift) {
         uniffiCallStatus in
     uniffi_kitestring_uniffi_fn_method_ranker_of_items(
             self.uniffiCloneHandle(),uniffiCallStatus
@@ -772,11 +857,25 @@ open func ofItems() -> [String]  {
     /**
      * What is predicted of a candidate: a column of the scores each.
      */
-open func predictions() -> [String]  {
-    return try!  FfiConverterSequenceString.lift(try! rustCall() {
+open func predictions()throws  -> [String]  {
+    return try  FfiConverterSequenceString.lift(try rustCallWithError(FfiConverterTypeKitestringError_lift) {
         uniffiCallStatus in
     uniffi_kitestring_uniffi_fn_method_ranker_predictions(
             self.uniffiCloneHandle(),uniffiCallStatus
+    )
+})
+}
+    
+    /**
+     * The user did something.
+     */
+open func push(event: Event, now: Int64)throws  -> Effect  {
+    return try  FfiConverterTypeEffect_lift(try rustCallWithError(FfiConverterTypeKitestringError_lift) {
+        uniffiCallStatus in
+    uniffi_kitestring_uniffi_fn_method_ranker_push(
+            self.uniffiCloneHandle(),
+        FfiConverterTypeEvent_lower(event),
+        FfiConverterInt64.lower(now),uniffiCallStatus
     )
 })
 }
@@ -796,8 +895,8 @@ open func rank()throws  -> Ranking  {
     /**
      * The number of the artifact, which counts up with every one that is published.
      */
-open func release() -> UInt64  {
-    return try!  FfiConverterUInt64.lift(try! rustCall() {
+open func release()throws  -> UInt64  {
+    return try  FfiConverterUInt64.lift(try rustCallWithError(FfiConverterTypeKitestringError_lift) {
         uniffiCallStatus in
     uniffi_kitestring_uniffi_fn_method_ranker_release(
             self.uniffiCloneHandle(),uniffiCallStatus
@@ -819,8 +918,8 @@ open func rememberAll()throws   {try rustCallWithError(FfiConverterTypeKitestrin
     /**
      * The levels of the scenario, the outermost first.
      */
-open func scenarios() -> [String]  {
-    return try!  FfiConverterSequenceString.lift(try! rustCall() {
+open func scenarios()throws  -> [String]  {
+    return try  FfiConverterSequenceString.lift(try rustCallWithError(FfiConverterTypeKitestringError_lift) {
         uniffiCallStatus in
     uniffi_kitestring_uniffi_fn_method_ranker_scenarios(
             self.uniffiCloneHandle(),uniffiCallStatus
@@ -858,7 +957,7 @@ open func setCandidates(features: [String], candidates: [[Value]])throws   {try 
     /**
      * Says in which scenario the user is: a text for each level, the outermost first.
      */
-open func setScenarios(values: [String])  {try! rustCall() {
+open func setScenarios(values: [String])throws   {try rustCallWithError(FfiConverterTypeKitestringError_lift) {
         uniffiCallStatus in
     uniffi_kitestring_uniffi_fn_method_ranker_set_scenarios(
             self.uniffiCloneHandle(),
@@ -870,8 +969,8 @@ open func setScenarios(values: [String])  {try! rustCall() {
     /**
      * The features of the user and the moment, which all candidates share.
      */
-open func shared() -> [String]  {
-    return try!  FfiConverterSequenceString.lift(try! rustCall() {
+open func shared()throws  -> [String]  {
+    return try  FfiConverterSequenceString.lift(try rustCallWithError(FfiConverterTypeKitestringError_lift) {
         uniffiCallStatus in
     uniffi_kitestring_uniffi_fn_method_ranker_shared(
             self.uniffiCloneHandle(),uniffiCallStatus
@@ -882,8 +981,8 @@ open func shared() -> [String]  {
     /**
      * The version of the model.
      */
-open func version() -> String  {
-    return try!  FfiConverterString.lift(try! rustCall() {
+open func version()throws  -> String  {
+    return try  FfiConverterString.lift(try rustCallWithError(FfiConverterTypeKitestringError_lift) {
         uniffiCallStatus in
     uniffi_kitestring_uniffi_fn_method_ranker_version(
             self.uniffiCloneHandle(),uniffiCallStatus
@@ -1121,6 +1220,184 @@ public func FfiConverterTypeShelf_lower(_ value: Shelf) -> UInt64 {
 }
 
 
+
+
+/**
+ * What followed from an event.
+ */
+public struct Effect: Equatable, Hashable {
+    /**
+     * Whether it counts: not if it came twice, or too late to be kept.
+     */
+    public var kept: Bool
+    /**
+     * The numbers of the triggers it set off, among those declared.
+     */
+    public var fired: [UInt32]
+    /**
+     * Whether a history changed, so that candidates may be in another order now.
+     */
+    public var moved: Bool
+
+    // Default memberwise initializers are never public by default, so we
+    // declare one manually.
+    public init(
+        /**
+         * Whether it counts: not if it came twice, or too late to be kept.
+         */kept: Bool, 
+        /**
+         * The numbers of the triggers it set off, among those declared.
+         */fired: [UInt32], 
+        /**
+         * Whether a history changed, so that candidates may be in another order now.
+         */moved: Bool) {
+        self.kept = kept
+        self.fired = fired
+        self.moved = moved
+    }
+
+    
+
+    
+}
+
+#if compiler(>=6)
+extension Effect: Sendable {}
+#endif
+
+#if swift(>=5.8)
+@_documentation(visibility: private)
+#endif
+public struct FfiConverterTypeEffect: FfiConverterRustBuffer {
+    public static func read(from buf: inout (data: Data, offset: Data.Index)) throws -> Effect {
+        return
+            try Effect(
+                kept: FfiConverterBool.read(from: &buf), 
+                fired: FfiConverterSequenceUInt32.read(from: &buf), 
+                moved: FfiConverterBool.read(from: &buf)
+        )
+    }
+
+    public static func write(_ value: Effect, into buf: inout [UInt8]) {
+        FfiConverterBool.write(value.kept, into: &buf)
+        FfiConverterSequenceUInt32.write(value.fired, into: &buf)
+        FfiConverterBool.write(value.moved, into: &buf)
+    }
+}
+
+
+#if swift(>=5.8)
+@_documentation(visibility: private)
+#endif
+public func FfiConverterTypeEffect_lift(_ buf: RustBuffer) throws -> Effect {
+    return try FfiConverterTypeEffect.lift(buf)
+}
+
+#if swift(>=5.8)
+@_documentation(visibility: private)
+#endif
+public func FfiConverterTypeEffect_lower(_ value: Effect) -> RustBuffer {
+    return FfiConverterTypeEffect.lower(value)
+}
+
+
+/**
+ * Something a user did.
+ */
+public struct Event: Equatable, Hashable {
+    /**
+     * The action's name.
+     */
+    public var action: String
+    /**
+     * A text for each declared column; an empty one means that there is none.
+     */
+    public var texts: [String]
+    /**
+     * A number for each declared one; one that is not a number means that there is none.
+     */
+    public var numbers: [Float]
+    /**
+     * When, in milliseconds since 1970.
+     */
+    public var time: Int64
+    /**
+     * A number by which a second delivery of the same event is known.
+     */
+    public var id: UInt64?
+
+    // Default memberwise initializers are never public by default, so we
+    // declare one manually.
+    public init(
+        /**
+         * The action's name.
+         */action: String, 
+        /**
+         * A text for each declared column; an empty one means that there is none.
+         */texts: [String], 
+        /**
+         * A number for each declared one; one that is not a number means that there is none.
+         */numbers: [Float], 
+        /**
+         * When, in milliseconds since 1970.
+         */time: Int64, 
+        /**
+         * A number by which a second delivery of the same event is known.
+         */id: UInt64?) {
+        self.action = action
+        self.texts = texts
+        self.numbers = numbers
+        self.time = time
+        self.id = id
+    }
+
+    
+
+    
+}
+
+#if compiler(>=6)
+extension Event: Sendable {}
+#endif
+
+#if swift(>=5.8)
+@_documentation(visibility: private)
+#endif
+public struct FfiConverterTypeEvent: FfiConverterRustBuffer {
+    public static func read(from buf: inout (data: Data, offset: Data.Index)) throws -> Event {
+        return
+            try Event(
+                action: FfiConverterString.read(from: &buf), 
+                texts: FfiConverterSequenceString.read(from: &buf), 
+                numbers: FfiConverterSequenceFloat.read(from: &buf), 
+                time: FfiConverterInt64.read(from: &buf), 
+                id: FfiConverterOptionUInt64.read(from: &buf)
+        )
+    }
+
+    public static func write(_ value: Event, into buf: inout [UInt8]) {
+        FfiConverterString.write(value.action, into: &buf)
+        FfiConverterSequenceString.write(value.texts, into: &buf)
+        FfiConverterSequenceFloat.write(value.numbers, into: &buf)
+        FfiConverterInt64.write(value.time, into: &buf)
+        FfiConverterOptionUInt64.write(value.id, into: &buf)
+    }
+}
+
+
+#if swift(>=5.8)
+@_documentation(visibility: private)
+#endif
+public func FfiConverterTypeEvent_lift(_ buf: RustBuffer) throws -> Event {
+    return try FfiConverterTypeEvent.lift(buf)
+}
+
+#if swift(>=5.8)
+@_documentation(visibility: private)
+#endif
+public func FfiConverterTypeEvent_lower(_ value: Event) -> RustBuffer {
+    return FfiConverterTypeEvent.lower(value)
+}
 
 
 /**
@@ -1443,6 +1720,54 @@ public func FfiConverterTypeValue_lower(_ value: Value) -> RustBuffer {
 #if swift(>=5.8)
 @_documentation(visibility: private)
 #endif
+fileprivate struct FfiConverterOptionUInt64: FfiConverterRustBuffer {
+    typealias SwiftType = UInt64?
+
+    public static func write(_ value: SwiftType, into buf: inout [UInt8]) {
+        guard let value = value else {
+            writeInt(&buf, Int8(0))
+            return
+        }
+        writeInt(&buf, Int8(1))
+        FfiConverterUInt64.write(value, into: &buf)
+    }
+
+    public static func read(from buf: inout (data: Data, offset: Data.Index)) throws -> SwiftType {
+        switch try readInt(&buf) as Int8 {
+        case 0: return nil
+        case 1: return try FfiConverterUInt64.read(from: &buf)
+        default: throw UniffiInternalError.unexpectedOptionalTag
+        }
+    }
+}
+
+#if swift(>=5.8)
+@_documentation(visibility: private)
+#endif
+fileprivate struct FfiConverterOptionString: FfiConverterRustBuffer {
+    typealias SwiftType = String?
+
+    public static func write(_ value: SwiftType, into buf: inout [UInt8]) {
+        guard let value = value else {
+            writeInt(&buf, Int8(0))
+            return
+        }
+        writeInt(&buf, Int8(1))
+        FfiConverterString.write(value, into: &buf)
+    }
+
+    public static func read(from buf: inout (data: Data, offset: Data.Index)) throws -> SwiftType {
+        switch try readInt(&buf) as Int8 {
+        case 0: return nil
+        case 1: return try FfiConverterString.read(from: &buf)
+        default: throw UniffiInternalError.unexpectedOptionalTag
+        }
+    }
+}
+
+#if swift(>=5.8)
+@_documentation(visibility: private)
+#endif
 fileprivate struct FfiConverterOptionTypeRanker: FfiConverterRustBuffer {
     typealias SwiftType = Ranker?
 
@@ -1683,22 +2008,31 @@ private let initializationResult: InitializationResult = {
     if (uniffi_kitestring_uniffi_checksum_method_ranker_append() != 25294) {
         return InitializationResult.apiChecksumMismatch
     }
-    if (uniffi_kitestring_uniffi_checksum_method_ranker_of_items() != 62064) {
+    if (uniffi_kitestring_uniffi_checksum_method_ranker_forget() != 29090) {
         return InitializationResult.apiChecksumMismatch
     }
-    if (uniffi_kitestring_uniffi_checksum_method_ranker_predictions() != 23624) {
+    if (uniffi_kitestring_uniffi_checksum_method_ranker_observe() != 39056) {
+        return InitializationResult.apiChecksumMismatch
+    }
+    if (uniffi_kitestring_uniffi_checksum_method_ranker_of_items() != 28082) {
+        return InitializationResult.apiChecksumMismatch
+    }
+    if (uniffi_kitestring_uniffi_checksum_method_ranker_predictions() != 28214) {
+        return InitializationResult.apiChecksumMismatch
+    }
+    if (uniffi_kitestring_uniffi_checksum_method_ranker_push() != 17031) {
         return InitializationResult.apiChecksumMismatch
     }
     if (uniffi_kitestring_uniffi_checksum_method_ranker_rank() != 53638) {
         return InitializationResult.apiChecksumMismatch
     }
-    if (uniffi_kitestring_uniffi_checksum_method_ranker_release() != 43275) {
+    if (uniffi_kitestring_uniffi_checksum_method_ranker_release() != 57329) {
         return InitializationResult.apiChecksumMismatch
     }
     if (uniffi_kitestring_uniffi_checksum_method_ranker_remember_all() != 31574) {
         return InitializationResult.apiChecksumMismatch
     }
-    if (uniffi_kitestring_uniffi_checksum_method_ranker_scenarios() != 61312) {
+    if (uniffi_kitestring_uniffi_checksum_method_ranker_scenarios() != 21717) {
         return InitializationResult.apiChecksumMismatch
     }
     if (uniffi_kitestring_uniffi_checksum_method_ranker_set() != 16646) {
@@ -1707,13 +2041,13 @@ private let initializationResult: InitializationResult = {
     if (uniffi_kitestring_uniffi_checksum_method_ranker_set_candidates() != 59390) {
         return InitializationResult.apiChecksumMismatch
     }
-    if (uniffi_kitestring_uniffi_checksum_method_ranker_set_scenarios() != 17227) {
+    if (uniffi_kitestring_uniffi_checksum_method_ranker_set_scenarios() != 6661) {
         return InitializationResult.apiChecksumMismatch
     }
-    if (uniffi_kitestring_uniffi_checksum_method_ranker_shared() != 40980) {
+    if (uniffi_kitestring_uniffi_checksum_method_ranker_shared() != 16217) {
         return InitializationResult.apiChecksumMismatch
     }
-    if (uniffi_kitestring_uniffi_checksum_method_ranker_version() != 55825) {
+    if (uniffi_kitestring_uniffi_checksum_method_ranker_version() != 32646) {
         return InitializationResult.apiChecksumMismatch
     }
     if (uniffi_kitestring_uniffi_checksum_method_shelf_install() != 63493) {

@@ -268,6 +268,16 @@ uint64_t uniffi_kitestring_uniffi_fn_constructor_ranker_open(RustBuffer path, Ru
 void uniffi_kitestring_uniffi_fn_method_ranker_append(uint64_t ptr, RustBuffer event, RustCallStatus *_Nonnull out_status
 );
 #endif
+#ifndef UNIFFI_FFIDEF_UNIFFI_KITESTRING_UNIFFI_FN_METHOD_RANKER_FORGET
+#define UNIFFI_FFIDEF_UNIFFI_KITESTRING_UNIFFI_FN_METHOD_RANKER_FORGET
+void uniffi_kitestring_uniffi_fn_method_ranker_forget(uint64_t ptr, int64_t now, RustCallStatus *_Nonnull out_status
+);
+#endif
+#ifndef UNIFFI_FFIDEF_UNIFFI_KITESTRING_UNIFFI_FN_METHOD_RANKER_OBSERVE
+#define UNIFFI_FFIDEF_UNIFFI_KITESTRING_UNIFFI_FN_METHOD_RANKER_OBSERVE
+void uniffi_kitestring_uniffi_fn_method_ranker_observe(uint64_t ptr, RustBuffer declaration, RustBuffer log, int64_t now, RustCallStatus *_Nonnull out_status
+);
+#endif
 #ifndef UNIFFI_FFIDEF_UNIFFI_KITESTRING_UNIFFI_FN_METHOD_RANKER_OF_ITEMS
 #define UNIFFI_FFIDEF_UNIFFI_KITESTRING_UNIFFI_FN_METHOD_RANKER_OF_ITEMS
 RustBuffer uniffi_kitestring_uniffi_fn_method_ranker_of_items(uint64_t ptr, RustCallStatus *_Nonnull out_status
@@ -276,6 +286,11 @@ RustBuffer uniffi_kitestring_uniffi_fn_method_ranker_of_items(uint64_t ptr, Rust
 #ifndef UNIFFI_FFIDEF_UNIFFI_KITESTRING_UNIFFI_FN_METHOD_RANKER_PREDICTIONS
 #define UNIFFI_FFIDEF_UNIFFI_KITESTRING_UNIFFI_FN_METHOD_RANKER_PREDICTIONS
 RustBuffer uniffi_kitestring_uniffi_fn_method_ranker_predictions(uint64_t ptr, RustCallStatus *_Nonnull out_status
+);
+#endif
+#ifndef UNIFFI_FFIDEF_UNIFFI_KITESTRING_UNIFFI_FN_METHOD_RANKER_PUSH
+#define UNIFFI_FFIDEF_UNIFFI_KITESTRING_UNIFFI_FN_METHOD_RANKER_PUSH
+RustBuffer uniffi_kitestring_uniffi_fn_method_ranker_push(uint64_t ptr, RustBuffer event, int64_t now, RustCallStatus *_Nonnull out_status
 );
 #endif
 #ifndef UNIFFI_FFIDEF_UNIFFI_KITESTRING_UNIFFI_FN_METHOD_RANKER_RANK
@@ -619,6 +634,18 @@ uint16_t uniffi_kitestring_uniffi_checksum_method_ranker_append(void
     
 );
 #endif
+#ifndef UNIFFI_FFIDEF_UNIFFI_KITESTRING_UNIFFI_CHECKSUM_METHOD_RANKER_FORGET
+#define UNIFFI_FFIDEF_UNIFFI_KITESTRING_UNIFFI_CHECKSUM_METHOD_RANKER_FORGET
+uint16_t uniffi_kitestring_uniffi_checksum_method_ranker_forget(void
+    
+);
+#endif
+#ifndef UNIFFI_FFIDEF_UNIFFI_KITESTRING_UNIFFI_CHECKSUM_METHOD_RANKER_OBSERVE
+#define UNIFFI_FFIDEF_UNIFFI_KITESTRING_UNIFFI_CHECKSUM_METHOD_RANKER_OBSERVE
+uint16_t uniffi_kitestring_uniffi_checksum_method_ranker_observe(void
+    
+);
+#endif
 #ifndef UNIFFI_FFIDEF_UNIFFI_KITESTRING_UNIFFI_CHECKSUM_METHOD_RANKER_OF_ITEMS
 #define UNIFFI_FFIDEF_UNIFFI_KITESTRING_UNIFFI_CHECKSUM_METHOD_RANKER_OF_ITEMS
 uint16_t uniffi_kitestring_uniffi_checksum_method_ranker_of_items(void
@@ -628,6 +655,12 @@ uint16_t uniffi_kitestring_uniffi_checksum_method_ranker_of_items(void
 #ifndef UNIFFI_FFIDEF_UNIFFI_KITESTRING_UNIFFI_CHECKSUM_METHOD_RANKER_PREDICTIONS
 #define UNIFFI_FFIDEF_UNIFFI_KITESTRING_UNIFFI_CHECKSUM_METHOD_RANKER_PREDICTIONS
 uint16_t uniffi_kitestring_uniffi_checksum_method_ranker_predictions(void
+    
+);
+#endif
+#ifndef UNIFFI_FFIDEF_UNIFFI_KITESTRING_UNIFFI_CHECKSUM_METHOD_RANKER_PUSH
+#define UNIFFI_FFIDEF_UNIFFI_KITESTRING_UNIFFI_CHECKSUM_METHOD_RANKER_PUSH
+uint16_t uniffi_kitestring_uniffi_checksum_method_ranker_push(void
     
 );
 #endif
