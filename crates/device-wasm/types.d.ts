@@ -7,6 +7,27 @@ export type Value = string | number | readonly string[] | null | undefined;
 
 
 /**
+ * What followed from an event.
+ */
+export class Effect {
+    private constructor();
+    free(): void;
+    [Symbol.dispose](): void;
+    /**
+     * The numbers of the triggers it set off, among those declared.
+     */
+    readonly fired: Uint32Array;
+    /**
+     * Whether it counts: not if it came twice, or too late to be kept.
+     */
+    kept: boolean;
+    /**
+     * Whether a history changed, so that candidates may be in another order now.
+     */
+    moved: boolean;
+}
+
+/**
  * Ranks candidates for one user.
  */
 export class Ranker {
@@ -18,9 +39,28 @@ export class Ranker {
      */
     append(event: Readonly<Record<string, string>>): void;
     /**
+     * Forgets what the user did.
+     */
+    forget(now: number): void;
+    /**
+     * What the user did, as bytes for the page to keep.
+     */
+    log(): Uint8Array;
+    /**
      * Opens an artifact. `keys` are those of who may publish, each 64 hexadecimal digits.
      */
     constructor(artifact: Uint8Array | number[], keys: readonly string[]);
+    /**
+     * From now on what the user does is kept, moves the histories and sets off triggers. The declaration is JSON: `actions`, `columns` and `numbers`
+     * are lists of names, `triggers` what something follows from. `log` is what [`Self::log`] gave before, or empty; `now` the device's clock, in
+     * milliseconds since 1970, as `Date.now()` gives it. A declaration that does not fit the ranker's histories closes the ranker.
+     */
+    observe(declaration: string, log: Uint8Array | number[], now: number): void;
+    /**
+     * The user did something: the action's name, a text for each declared column, a number for each declared one (`NaN` where there is none), and
+     * when, in milliseconds since 1970.
+     */
+    push(action: string, columns: readonly string[], numbers: Float32Array | number[], time: number, now: number): Effect;
     /**
      * Ranks the candidates as things are now.
      */

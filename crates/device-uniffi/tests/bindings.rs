@@ -82,7 +82,7 @@ fn the_swift_example_calls_what_there_is() {
         "func observe(declaration: String, log: String?, now: Int64)",
         "func push(event: Event, now: Int64)",
         "func forget(now: Int64)",
-        "init(action: String, texts: [String], numbers: [Float], time: Int64, id: UInt64?)",
+        "public struct Event: ",
         "func rank()throws  -> Ranking",
         "return .texts(texts: ",
     ] {
