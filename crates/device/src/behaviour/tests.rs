@@ -170,7 +170,7 @@ fn to_clear_is_to_forget() {
     push(&mut store, 1, NOON, NOON);
     store.clear().unwrap();
     assert_eq!(std::fs::read(&path).unwrap(), begun);
-    assert_eq!(ids(&store, NOON), []);
+    assert_eq!(ids(&store, NOON), Vec::<u64>::new());
     // Of the clock too: an older event begins no epoch, and an id may come again.
     assert_eq!(push(&mut store, 1, NOON - DAY, NOON - DAY), appended(NOON - DAY));
     drop(store);
