@@ -36,8 +36,7 @@ fn licences_and_sources_are_allowed() {
         let excepted = excepted(package["name"].as_str().unwrap_or_default());
         let allowed = |licence: &String| allowed.contains(licence) || excepted.contains(licence);
         let parsed = spdx::Expression::parse_mode(licence, spdx::ParseMode::LAX);
-        let fits = parsed
-            .is_ok_and(|expression| expression.evaluate(|requirement| allowed(&requirement.to_string())));
+        let fits = parsed.is_ok_and(|expression| expression.evaluate(|requirement| allowed(&requirement.to_string())));
         if !fits {
             wrong.push(format!("{name}: licence `{licence}`"));
         }

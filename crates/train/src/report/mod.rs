@@ -44,9 +44,10 @@ pub use compare::{compare, compare_text};
 pub use data::*;
 pub use sweep::*;
 
-/// A ledger as a table for a terminal.
+/// A ledger as a table for a terminal, with what each pass did below.
 pub fn ledger_text(shipped: &Shipped) -> String {
-    sections::shipped::ledger(shipped).text()
+    let said = shipped.passes.iter().map(|pass| format!("{}: {}\n", pass.pass, pass.said));
+    sections::shipped::ledger(shipped).text() + &said.collect::<String>()
 }
 
 /// The report as one self-contained HTML file.

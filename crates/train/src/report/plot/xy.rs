@@ -131,10 +131,12 @@ impl Plot {
         }
     }
 
-    /// Words beside a point.
+    /// Words beside a point, on its left where there is no room on its right.
     pub fn words(&mut self, x: f64, y: f64, words: &str) {
         if let Some((x, y)) = self.at(x, y) {
-            self.marks.push(html! { text.word x=(unit(x + 6.0)) y=(unit(y - 6.0)) { (words) } });
+            let is_last = x + 6.0 + super::text_width(words) > WIDTH;
+            let (anchor, shift) = if is_last { ("end", -6.0) } else { ("start", 6.0) };
+            self.marks.push(html! { text.word x=(unit(x + shift)) y=(unit(y - 6.0)) text-anchor=(anchor) { (words) } });
         }
     }
 

@@ -28,13 +28,14 @@ pub(super) fn section(shipped: &Shipped) -> Option<Section> {
             @if !limits.is_empty() { " Limits: " (limits.join(", ")) "." }
         }
         (ledger(shipped).html())
+        ul { @for pass in &shipped.passes { li { (capital(&pass.pass)) ": " (pass.said) } } }
         (figures(&shown))
     };
     Some(Section { title: "From the cloud to a device", body })
 }
 
 fn times(before: u64, after: u64) -> String {
-    format!("{} times", number(before as f64 / after.max(1) as f64))
+    format!("{:.1} times", before as f64 / after.max(1) as f64)
 }
 
 /// The ledger as a table.
@@ -45,7 +46,6 @@ pub(in super::super) fn ledger(shipped: &Shipped) -> Table {
     for task in &tasks {
         table.head.extend([format!("AUC {task}"), "Interval".into(), "Lost".into()]);
     }
-    table.head.push("What was done".into());
     for pass in &shipped.passes {
         let facts = [
             capital(&pass.pass),
@@ -59,7 +59,7 @@ pub(in super::super) fn ledger(shipped: &Shipped) -> Table {
             None => Default::default(),
         };
         let judged: Vec<String> = tasks.iter().flat_map(of).collect();
-        table.row(facts.into_iter().chain(judged).chain([pass.said.clone()]));
+        table.row(facts.into_iter().chain(judged));
     }
     table
 }
