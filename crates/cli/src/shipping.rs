@@ -91,7 +91,7 @@ pub struct Parcel<'a> {
     pub release: Option<u64>,
 }
 
-/// Makes an artifact. It is not written; [`write`] does that where no limit is missed.
+/// Makes an artifact. It is not written; [`write()`] does that where no limit is missed.
 ///
 /// # Errors
 /// What is wrong with the config, the data or the disk.

@@ -3,7 +3,10 @@
 
 mod common;
 
+use arrow_array::cast::AsArray;
+use arrow_schema::DataType;
 use common::{SMALL, done, kitestring, root};
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use std::path::Path;
 use std::sync::OnceLock;
 use tempfile::TempDir;
@@ -25,6 +28,14 @@ fn path(name: &str) -> String {
 
 fn phone() -> String {
     root().join("configs/device/phone-small.toml").display().to_string()
+}
+
+/// The user of the first impression.
+fn user() -> String {
+    let file = std::fs::File::open(path("run/simulated/impressions.parquet")).unwrap();
+    let batch = ParquetRecordBatchReaderBuilder::try_new(file).unwrap().build().unwrap().next().unwrap().unwrap();
+    let users = arrow_cast::cast(batch.column_by_name("user_id").unwrap(), &DataType::Utf8).unwrap();
+    users.as_string::<i32>().value(0).to_owned()
 }
 
 /// Passes without training, so that tests are quick.
@@ -72,7 +83,7 @@ fn artifacts_follow_each_other() {
     assert_eq!(told["ledger"]["passes"].as_array().unwrap().len(), 3);
     assert_eq!(told["bytes"].as_u64().unwrap(), std::fs::metadata(&first).unwrap().len());
     assert!(std::fs::read_to_string(path("first.html")).unwrap().contains("From the cloud to a device"));
-    let told = compress(&next, &["--release", "2", "--delta-from", &first, "--user", "1"]);
+    let told = compress(&next, &["--release", "2", "--delta-from", &first, "--user", &user()]);
     let delta = path("next.delta");
     assert!(told["delta_bytes"].as_u64().unwrap() < told["bytes"].as_u64().unwrap() / 2);
     done(&["device", "update", &first, &delta, "--out", &made]);

@@ -110,8 +110,7 @@ impl Candidate {
             schema: self.model.schema.clone(),
             fitted: manifest.fitted.clone(),
             scenarios: manifest.scenarios.iter().map(scenario).collect(),
-            model: serde_json::to_value(&description)
-                .map_err(|error| Error::internal("a description as JSON").caused_by(error))?,
+            model: description.to_value()?,
             tables: tables.collect::<Result<_>>()?,
             pages,
         };

@@ -137,7 +137,7 @@ struct Books {
     /// What the teacher said of the samples.
     first: Option<(Scores, Vec<TaskAuc>)>,
     lines: Vec<ShippedPass>,
-    scores: Vec<[f32; 2]>,
+    scores: Vec<[f64; 2]>,
 }
 
 impl Books {
@@ -190,12 +190,17 @@ impl Books {
 }
 
 /// What both say of samples evenly taken, of the first binary task.
-fn beside(first: &Scores, last: &Scores) -> Vec<[f32; 2]> {
+fn beside(first: &Scores, last: &Scores) -> Vec<[f64; 2]> {
     let (Some((_, cloud, _)), Some((_, device, _))) = (first.tasks.first(), last.tasks.first()) else {
         return Vec::new();
     };
     let step = cloud.len().div_ceil(SHOWN).max(1);
-    cloud.iter().zip(device).step_by(step).map(|(cloud, device)| [*cloud, *device]).collect()
+    cloud
+        .iter()
+        .zip(device)
+        .step_by(step)
+        .map(|(cloud, device)| [cloud, device].map(|score| f64::from(*score)))
+        .collect()
 }
 
 fn estimate(found: Option<&Bootstrap>) -> Estimate {

@@ -19,7 +19,7 @@ use std::path::PathBuf;
 Examples:
   kitestring compress runs/din --for configs/device/phone-small.toml --out ranker.kite
   kitestring compress runs/din --for configs/device/phone-small.toml --out mine.kite --user 42
-  kitestring compress runs/later --for configs/device/phone-small.toml --out next.kite --delta-from ranker.kite")]
+  kitestring compress runs/later --for configs/device/phone-small.toml --delta-from ranker.kite")]
 pub struct Compress {
     /// The run directory
     run: PathBuf,

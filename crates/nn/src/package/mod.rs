@@ -145,6 +145,14 @@ pub struct Packaged {
 }
 
 impl Description {
+    /// The description as a manifest holds it.
+    ///
+    /// # Errors
+    /// Never: it is plain data.
+    pub fn to_value(&self) -> Result<serde_json::Value> {
+        serde_json::to_value(self).map_err(|error| Error::internal("a description as JSON").caused_by(error))
+    }
+
     /// The pages of a network.
     ///
     /// # Errors
@@ -173,6 +181,11 @@ impl Description {
 
     /// Reads the network of an artifact's pages.
     fn read(&self, graph: &Graph, artifact: &Artifact) -> Result<(Network, Codes)> {
+        // Every number takes a byte at least, so that what is said is not believed before there is room for it.
+        let (numbers, bytes) = (graph.weight_count() + graph.state_count(), artifact.bytes().len());
+        if numbers > bytes {
+            return Err(Error::format(format!("a network of {numbers} numbers in an artifact of {bytes} bytes")));
+        }
         let mut network = Network { weights: vec![0.0; graph.weight_count()], state: vec![0.0; graph.state_count()] };
         let mut coded = BTreeMap::new();
         for info in graph.weights() {

@@ -523,7 +523,8 @@ pub struct Shipped {
     /// The ranker as it was trained, and after each pass.
     pub passes: Vec<ShippedPass>,
     /// What the trained ranker and the shipped one say of the same samples, of the first binary task.
-    pub scores: Vec<[f32; 2]>,
+    #[serde(deserialize_with = "null::nan")]
+    pub scores: Vec<[f64; 2]>,
 }
 
 /// A limit of a device.

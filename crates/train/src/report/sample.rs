@@ -341,7 +341,7 @@ fn shipped(shift: f64) -> Shipped {
             pass("rows", "user_id: its own", 2_100_000, 1.9, 0.0),
             pass("quantize", "9 matrices in 8 bits", 240_000, 1.1, 0.0006),
         ],
-        scores: (0..40).map(|at| [at as f32 / 40.0, at as f32 / 41.0]).collect(),
+        scores: (0..40).map(|at| [f64::from(at) / 40.0, f64::from(at) / 41.0]).collect(),
     }
 }
 

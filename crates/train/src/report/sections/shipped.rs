@@ -110,7 +110,8 @@ fn tradeoff(shipped: &Shipped, name: &str, what: &str, cost: &dyn Fn(&ShippedPas
 
 /// What the cloud and the device say of the same samples.
 fn beside(shipped: &Shipped, name: &str) -> Option<Figure> {
-    let points: Vec<[f64; 2]> = shipped.scores.iter().map(|pair| pair.map(f64::from)).collect();
+    let points: Vec<[f64; 2]> =
+        shipped.scores.iter().copied().filter(|pair| pair.iter().all(|score| score.is_finite())).collect();
     if points.is_empty() {
         return None;
     }

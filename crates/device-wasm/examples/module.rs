@@ -1,4 +1,4 @@
-//! What `wasm-bindgen --target web` makes of a module, without having to install it: `bindgen MODULE FOLDER`.
+//! What `wasm-bindgen --target web` makes of a module, without having to install it: `module FILE FOLDER`.
 
 use std::process::ExitCode;
 use wasm_bindgen_cli_support::Bindgen;
