@@ -28,7 +28,7 @@ pub(super) fn section(shipped: &Shipped) -> Option<Section> {
             @if !limits.is_empty() { " Limits: " (limits.join(", ")) "." }
         }
         (ledger(shipped).html())
-        ul { @for pass in &shipped.passes { li { (capital(&pass.pass)) ": " (pass.said) } } }
+        @for pass in &shipped.passes { p { (capital(&pass.pass)) ": " (pass.said) "." } }
         (figures(&shown))
     };
     Some(Section { title: "From the cloud to a device", body })
