@@ -1,7 +1,9 @@
 //! Arguments that several commands share.
 
+use crate::shipping::public_file;
 use clap::Args;
-use kitestring_core::Result;
+use kitestring_core::artifact::PublicKey;
+use kitestring_core::{Error, Result};
 use kitestring_retrieve::RetrieveConfig;
 use kitestring_train::RunConfig;
 use std::path::{Path, PathBuf};
@@ -74,6 +76,28 @@ impl BadRows {
     /// How many malformed rows may be dropped.
     pub fn allowed(&self, config: &RunConfig) -> u64 {
         self.max_bad_rows.unwrap_or(config.data.max_bad_rows)
+    }
+}
+
+/// Whom to trust.
+#[derive(Debug, Args)]
+pub struct Trust {
+    /// The publisher's public key, for an artifact; the file beside it with the ending .pub when absent
+    #[arg(long, value_name = "FILE")]
+    trust: Option<PathBuf>,
+}
+
+impl Trust {
+    /// The key that an artifact must be signed with.
+    ///
+    /// # Errors
+    /// No such file, or one that is no key.
+    pub fn key(&self, artifact: &Path) -> Result<PublicKey> {
+        let path = self.trust.clone().unwrap_or_else(|| public_file(artifact));
+        let text = std::fs::read_to_string(&path).map_err(|error| {
+            Error::io(error, "could not read whom to trust", &path).mend("name the publisher's public key with --trust")
+        })?;
+        PublicKey::from_hex(&text, &path.display().to_string())
     }
 }
 

@@ -116,18 +116,6 @@ fn release_of(path: &Path, key: &SecretKey) -> u64 {
     open(path, &[key.public()]).map_or(0, |artifact| artifact.manifest().release)
 }
 
-/// Whom an artifact's user trusts: the public key in a file, the one beside the artifact where none is named.
-///
-/// # Errors
-/// No such file, or one that is no key.
-pub fn trusted(artifact: &Path, named: Option<&Path>) -> Result<PublicKey> {
-    let path = named.map_or_else(|| public_file(artifact), Path::to_owned);
-    let text = std::fs::read_to_string(&path).map_err(|error| {
-        Error::io(error, "could not read whom to trust", &path).mend("name the publisher's public key with --trust")
-    })?;
-    PublicKey::from_hex(&text, &path.display().to_string())
-}
-
 /// Opens an artifact.
 ///
 /// # Errors

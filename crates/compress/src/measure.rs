@@ -160,16 +160,23 @@ pub fn latency(
     let count = request.rows as f64;
     let work = Work::of(&candidate.model.graph, &candidate.activations, request.rows, elements.unwrap_or(0));
     let mut scores = Vec::new();
-    let mut times = Vec::new();
-    let start = Instant::now();
-    while start.elapsed().as_secs_f64() < TIMED || times.len() < 5 {
+    let median = median(TIMED, || runtime.score(&request, &mut scores))?;
+    Ok(Latency { here: 1e6 * median / count, device: 1e6 * work.seconds(&device.speed) / count })
+}
+
+/// The median time of a call, in seconds, over about so many of them.
+///
+/// # Errors
+/// What the call says.
+pub fn median(seconds: f64, mut call: impl FnMut() -> Result<()>) -> Result<f64> {
+    let (start, mut times) = (Instant::now(), Vec::new());
+    while start.elapsed().as_secs_f64() < seconds || times.len() < 5 {
         let since = Instant::now();
-        runtime.score(&request, &mut scores)?;
+        call()?;
         times.push(since.elapsed().as_secs_f64());
     }
     times.sort_unstable_by(f64::total_cmp);
-    let median = times[times.len() / 2];
-    Ok(Latency { here: 1e6 * median / count, device: 1e6 * work.seconds(&device.speed) / count })
+    Ok(times[times.len() / 2])
 }
 
 /// A request: candidates of one user, which share all that is not the item's.

@@ -31,7 +31,6 @@ struct Column {
     encoder: Encoder,
     /// The number among the sparse features, else among the numeric ones.
     at: usize,
-    sparse: bool,
     /// What all candidates share, or what each has: keys and, where there may be any number, where each candidate's start.
     keys: Vec<u64>,
     offsets: Vec<u32>,
@@ -67,12 +66,11 @@ impl Session {
         let manifest = runtime.artifact().manifest();
         let (mut sparse, mut numeric) = (0, 0);
         let columns = Encoder::all(manifest)?.into_iter().map(|encoder| {
-            let is_sparse = encoder.feature.is_sparse();
-            let count = if is_sparse { &mut sparse } else { &mut numeric };
+            let count = if encoder.feature.is_sparse() { &mut sparse } else { &mut numeric };
             *count += 1;
             let at = *count - 1;
             let (keys, offsets, numbers) = Default::default();
-            Column { encoder, at, sparse: is_sparse, keys, offsets, numbers }
+            Column { encoder, at, keys, offsets, numbers }
         });
         let columns = columns.collect();
         let scenarios = vec![0; manifest.schema.scenarios.len()];
@@ -111,8 +109,8 @@ impl Session {
     /// A feature there is not, one of the candidates, a value of another kind: nothing is changed then.
     pub fn set(&mut self, feature: &str, value: Value<'_>) -> Result<()> {
         let column = self.column(feature, false)?;
-        let ragged = column.encoder.feature.is_ragged();
-        if column.sparse {
+        let (sparse, at) = (column.is_sparse(), column.at);
+        if sparse {
             let mut keys = Vec::new();
             column.encoder.keys(value, &mut keys)?;
             column.keys = keys;
@@ -123,7 +121,7 @@ impl Session {
         }
         self.ready = false;
         // A state of events that are gone is worth nothing.
-        self.remembers &= !ragged;
+        self.remembers &= !(sparse && self.remembered.contains(&at));
         Ok(())
     }
 
@@ -148,7 +146,8 @@ impl Session {
         }
         self.ready = false;
         if self.remembers {
-            self.remember(1)?;
+            // Histories that the event is not in have nothing new.
+            self.remember(|column| usize::from(event.iter().any(|(feature, _)| *feature == column.name())))?;
         }
         Ok(())
     }
@@ -164,21 +163,21 @@ impl Session {
         }
         self.runtime.forget();
         self.remembers = false;
-        self.remember(usize::MAX)?;
+        self.remember(|_| usize::MAX)?;
         self.remembers = true;
         self.ready = false;
         Ok(())
     }
 
-    /// Has the recurrent state read the last events of the histories it goes by.
-    fn remember(&mut self, last: usize) -> Result<()> {
+    /// Has the recurrent state read the last events, as many as `last` says of each history.
+    fn remember(&mut self, last: impl Fn(&Column) -> usize) -> Result<()> {
         let mut events = Batch { rows: 1, scenarios: self.scenarios.clone(), ..Batch::default() };
-        for column in self.columns.iter().filter(|column| column.sparse) {
+        for column in self.columns.iter().filter(|column| column.is_sparse()) {
             let ragged = column.encoder.feature.is_ragged();
             let shared = !column.encoder.is_of_the_item();
             // Nothing of a candidate enters a state.
             let keys = match (ragged, shared) {
-                (true, true) => &column.keys[column.keys.len().saturating_sub(last)..],
+                (true, true) => &column.keys[column.keys.len().saturating_sub(last(column))..],
                 (false, true) => &column.keys[..],
                 (true, false) => &[],
                 (false, false) => &[0],
@@ -186,7 +185,7 @@ impl Session {
             let offsets = if ragged { vec![0, keys.len() as u32] } else { Vec::new() };
             events.sparse.push(Ids { ids: keys.to_vec(), offsets, list_of_row: Vec::new() });
         }
-        events.numeric = vec![0.0; self.columns.iter().filter(|column| !column.sparse).count()];
+        events.numeric = vec![0.0; self.columns.iter().filter(|column| !column.is_sparse()).count()];
         self.runtime.remember(&events)
     }
 
@@ -218,7 +217,7 @@ impl Session {
             let column = self.column(feature, true)?;
             let (mut keys, mut offsets, mut numbers) = (Vec::new(), vec![0], Vec::new());
             for values in candidates {
-                if column.sparse {
+                if column.is_sparse() {
                     column.encoder.keys(values[at], &mut keys)?;
                     offsets.push(keys.len() as u32);
                 } else {
@@ -274,11 +273,11 @@ impl Session {
 
     /// Makes the batch of what was set.
     fn assemble(&mut self) {
-        let (rows, numeric) = (self.batch.rows, self.columns.iter().filter(|column| !column.sparse).count());
+        let (rows, numeric) = (self.batch.rows, self.columns.iter().filter(|column| !column.is_sparse()).count());
         self.batch.numeric.resize(rows * numeric, 0.0);
         for column in &self.columns {
             let of_item = column.encoder.is_of_the_item();
-            if !column.sparse {
+            if !column.is_sparse() {
                 for row in 0..rows {
                     let number = column.numbers.get(if of_item { row } else { 0 }).copied().unwrap_or_default();
                     self.batch.numeric[row * numeric + column.at] = number;
@@ -315,5 +314,9 @@ impl Session {
 impl Column {
     fn name(&self) -> &str {
         &self.encoder.feature.name
+    }
+
+    fn is_sparse(&self) -> bool {
+        self.encoder.feature.is_sparse()
     }
 }

@@ -54,13 +54,17 @@ fn trusted() -> [PublicKey; 1] {
     [secret().public()]
 }
 
-/// The file of an artifact whose rows are those of a few values.
 fn file(encoder: serde_json::Value, release: u64) -> Vec<u8> {
+    file_of(schema(), encoder, release)
+}
+
+/// The file of an artifact whose rows are those of a few values.
+fn file_of(schema: Schema, encoder: serde_json::Value, release: u64) -> Vec<u8> {
     let config = json!({ "dimension": 6, "scenario_dimension": 3, "encoder": encoder,
         "body": { "type": "mlp", "units": [10] } });
     let config: ModelConfig = serde_json::from_value(config).unwrap();
     let scenarios = [3, 3];
-    let ranker = Ranker::new(&schema(), &config, &scenarios).unwrap();
+    let ranker = Ranker::new(&schema, &config, &scenarios).unwrap();
     let mut network = Network::new(&ranker.graph, Seed(1));
     network.weights.iter_mut().enumerate().for_each(|(at, weight)| *weight += 0.1 * Seed(2).normal_at(at as u64));
     let description = Description {
@@ -99,7 +103,7 @@ fn file(encoder: serde_json::Value, release: u64) -> Vec<u8> {
     let contents = Contents {
         version: "v".into(),
         release,
-        schema: schema(),
+        schema,
         fitted: vec![
             fitted("price", Transform::Standardize, &[]),
             fitted("age", Transform::Bucketize(3), &[20.0, 40.0]),
@@ -185,6 +189,33 @@ fn what_does_not_fit_changes_nothing() {
     assert_eq!(session.rank().unwrap().scores, before);
     session.set_candidates(&FEATURES, &[]).unwrap();
     assert!(session.rank().unwrap().scores.is_empty());
+}
+
+/// An event that is in some histories alone tells the states of the others nothing.
+#[test]
+fn states_of_histories_apart_go_on_apart() {
+    let mut both = schema();
+    let mut liked = both.features[3].clone();
+    liked.name = "liked".into();
+    liked.history.as_mut().unwrap().when = Some("like".into());
+    both.features.push(liked);
+    let session = || {
+        let file = file_of(both.clone(), json!({ "type": "gru", "units": 7 }), 1);
+        Session::new(Artifact::open(Box::new(Aligned::from(file.as_slice())), &trusted()).unwrap()).unwrap()
+    };
+    let (mut kept, mut read) = (session(), session());
+    candidates(&mut kept);
+    candidates(&mut read);
+    kept.remember_all().unwrap();
+    for event in [&[("items", "item1"), ("categorys", "category1")][..], &[("liked", "item3")], &[("liked", "item4")]] {
+        for session in [&mut kept, &mut read] {
+            session.append(event).unwrap();
+        }
+        let scores = read.rank().unwrap().scores.to_vec();
+        for (a, b) in kept.rank().unwrap().scores.iter().zip(scores) {
+            assert!((a - b).abs() < 1e-6, "{event:?}: {a} {b}");
+        }
+    }
 }
 
 /// What a state remembers of events one by one is what the whole history says.

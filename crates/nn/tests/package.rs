@@ -1,10 +1,12 @@
 //! What an artifact's ranker says is what the trained one says: for every variant of every slot.
 #![allow(clippy::unwrap_used)]
 
+mod common;
+
+use common::model::{SCENARIOS, schema};
 use kitestring_core::artifact::{Aligned, Artifact, Contents, SecretKey, TableContents};
 use kitestring_core::batch::Ids;
-use kitestring_core::schema::{Feature, FeatureKind, History, Level, Task, TaskKind};
-use kitestring_core::{Batch, Schema, Seed};
+use kitestring_core::{Batch, Seed};
 use kitestring_nn::engine::{BatchInputs, OneWorker, Scorer};
 use kitestring_nn::network::Network;
 use kitestring_nn::package::{Activations, Description, RowCodes, Runtime};
@@ -14,32 +16,8 @@ use serde_json::json;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-const SCENARIOS: [usize; 2] = [4, 5];
 /// Rows of each table.
 const ROWS: u64 = 40;
-
-fn schema() -> Schema {
-    let mut features: Vec<Feature> =
-        ["user", "item", "category"].iter().map(|name| Feature::new(*name, FeatureKind::Categorical)).collect();
-    for of in ["item", "category"] {
-        let mut history = Feature::new(format!("{of}_history"), FeatureKind::Sequence);
-        history.table = Some(of.into());
-        history.history = Some(History { of: of.into(), when: Some("click".into()), which: Default::default() });
-        features.push(history);
-    }
-    features.push(Feature::new("tags", FeatureKind::Multi));
-    features.extend(["age", "price"].map(|name| Feature::new(name, FeatureKind::Numeric)));
-    let after = Task { after: Some("click".into()), ..Task::binary("conversion") };
-    let rating = Task { kind: TaskKind::Regression, ..Task::binary("rating") };
-    Schema {
-        user: Some("user".into()),
-        features,
-        position: Some("position".into()),
-        scenarios: ["page", "tab"].map(|name| Level { name: name.into(), column: None }).into(),
-        tasks: vec![Task::binary("click"), after, rating],
-        ..Schema::default()
-    }
-}
 
 /// A key for each row of a table, not in the order of rows.
 fn key(row: u64) -> u64 {

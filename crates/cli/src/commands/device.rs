@@ -1,16 +1,17 @@
 //! `kitestring device`: what a device does with an artifact.
 
-use crate::arguments::Telling;
+use crate::arguments::{Telling, Trust};
 use crate::commands::write_beside;
 use crate::output::{columns, say, say_line};
 use crate::shipping;
 use clap::{Args, Subcommand};
-use kitestring_core::artifact::{PublicKey, delta};
+use kitestring_compress::measure::median;
+use kitestring_core::artifact::delta;
 use kitestring_core::schema::Of;
 use kitestring_core::{Batch, Error, Ids, Result, Seed};
 use kitestring_nn::package::Runtime;
 use serde_json::json;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Instant;
 
 /// What a device does with an artifact: open it, time it, bring it up to date
@@ -33,20 +34,6 @@ enum Command {
     Bench(Bench),
     /// Make the newer artifact of an older one and a delta
     Update(Update),
-}
-
-/// Whom to trust.
-#[derive(Debug, Args)]
-struct Trust {
-    /// The publisher's public key; the file beside the artifact with the ending .pub when absent
-    #[arg(long, value_name = "FILE")]
-    trust: Option<PathBuf>,
-}
-
-impl Trust {
-    fn key(&self, artifact: &Path) -> Result<PublicKey> {
-        shipping::trusted(artifact, self.trust.as_deref())
-    }
 }
 
 #[derive(Debug, Args)]
@@ -157,7 +144,7 @@ impl Bench {
         let mut told = Vec::new();
         for count in &self.candidates {
             let request = request(&runtime, *count)?;
-            let seconds = median(|| runtime.score(&request, &mut scores))?;
+            let seconds = median(0.33, || runtime.score(&request, &mut scores))?;
             let (all, one) = (1e6 * seconds, 1e6 * seconds / *count as f64);
             rows.push(vec![count.to_string(), format!("{all:.1}"), format!("{one:.2}")]);
             told.push(json!({ "candidates": count, "microseconds": all }));
@@ -204,16 +191,4 @@ fn request(runtime: &Runtime, candidates: usize) -> Result<Batch> {
     batch.numeric = vec![0.5; candidates * schema.numeric().count()];
     batch.scenarios = vec![0; candidates * schema.scenarios.len()];
     Ok(batch)
-}
-
-/// The median of a call's times, over a third of a second.
-fn median(mut call: impl FnMut() -> Result<()>) -> Result<f64> {
-    let (start, mut times) = (Instant::now(), Vec::new());
-    while start.elapsed().as_secs_f64() < 0.33 || times.len() < 5 {
-        let since = Instant::now();
-        call()?;
-        times.push(since.elapsed().as_secs_f64());
-    }
-    times.sort_unstable_by(f64::total_cmp);
-    Ok(times[times.len() / 2])
 }

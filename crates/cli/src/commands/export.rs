@@ -1,6 +1,6 @@
 //! `kitestring export`: a ranker in the formats of others.
 
-use crate::arguments::Telling;
+use crate::arguments::{Telling, Trust};
 use crate::output::say_line;
 use crate::progress::Progress;
 use crate::shipping;
@@ -29,9 +29,8 @@ pub struct Export {
     /// The folder to write; what stood there before goes
     #[arg(long, value_name = "FOLDER")]
     out: PathBuf,
-    /// The publisher's public key, for an artifact; the file beside it with the ending .pub when absent
-    #[arg(long, value_name = "FILE")]
-    trust: Option<PathBuf>,
+    #[command(flatten)]
+    trust: Trust,
     #[command(flatten)]
     telling: Telling,
 }
@@ -69,7 +68,7 @@ impl Export {
     }
 
     fn artifact(&self, folder: &std::path::Path) -> Result<Vec<PathBuf>> {
-        let key = shipping::trusted(&self.from, self.trust.as_deref())?;
+        let key = self.trust.key(&self.from)?;
         export::artifact(&shipping::open(&self.from, &[key])?, folder)
     }
 }

@@ -6,7 +6,7 @@ pub mod rows;
 
 use crate::candidate::Candidate;
 use crate::pipeline::Setting;
-use kitestring_core::Result;
+use kitestring_core::{Error, Result};
 use serde::{Deserialize, Serialize};
 
 /// A pass, as a config names it.
@@ -55,4 +55,16 @@ impl Pass {
             Self::Quantize(pass) => pass.apply(candidate, setting),
         }
     }
+}
+
+/// The names of a candidate's tables, where those that a pass names are among them.
+fn tables<'a>(candidate: &Candidate, named: impl Iterator<Item = &'a String>) -> Result<Vec<String>> {
+    let names: Vec<String> = candidate.model.tables.iter().map(|table| table.name().to_owned()).collect();
+    for name in named {
+        if !names.contains(name) {
+            let error = Error::config(format!("there is no table `{name}`")).in_field("tables");
+            return Err(error.suggest(name, names.iter().map(String::as_str)));
+        }
+    }
+    Ok(names)
 }

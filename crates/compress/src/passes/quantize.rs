@@ -57,13 +57,7 @@ impl Quantize {
     }
 
     pub(super) fn apply(&self, mut candidate: Candidate, setting: &mut Setting<'_>) -> Result<(Candidate, String)> {
-        let names: Vec<String> = candidate.model.tables.iter().map(|table| table.name().to_owned()).collect();
-        for name in self.tables.keys() {
-            if !names.contains(name) {
-                let error = Error::config(format!("there is no table `{name}`")).in_field("tables");
-                return Err(error.suggest(name, names.iter().map(String::as_str)));
-            }
-        }
+        let names = super::tables(&candidate, self.tables.keys())?;
         candidate.rows = names.iter().map(|name| self.tables.get(name).copied().unwrap_or(self.rows)).collect();
         let mut said = Vec::new();
         if self.weights {

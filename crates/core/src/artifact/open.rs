@@ -1,7 +1,7 @@
 //! Reading an artifact where it lies.
 
 use super::layout::{Head, MAGIC, SIGNED};
-use super::manifest::{Digest, Manifest, TableInfo};
+use super::manifest::{Digest, Manifest, PageInfo, TableInfo};
 use super::sign::PublicKey;
 use crate::error::{Error, Result};
 use std::fmt;
@@ -35,6 +35,8 @@ impl AsRef<[u8]> for Aligned {
 pub struct Artifact {
     bytes: Bytes,
     manifest: Manifest,
+    /// Where each table's default row, keys and rows lie.
+    tables: Vec<[Range<usize>; 3]>,
 }
 
 impl fmt::Debug for Artifact {
@@ -98,10 +100,10 @@ impl Artifact {
             }
             last = range.end;
         }
-        let artifact = Self { bytes, manifest };
-        for table in &artifact.manifest.tables {
-            let rows = artifact.rows_of(table)?;
-            if !rows.keys.is_sorted_by(|a, b| a < b) {
+        let tables = manifest.tables.iter().map(|table| places(&manifest, table)).collect::<Result<_>>()?;
+        let artifact = Self { bytes, manifest, tables };
+        for (number, table) in artifact.manifest.tables.iter().enumerate() {
+            if !artifact.rows(number)?.keys.is_sorted_by(|a, b| a < b) {
                 return Err(Error::format("keys of rows are not ascending").in_field(&table.name));
             }
         }
@@ -158,19 +160,24 @@ impl Artifact {
     /// # Errors
     /// There is no such table.
     pub fn rows(&self, table: usize) -> Result<Rows<'_>> {
-        let info = self.manifest.tables.get(table);
-        self.rows_of(info.ok_or_else(|| Error::internal(format!("the artifact has no table {table}")))?)
+        let places =
+            self.tables.get(table).map(|places| places.each_ref().map(|range| self.bytes().get(range.clone())));
+        let Some([Some(default), Some(keys), Some(rows)]) = places else {
+            return Err(Error::internal(format!("the artifact has no table {table}")));
+        };
+        let keys = bytemuck::try_cast_slice(keys).map_err(|_| Error::format("the artifact's keys are damaged"))?;
+        Ok(Rows { default, keys, rows })
     }
+}
 
-    fn rows_of(&self, table: &TableInfo) -> Result<Rows<'_>> {
-        let damaged = || Error::format("the artifact's rows are damaged").in_field(&table.name);
-        let keys = bytemuck::try_cast_slice(self.page(&table.keys_page())?).map_err(|_| damaged())?;
-        let first = self.manifest.row_pages(table).and_then(|at| self.manifest.pages.get(at)).ok_or_else(damaged)?;
-        let start = first.offset as usize;
-        let length = table.bytes().ok_or_else(damaged)? as usize;
-        let rows = self.bytes().get(start..start + length).ok_or_else(damaged)?;
-        Ok(Rows { default: self.page(&table.default_page())?, keys, rows })
-    }
+/// Where the default row, the keys and the rows of a table lie. Only of a manifest that was checked.
+fn places(manifest: &Manifest, table: &TableInfo) -> Result<[Range<usize>; 3]> {
+    let damaged = || Error::format("the artifact's rows are damaged").in_field(&table.name);
+    let page = |at: Option<usize>| at.and_then(|at| manifest.pages.get(at)).map(PageInfo::range).ok_or_else(damaged);
+    let start = page(manifest.row_pages(table))?.start;
+    let length = table.bytes().ok_or_else(damaged)? as usize;
+    let [default, keys] = [table.default_page(), table.keys_page()].map(|name| page(manifest.page(&name)));
+    Ok([default?, keys?, start..start + length])
 }
 
 impl Head<'_> {
@@ -190,7 +197,7 @@ impl Head<'_> {
     }
 }
 
-impl super::PageInfo {
+impl PageInfo {
     /// Where it lies in the file. Only of a manifest that was checked.
     pub(super) fn range(&self) -> Range<usize> {
         self.offset as usize..(self.offset + self.length) as usize
