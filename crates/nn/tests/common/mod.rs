@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used)]
 
 pub mod model;
+pub mod onnx;
+pub mod trained;
 
 use kitestring_core::batch::Ids;
 use kitestring_core::{Batch, Seed};
