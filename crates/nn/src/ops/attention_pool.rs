@@ -403,6 +403,11 @@ impl Operation for AttentionPool {
         *pass.scratch = scratch;
     }
 
+    #[cfg(feature = "train")]
+    fn weights(&self) -> Vec<Weight> {
+        self.layers.iter().flat_map(|(weight, bias)| [*weight, *bias]).collect()
+    }
+
     fn cost(&self, rows: usize, positions: usize, _: usize) -> Cost {
         let (d, h) = (self.width, self.first());
         let mut flops = rows * (2 * d * h + 2 * d * h) + positions * (2 * d * h + 2 * d);

@@ -197,6 +197,11 @@ impl Operation for BatchNorm {
         *pass.scratch = scratch;
     }
 
+    #[cfg(feature = "train")]
+    fn weights(&self) -> Vec<Weight> {
+        self.affine.iter().flat_map(|(gamma, beta)| [*gamma, *beta]).collect()
+    }
+
     fn cost(&self, _: usize, _: usize, out_rows: usize) -> Cost {
         Cost { flops: (4 * out_rows * self.width) as u64, bytes: 16 * self.width as u64 }
     }
@@ -228,6 +233,16 @@ impl BatchStatistics for BatchNorm {
 
     fn finished(&self) -> std::ops::Range<usize> {
         self.statistics..self.statistics + 4 * self.width
+    }
+
+    fn from_running(&self, state: &[f32], finished: &mut [f32]) {
+        let width = self.width;
+        let running = &state[self.running..self.running + 2 * width];
+        finished.fill(0.0);
+        finished[..width].copy_from_slice(&running[..width]);
+        for (inverse, variance) in finished[width..2 * width].iter_mut().zip(&running[width..]) {
+            *inverse = 1.0 / (variance + self.epsilon).sqrt();
+        }
     }
 
     /// Count, and each column's mean and sum of squared deviations. Summed as deviations from the tile's first row: stable where a

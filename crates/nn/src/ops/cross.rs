@@ -73,6 +73,11 @@ impl Operation for Cross {
         }
     }
 
+    #[cfg(feature = "train")]
+    fn weights(&self) -> Vec<Weight> {
+        vec![self.weight, self.bias]
+    }
+
     fn cost(&self, _: usize, _: usize, out_rows: usize) -> Cost {
         let width = self.weight.columns;
         Cost { flops: (out_rows * (2 * width * width + 3 * width)) as u64, bytes: 4 * (width * width) as u64 }

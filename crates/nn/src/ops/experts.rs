@@ -342,6 +342,11 @@ impl Operation for Experts {
         *pass.scratch = scratch;
     }
 
+    #[cfg(feature = "train")]
+    fn weights(&self) -> Vec<Weight> {
+        self.experts.iter().flatten().flat_map(|(weight, bias)| [*weight, *bias]).collect()
+    }
+
     fn cost(&self, _: usize, _: usize, out_rows: usize) -> Cost {
         let size = |layers: &Vec<(Weight, Weight)>| {
             layers.iter().map(|(weight, _)| weight.rows * weight.columns).sum::<usize>()

@@ -303,6 +303,11 @@ impl Operation for Gru {
         self.back(cx, pass);
     }
 
+    #[cfg(feature = "train")]
+    fn weights(&self) -> Vec<Weight> {
+        [self.input, self.recurrent].iter().flat_map(|(weight, bias)| [*weight, *bias]).collect()
+    }
+
     fn cost(&self, _: usize, positions: usize, _: usize) -> Cost {
         let size = 3 * self.units * (self.width + self.units);
         Cost { flops: 2 * (positions * size) as u64, bytes: 4 * size as u64 }

@@ -91,6 +91,11 @@ impl Operation for Linear {
         each(self.weight, inputs.get(0));
     }
 
+    #[cfg(feature = "train")]
+    fn weights(&self) -> Vec<Weight> {
+        std::iter::once(self.weight).chain(self.bias).collect()
+    }
+
     fn cost(&self, _: usize, _: usize, out_rows: usize) -> Cost {
         let size = self.weight.rows * self.weight.columns;
         Cost { flops: 2 * (out_rows * size) as u64, bytes: 4 * size as u64 }

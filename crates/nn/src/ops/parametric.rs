@@ -108,6 +108,11 @@ impl Operation for Prelu {
         prelu_grad(grad, out_grad, x, slope, add);
     }
 
+    #[cfg(feature = "train")]
+    fn weights(&self) -> Vec<Weight> {
+        vec![self.slope]
+    }
+
     fn cost(&self, _: usize, _: usize, out_rows: usize) -> Cost {
         Cost { flops: (3 * out_rows * self.slope.columns) as u64, bytes: 4 * self.slope.columns as u64 }
     }
@@ -133,6 +138,11 @@ impl Operation for DiceGate {
             let p = sigmoid(normal[i]);
             g * x[i] * (1.0 - slope[i % width]) * p * (1.0 - p)
         });
+    }
+
+    #[cfg(feature = "train")]
+    fn weights(&self) -> Vec<Weight> {
+        vec![self.slope]
     }
 
     fn cost(&self, _: usize, _: usize, out_rows: usize) -> Cost {

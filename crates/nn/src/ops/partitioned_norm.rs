@@ -199,6 +199,11 @@ impl Operation for PartitionedNorm {
         }
     }
 
+    #[cfg(feature = "train")]
+    fn weights(&self) -> Vec<Weight> {
+        [self.shared, self.own].concat()
+    }
+
     fn cost(&self, _: usize, _: usize, out_rows: usize) -> Cost {
         let read = 2 + 4 * self.domains.min(out_rows);
         Cost { flops: (6 * out_rows * self.width) as u64, bytes: (4 * read * self.width) as u64 }
@@ -250,6 +255,25 @@ impl BatchStatistics for PartitionedNorm {
 
     fn finished(&self) -> std::ops::Range<usize> {
         self.statistics..self.statistics + 4 * (self.domains + 1) * self.width
+    }
+
+    fn from_running(&self, state: &[f32], finished: &mut [f32]) {
+        let width = self.width;
+        finished.fill(0.0);
+        let (mut mean, mut variance) = (vec![0.0; width], vec![0.0; width]);
+        self.pool_moments(state, &mut mean, &mut variance);
+        let running = [0, self.domains * width].map(|offset| &state[self.running + offset..]);
+        for (group, domain) in self.groups().enumerate() {
+            let [mean, variance] = match domain {
+                Some(domain) => running.map(|all| self.row(all, domain)),
+                None => [&mean[..], &variance[..]],
+            };
+            let (means, inverses) = finished[4 * group * width..][..2 * width].split_at_mut(width);
+            means.copy_from_slice(mean);
+            for (inverse, variance) in inverses.iter_mut().zip(variance) {
+                *inverse = 1.0 / (variance + self.epsilon).sqrt();
+            }
+        }
     }
 
     fn forward_partial(&self, cx: &Context<'_>, inputs: Inputs<'_>, partial: &mut [f64]) {

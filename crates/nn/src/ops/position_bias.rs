@@ -81,6 +81,11 @@ impl Operation for PositionBias {
         }
     }
 
+    #[cfg(feature = "train")]
+    fn weights(&self) -> Vec<Weight> {
+        vec![self.by_position]
+    }
+
     fn cost(&self, _: usize, _: usize, out_rows: usize) -> Cost {
         Cost { flops: 2 * out_rows as u64, bytes: 0 }
     }

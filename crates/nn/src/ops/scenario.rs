@@ -50,6 +50,11 @@ impl Operation for ScenarioEmbed {
         }
     }
 
+    #[cfg(feature = "train")]
+    fn weights(&self) -> Vec<Weight> {
+        vec![self.weight]
+    }
+
     fn cost(&self, _: usize, _: usize, out_rows: usize) -> Cost {
         Cost { flops: 0, bytes: (4 * out_rows * self.weight.columns) as u64 }
     }

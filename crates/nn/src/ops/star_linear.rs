@@ -204,6 +204,11 @@ impl Operation for StarLinear {
         *pass.scratch = scratch;
     }
 
+    #[cfg(feature = "train")]
+    fn weights(&self) -> Vec<Weight> {
+        [self.shared, self.own].iter().flat_map(|(weight, bias)| [*weight, *bias]).collect()
+    }
+
     fn cost(&self, _: usize, _: usize, out_rows: usize) -> Cost {
         let (k, n) = self.sizes();
         let domains = self.domains.min(out_rows);

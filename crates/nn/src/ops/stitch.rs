@@ -131,6 +131,11 @@ impl Operation for Stitch {
         }
     }
 
+    #[cfg(feature = "train")]
+    fn weights(&self) -> Vec<Weight> {
+        vec![self.weight]
+    }
+
     fn cost(&self, _: usize, _: usize, out_rows: usize) -> Cost {
         let count = self.weight.rows;
         let bytes = 4 * (count * self.weight.columns) as u64;

@@ -86,6 +86,11 @@ impl Operation for TaskWeight {
         pass.pass(0, |g, _| g * precision);
     }
 
+    #[cfg(feature = "train")]
+    fn weights(&self) -> Vec<Weight> {
+        vec![self.log_variance]
+    }
+
     fn cost(&self, _: usize, _: usize, out_rows: usize) -> Cost {
         Cost { flops: 3 * out_rows as u64, bytes: 0 }
     }

@@ -9,7 +9,7 @@ use crate::graph::{Domain, Graph, Loss, Value};
 use crate::kernels::matmul::transpose;
 use crate::ops::{Op, Target};
 use kitestring_core::{Error, Result, Seed};
-use plan::{crossing, gradient_targets, share};
+use plan::{crossing, gradient_targets, share, wanted};
 use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
@@ -24,8 +24,12 @@ pub struct Trainer {
     of_tasks: Option<f32>,
     /// The nodes that the losses and the values need.
     needed: Vec<bool>,
+    /// The nodes whose gradients are worked out: those that learn, and those between them and what is minimized.
+    differentiated: Vec<bool>,
     /// For each node what happens to the gradient of each input.
     targets: Vec<Vec<Target>>,
+    /// The nodes whose statistics are the running ones, which stay as they are.
+    frozen: Vec<usize>,
     /// The nodes that wait for statistics of the whole batch.
     barriers: Arc<[usize]>,
     /// The values whose gradients a tile keeps while other tiles work: made after a barrier, read before it.
@@ -44,6 +48,15 @@ pub struct Trainer {
     /// Steps done, for what changes with them.
     steps: u64,
     workers: Vec<RwLock<Worker>>,
+}
+
+/// What a trainer works out gradients of.
+#[derive(Clone, Copy)]
+enum Learned<'a> {
+    /// All weights and rows.
+    All,
+    /// The weights of some names.
+    Weights(&'a dyn Fn(&str) -> bool),
 }
 
 /// What a step needs and the next one needs again.
@@ -112,7 +125,7 @@ struct Step<'a> {
 impl Trainer {
     /// Plans the passes of a graph for a number of workers, to minimize its losses by [`Self::step`].
     pub fn new(graph: Arc<Graph>, workers: usize) -> Self {
-        Self::plan(graph, Vec::new(), Some(1.0), workers)
+        Self::plan(graph, Learned::All, Vec::new(), Some(1.0), workers)
     }
 
     /// Plans the passes of a graph for a number of workers, to minimize its losses, those of tasks times `of_tasks`, and with them a loss
@@ -125,7 +138,7 @@ impl Trainer {
         if values.is_empty() || values.iter().any(|value| graph.domain(*value) != Domain::Rows) {
             return Err(Error::internal("a gradient from outside is that of values with one row a sample"));
         }
-        Ok(Self::plan(graph, values.to_vec(), Some(of_tasks), workers))
+        Ok(Self::plan(graph, Learned::All, values.to_vec(), Some(of_tasks), workers))
     }
 
     /// Plans the passes of a graph for a number of workers, to minimize a loss of its only result that couples samples, or several graphs:
@@ -137,20 +150,42 @@ impl Trainer {
         match graph.outputs() {
             [(_, result)] => {
                 let result = *result;
-                Ok(Self::plan(graph, vec![result], None, workers))
+                Ok(Self::plan(graph, Learned::All, vec![result], None, workers))
             }
             outputs => Err(Error::internal(format!("a graph with {} results has not one", outputs.len()))),
         }
     }
 
-    fn plan(graph: Arc<Graph>, outside: Vec<Value>, of_tasks: Option<f32>, workers: usize) -> Self {
+    /// Plans the passes of a graph for a number of workers, to minimize its losses, by [`Self::step`], by some of its weights alone: by their
+    /// names. Gradients go no deeper than the operations that have these; those of other weights are zero or meaningless. Statistics are the
+    /// running ones and stay as they are, as a few samples tell nothing of them, so losses that are of statistics are constant.
+    pub fn of_weights(graph: Arc<Graph>, learned: &dyn Fn(&str) -> bool, workers: usize) -> Self {
+        Self::plan(graph, Learned::Weights(learned), Vec::new(), Some(1.0), workers)
+    }
+
+    fn plan(
+        graph: Arc<Graph>,
+        learned: Learned<'_>,
+        outside: Vec<Value>,
+        of_tasks: Option<f32>,
+        workers: usize,
+    ) -> Self {
         let losses = graph.losses().iter().map(|loss| loss.value).filter(|_| of_tasks.is_some());
         let roots: Vec<Value> = losses.chain(outside.iter().copied()).collect();
         let needed = graph.needed_for(roots.iter().copied());
-        let targets = gradient_targets(&graph, &needed, &roots);
-        let barriers: Arc<[usize]> = (0..needed.len())
-            .filter(|node| needed[*node] && graph.nodes()[*node].op.operation().statistics().is_some())
-            .collect();
+        let wanted = match learned {
+            Learned::All => wanted(&graph, true, &|_| true),
+            Learned::Weights(learned) => wanted(&graph, false, learned),
+        };
+        let targets = gradient_targets(&graph, &needed, &wanted, &roots);
+        let of_batch = (0..needed.len())
+            .filter(|node| needed[*node] && graph.nodes()[*node].op.operation().statistics().is_some());
+        let (barriers, frozen): (Arc<[usize]>, Vec<usize>) = match learned {
+            Learned::All => (of_batch.collect(), Vec::new()),
+            Learned::Weights(_) => (Arc::default(), of_batch.collect()),
+        };
+        let differentiated = graph.nodes().iter().zip(&needed);
+        let differentiated = differentiated.map(|(node, needed)| *needed && wanted[node.output.index()]).collect();
         let crossing = crossing(&graph, &needed, &barriers, &roots);
         let mut floats = [0; 2];
         for (node, needed) in graph.nodes().iter().zip(&needed) {
@@ -176,7 +211,9 @@ impl Trainer {
             outside,
             of_tasks,
             needed,
+            differentiated,
             targets,
+            frozen,
             barriers,
             crossing,
             floats,
@@ -341,6 +378,11 @@ impl Trainer {
         self.make_room(inputs, if self.keeps_tiles() { kept.tiles.len() } else { 1 });
         self.reset(inputs, workers);
         self.transpose(weights, workers);
+        for node in &self.frozen {
+            if let Some(statistics) = self.graph.nodes()[*node].op.operation().statistics() {
+                statistics.from_running(state, &mut self.statistics[statistics.finished()]);
+            }
+        }
         Ok(kept)
     }
 

@@ -186,7 +186,10 @@ impl Trainer {
     }
 
     pub(super) fn backward_nodes(&self, worker: &mut Worker, slab: &mut Slab, cx: &Context<'_>, nodes: Range<usize>) {
-        for index in nodes.rev().filter(|node| self.needed[*node]) {
+        for index in nodes.rev().filter(|node| self.differentiated[*node]) {
+            if self.frozen.contains(&index) {
+                self.backward_partial(worker, slab, cx, index);
+            }
             self.backward_node(worker, slab, cx, index, |node, pass| node.op.operation().backward(cx, pass));
         }
     }

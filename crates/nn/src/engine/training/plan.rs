@@ -1,6 +1,6 @@
 //! What follows from a graph alone: who gets which gradient, and where values wait.
 
-use crate::graph::{Graph, Value};
+use crate::graph::{Graph, Value, Weight};
 use crate::ops::{Op, Target};
 use std::ops::Range;
 
@@ -28,30 +28,22 @@ pub(super) fn crossing(graph: &Graph, needed: &[bool], barriers: &[usize], roots
     crosses.iter().enumerate().filter(|(_, crosses)| **crosses).map(|(value, _)| value).collect()
 }
 
-/// For each node what happens to the gradient of each input: nobody needs it, it is the first part, or there is one already.
-pub(super) fn gradient_targets(graph: &Graph, needed: &[bool], roots: &[Value]) -> Vec<Vec<Target>> {
+/// The values whose gradients somebody needs: those that lead to what is learned, rows or weights of these names.
+pub(super) fn wanted(graph: &Graph, rows: bool, learned: &dyn Fn(&str) -> bool) -> Vec<bool> {
+    let named = |weight: Weight| graph.name_of(weight).is_some_and(|(name, _)| learned(name));
     let mut wanted = vec![false; graph.values.len()];
     for node in graph.nodes() {
-        let leaf = matches!(node.op, Op::Embed(_));
-        let weighted = matches!(
-            node.op,
-            Op::Linear(_)
-                | Op::BatchNorm(_)
-                | Op::Prelu(_)
-                | Op::Dice(_)
-                | Op::AttentionPool(_)
-                | Op::Cross(_)
-                | Op::Scenario(_)
-                | Op::Experts(_)
-                | Op::Stitch(_)
-                | Op::PartitionedNorm(_)
-                | Op::StarLinear(_)
-                | Op::Gru(_)
-                | Op::TaskWeight(_)
-                | Op::PositionBias(_)
-        );
-        wanted[node.output.index()] = leaf || weighted || node.inputs.iter().any(|value| wanted[value.index()]);
+        let learns = match &node.op {
+            Op::Embed(_) => rows,
+            op => op.operation().weights().into_iter().any(named),
+        };
+        wanted[node.output.index()] = learns || node.inputs.iter().any(|value| wanted[value.index()]);
     }
+    wanted
+}
+
+/// For each node what happens to the gradient of each input: nobody needs it, it is the first part, or there is one already.
+pub(super) fn gradient_targets(graph: &Graph, needed: &[bool], wanted: &[bool], roots: &[Value]) -> Vec<Vec<Target>> {
     let mut touched = vec![false; graph.values.len()];
     // What is minimized has its own gradient before anything that reads it adds to that.
     roots.iter().for_each(|root| touched[root.index()] = true);
