@@ -38,6 +38,28 @@ impl Ids {
         }
     }
 
+    /// Puts the ids of other samples behind its own, which are of `rows` samples; the others are of `added`.
+    fn append(&mut self, other: &Self, rows: usize, added: usize) {
+        let (lists, ids) = (self.lists() as u32, self.ids.len() as u32);
+        if !(self.list_of_row.is_empty() && other.list_of_row.is_empty()) {
+            if self.list_of_row.is_empty() {
+                self.list_of_row.extend(0..rows as u32);
+            }
+            if other.list_of_row.is_empty() {
+                self.list_of_row.extend(lists..lists + added as u32);
+            } else {
+                self.list_of_row.extend(other.list_of_row.iter().map(|list| lists + list));
+            }
+        }
+        if let Some((_, ends)) = other.offsets.split_first() {
+            if self.offsets.is_empty() {
+                self.offsets.push(0);
+            }
+            self.offsets.extend(ends.iter().map(|end| ids + end));
+        }
+        self.ids.extend_from_slice(&other.ids);
+    }
+
     /// Empties the columns and keeps their memory.
     pub fn clear(&mut self) {
         self.ids.clear();
@@ -78,6 +100,41 @@ pub struct Batch {
 }
 
 impl Batch {
+    /// Puts other samples behind its own. Both have the same columns, or this one is empty.
+    pub fn append(&mut self, other: &Self) {
+        let Self {
+            rows,
+            sparse,
+            numeric,
+            scenarios,
+            labels,
+            user,
+            item,
+            time,
+            position,
+            treatment,
+            propensity,
+            weight,
+            index,
+        } = other;
+        self.sparse.resize_with(sparse.len().max(self.sparse.len()), Ids::default);
+        for (own, ids) in self.sparse.iter_mut().zip(sparse) {
+            own.append(ids, self.rows, *rows);
+        }
+        self.rows += rows;
+        self.numeric.extend_from_slice(numeric);
+        self.scenarios.extend_from_slice(scenarios);
+        self.labels.extend_from_slice(labels);
+        self.user.extend_from_slice(user);
+        self.item.extend_from_slice(item);
+        self.time.extend_from_slice(time);
+        self.position.extend_from_slice(position);
+        self.treatment.extend_from_slice(treatment);
+        self.propensity.extend_from_slice(propensity);
+        self.weight.extend_from_slice(weight);
+        self.index.extend_from_slice(index);
+    }
+
     /// Empties every column and keeps the memory, so that a loader's warm batch allocates nothing.
     pub fn clear(&mut self) {
         let Self {
@@ -114,6 +171,40 @@ impl Batch {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn samples_stand_behind_others_whether_they_share_lists_or_not() {
+        let ids = |ids: &[u64], offsets: &[u32], list_of_row: &[u32]| Ids {
+            ids: ids.into(),
+            offsets: offsets.into(),
+            list_of_row: list_of_row.into(),
+        };
+        let of = |rows: usize, sparse: [Ids; 2], label: f32| Batch {
+            rows,
+            sparse: sparse.into(),
+            labels: vec![label; rows],
+            numeric: vec![label + 1.0; 2 * rows],
+            ..Batch::default()
+        };
+        let own = of(2, [ids(&[1, 2, 3], &[0, 1, 3], &[]), ids(&[7, 8], &[], &[])], 0.0);
+        let shared = of(3, [ids(&[4, 5], &[0, 2, 2], &[0, 0, 1]), ids(&[9], &[], &[0, 0, 0])], 1.0);
+        for order in [[&own, &shared], [&shared, &own], [&own, &own], [&shared, &shared]] {
+            let mut all = Batch::default();
+            order.iter().for_each(|part| all.append(part));
+            let mut row = 0;
+            for part in order {
+                for of_part in 0..part.rows {
+                    for (all, part) in all.sparse.iter().zip(&part.sparse) {
+                        assert_eq!(all.of_row(row), part.of_row(of_part));
+                    }
+                    assert_eq!(all.labels[row], part.labels[of_part]);
+                    assert_eq!(all.numeric[2 * row..2 * row + 2], part.numeric[2 * of_part..2 * of_part + 2]);
+                    row += 1;
+                }
+            }
+            assert_eq!(all.rows, row);
+        }
+    }
 
     #[test]
     fn lists_can_be_shared() {

@@ -76,6 +76,22 @@ impl Optimizer {
     /// # Errors
     /// A config error if a parameter is out of its range.
     pub fn new(rule: Rule, l2: f32, graph: &Graph) -> Result<Self> {
+        let ranges = graph.weights().iter().map(|info| {
+            let end = info.offset + info.shape[0] * info.shape[1];
+            (info.offset..end, info.decays)
+        });
+        Self::of(rule, l2, ranges.collect())
+    }
+
+    /// An optimizer of so many numbers that are no network's, without L2.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn of_numbers(rule: Rule, count: usize) -> Result<Self> {
+        Self::of(rule, 0.0, vec![(0..count, false)])
+    }
+
+    fn of(rule: Rule, l2: f32, ranges: Vec<(std::ops::Range<usize>, bool)>) -> Result<Self> {
         let sound = match rule {
             Rule::Sgd { momentum } => (0.0..1.0).contains(&momentum),
             Rule::Adagrad { epsilon } => epsilon > 0.0,
@@ -87,16 +103,12 @@ impl Optimizer {
             return Err(Error::config("momentum and betas are in [0, 1), epsilon is positive, l2 is not negative")
                 .in_field("train.optimizer"));
         }
-        let count = graph.weight_count();
+        let count = ranges.last().map_or(0, |(range, _)| range.end);
         let len = |used: bool| if used { count } else { 0 };
-        let ranges = graph.weights().iter().map(|info| {
-            let end = info.offset + info.shape[0] * info.shape[1];
-            (info.offset..end, info.decays)
-        });
         Ok(Self {
             rule,
             l2,
-            ranges: ranges.collect(),
+            ranges,
             first: vec![
                 0.0;
                 len(match rule {

@@ -31,11 +31,19 @@ struct Check<'a> {
     graph: &'a Graph,
     trainer: Trainer,
     dropout: Option<Seed>,
+    /// Whether rows are learned, too.
+    rows: bool,
 }
 
 impl<'a> Check<'a> {
     fn new(name: &'a str, graph: &'a Graph, dropout: Option<Seed>) -> Self {
-        Self { name, graph, trainer: Trainer::new(Arc::new(graph.clone()), 1), dropout }
+        Self { name, graph, trainer: Trainer::new(Arc::new(graph.clone()), 1), dropout, rows: true }
+    }
+
+    /// Of weights alone, with running statistics that stay as they are.
+    fn of_weights(name: &'a str, graph: &'a Graph, learned: &dyn Fn(&str) -> bool) -> Self {
+        let trainer = Trainer::of_weights(Arc::new(graph.clone()), learned, 1);
+        Self { name, graph, trainer, dropout: None, rows: false }
     }
 
     /// The sum of all losses.
@@ -66,7 +74,7 @@ impl<'a> Check<'a> {
                 loss,
             )?;
         }
-        for (table, grad) in rows_grad.iter().enumerate() {
+        for (table, grad) in rows_grad.iter().enumerate().take(if self.rows { rows_grad.len() } else { 0 }) {
             let name = format!("rows of table {table}");
             self.block(
                 &name,
@@ -270,6 +278,51 @@ fn gradients_are_differences() {
                 assert_eq!(wrong, None);
             }
         }
+    }
+}
+
+/// Patches of every body, and learning by some weights alone, with statistics that stay.
+#[test]
+fn of_patches_and_of_some_weights() {
+    for (number, body) in bodies().into_iter().enumerate() {
+        let encoder = &encoders()[number % encoders().len()];
+        let head = &heads()[number % heads().len()];
+        let json = json!({"dimension": 4, "encoder": encoder, "body": body, "head": head});
+        let name = json.to_string();
+        let ranker = ranker(&config(json));
+        let patched = ranker.graph.patched(2, 3);
+        let hmoe = body["type"] == "hmoe";
+        let attempts = (0..3).map(|draw| {
+            let mut samples = samples(&ranker, 24, Seed(300 + number as u64).at(draw));
+            if hmoe {
+                samples.batch.scenarios.iter_mut().skip(1).step_by(2).for_each(|scenario| *scenario = 0);
+            }
+            let network = network(&patched, Seed(400).at(draw));
+            Check::new(&name, &patched, Some(Seed(3))).run(&network, &samples)?;
+            let before = network.state.clone();
+            let mut frozen = Check::of_weights(&name, &patched, &|_| true);
+            frozen.run(&network, &samples)?;
+            let mut state = before.clone();
+            frozen.trainer.step(&network.weights, &mut state, &samples.inputs(), None, &OneWorker).unwrap();
+            assert_eq!(state, before, "{name}");
+            let all = frozen.trainer.gradients().network.to_vec();
+
+            // Those of the numbers alone are the same, without a way through what lies deeper.
+            let info = patched.weights().iter().find(|info| info.name == "patch.numbers").unwrap();
+            let range = info.offset..info.offset + info.shape[1];
+            let mut alone = Check::of_weights(&name, &patched, &|weight| weight == "patch.numbers");
+            alone.loss(&network, &samples);
+            assert_eq!(alone.trainer.gradients().network[range.clone()], all[range], "{name}");
+            Ok::<(), String>(())
+        });
+        let mut wrong = None;
+        for result in attempts {
+            wrong = result.err();
+            if wrong.is_none() {
+                break;
+            }
+        }
+        assert_eq!(wrong, None);
     }
 }
 

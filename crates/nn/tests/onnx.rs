@@ -124,7 +124,7 @@ fn models() -> Vec<(String, Value)> {
 }
 
 /// The operations that a score may need: all but losses and what weighs them.
-const OPERATIONS: [&str; 29] = [
+const OPERATIONS: [&str; 30] = [
     "attention_pool",
     "batch_norm",
     "binary",
@@ -141,6 +141,7 @@ const OPERATIONS: [&str; 29] = [
     "noisy_top_k",
     "numeric",
     "partitioned_norm",
+    "patch",
     "pool",
     "position_bias",
     "prelu",
@@ -355,6 +356,10 @@ fn every_variant_says_in_onnxruntime_what_it_says_here() {
         let network = network(&ranker.graph, Seed(1));
         cases.push(Case::new(format!("{body} of one scenario"), &ranker.graph, &network, &schema(), &batches));
     }
+    // As a device's own user has it.
+    let personal = Ranker::new(&schema(), &config(json!({"dimension": 4})), &SCENARIOS).unwrap();
+    let patched = personal.graph.patched(2, 3);
+    cases.push(Case::new("patched", &patched, &network(&patched, Seed(1)), &schema(), &batches(&personal)));
     cases.extend(by_hand());
     cases.extend(towers());
     cases.push(in_eight_bits());

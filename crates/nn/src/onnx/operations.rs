@@ -149,11 +149,30 @@ pub(super) fn emit(b: &mut Builder<'_>, node: &Node, inputs: &[Made], first_only
             let length = b.op("Sqrt", &[squares]);
             b.op("Div", &[x, length])
         }
+        #[cfg(feature = "train")]
+        Op::Patch(op) => patch(b, op, get(0)?)?,
         Op::Loss(_) => return of_training("a loss"),
         Op::TaskWeight(_) => return of_training("the weight of a task's loss"),
         Op::SpreadLoss(_) => return of_training("the loss of a prediction with its spread"),
         Op::Balance(_) => return of_training("a balancing loss"),
     }))
+}
+
+/// What is generated is a constant of a model.
+#[cfg(feature = "train")]
+fn patch(b: &mut Builder<'_>, op: &crate::ops::patch::Patch, x: Tensor) -> Result<Tensor> {
+    let ([width, rank], weights) = (op.down.shape(), &b.network.weights);
+    let mut generated = vec![0.0; op.basis.shape()[1]];
+    op.generate(op.numbers.of(weights), weights, &mut generated);
+    let (up, bias) = generated.split_at(rank * width);
+    let down = b.weight(op.down)?;
+    let up = b.floats("patch_up", &[rank as i64, width as i64], up);
+    let bias = b.floats("patch_bias", &[1, width as i64], bias);
+    let narrow = b.op("MatMul", &[x, down]);
+    let narrow = b.op("Tanh", &[narrow]);
+    let y = b.op("MatMul", &[narrow, up]);
+    let y = b.op("Add", &[y, bias]);
+    Ok(b.op("Add", &[x, y]))
 }
 
 fn unary(b: &mut Builder<'_>, function: Unary, x: Tensor) -> Tensor {

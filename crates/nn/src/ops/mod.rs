@@ -19,6 +19,8 @@ pub mod loss;
 pub mod noisy_top_k;
 pub mod parametric;
 pub mod partitioned_norm;
+#[cfg(feature = "train")]
+pub mod patch;
 pub mod pool;
 pub mod position_bias;
 pub mod scenario;
@@ -74,6 +76,8 @@ pub enum Op {
     Balance(balance::Balance),
     SpreadLoss(spread_loss::SpreadLoss),
     UnitLength(unit_length::UnitLength),
+    #[cfg(feature = "train")]
+    Patch(patch::Patch),
 }
 
 impl Op {
@@ -130,6 +134,8 @@ impl Op {
             Self::Balance(op) => op,
             Self::SpreadLoss(op) => op,
             Self::UnitLength(op) => op,
+            #[cfg(feature = "train")]
+            Self::Patch(op) => op,
         }
     }
 }
@@ -163,6 +169,12 @@ pub(crate) trait Operation {
     /// What it costs over `rows` samples and `positions` list elements, where its output has `out_rows` rows. The
     /// bytes are only those of its weights: the values' own are added by the caller.
     fn cost(&self, rows: usize, positions: usize, out_rows: usize) -> Cost;
+
+    /// The weights that it learns; what has none passes gradients on at most.
+    #[cfg(feature = "train")]
+    fn weights(&self) -> Vec<crate::graph::Weight> {
+        Vec::new()
+    }
 
     /// The matrices of weights whose products with activations it can do in codes.
     fn products(&self) -> Vec<crate::graph::Weight> {
@@ -274,6 +286,8 @@ pub(crate) trait BatchStatistics {
     fn partial_len(&self) -> usize;
     /// How many finished numbers the passes read from [`Context::statistics`], and where they start.
     fn finished(&self) -> std::ops::Range<usize>;
+    /// The finished statistics where the batch counts for nothing: the running ones, and no share of a gradient that goes through them.
+    fn from_running(&self, state: &[f32], finished: &mut [f32]);
     /// A tile's sums of the forward pass.
     fn forward_partial(&self, cx: &Context<'_>, inputs: Inputs<'_>, partial: &mut [f64]);
     /// Finishes the statistics of the forward pass and updates the running ones.

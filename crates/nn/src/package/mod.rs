@@ -8,8 +8,14 @@
 //!
 //! The graph itself is in no page: the config of the slots makes it, as it made the one that was trained.
 
+#[cfg(feature = "train")]
+pub mod learning;
+#[cfg(feature = "train")]
+mod personal;
 mod runtime;
 
+#[cfg(feature = "train")]
+pub use personal::{Learns, Personal};
 pub use runtime::Runtime;
 
 use crate::graph::{Graph, Weight};

@@ -10,16 +10,19 @@ use std::sync::Arc;
 /// nothing.
 #[derive(Debug)]
 pub struct Runtime {
-    artifact: Artifact,
-    packaged: Packaged,
-    scorer: Scorer,
+    pub(super) artifact: Artifact,
+    pub(super) packaged: Packaged,
+    pub(super) scorer: Scorer,
     /// For each sparse feature the number of its table.
     table_of: Vec<usize>,
     gathered: Vec<Gathered>,
-    lookups: Vec<Vec<u32>>,
-    rows: Vec<Vec<f32>>,
+    pub(super) lookups: Vec<Vec<u32>>,
+    pub(super) rows: Vec<Vec<f32>>,
     /// What is remembered of one user's events, and what scores with it.
-    remembered: Option<(Recurrent, Scorer)>,
+    pub(super) remembered: Option<(Recurrent, Scorer)>,
+    /// What was learned on this device.
+    #[cfg(feature = "train")]
+    pub(super) personal: Option<super::Personal>,
 }
 
 /// The rows of a table that a batch needs, each once.
@@ -54,14 +57,30 @@ impl Runtime {
             let (place, finder) = (vec![(0, 0); count + 1], Finder::new(rows.keys));
             gathered.push(Gathered { codes: *codes, width: table.width, place, turn: 0, finder });
         }
-        let scorer = Scorer::new(Arc::clone(&packaged.graph), 1).with_codes(Arc::clone(&packaged.codes));
+        let (scorer, remembered) = Self::scorers(&packaged);
         let (lookups, rows) = (vec![Vec::new(); table_of.len()], vec![Vec::new(); names.len()]);
-        let recurrent = Recurrent::new(&packaged.graph);
-        let remembered = recurrent.map(|recurrent| {
+        Ok(Self {
+            artifact,
+            packaged,
+            scorer,
+            table_of,
+            gathered,
+            lookups,
+            rows,
+            remembered,
+            #[cfg(feature = "train")]
+            personal: None,
+        })
+    }
+
+    /// What scores with a network, and what remembers events and scores with that.
+    pub(super) fn scorers(packaged: &Packaged) -> (Scorer, Option<(Recurrent, Scorer)>) {
+        let scorer = Scorer::new(Arc::clone(&packaged.graph), 1).with_codes(Arc::clone(&packaged.codes));
+        let remembered = Recurrent::new(&packaged.graph).map(|recurrent| {
             let scorer = Scorer::with_given(Arc::clone(&packaged.graph), &recurrent.values());
             (recurrent, scorer.with_codes(Arc::clone(&packaged.codes)))
         });
-        Ok(Self { scorer, table_of, gathered, lookups, rows, remembered, packaged, artifact })
+        (scorer, remembered)
     }
 
     /// The artifact.
@@ -144,7 +163,7 @@ impl Runtime {
     }
 
     /// Decodes the rows of a batch's keys.
-    fn gather(&mut self, batch: &Batch) -> Result<()> {
+    pub(super) fn gather(&mut self, batch: &Batch) -> Result<()> {
         if batch.sparse.len() != self.table_of.len() {
             let (given, expected) = (batch.sparse.len(), self.table_of.len());
             return Err(Error::data(format!("{given} sparse features, and the ranker reads {expected}")));

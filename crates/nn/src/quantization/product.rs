@@ -150,6 +150,14 @@ impl Codes {
         self.products.get(&weight.offset).filter(|product| product.packed.inputs() == weight.rows)
     }
 
+    /// Those of weights that do not start in some ranges of the flat vector of all.
+    #[cfg(feature = "train")]
+    pub(crate) fn without(&self, changed: &[std::ops::Range<usize>]) -> Self {
+        let stays = |offset: &usize| !changed.iter().any(|range| range.contains(offset));
+        let products = self.products.iter().filter(|(offset, _)| stays(offset));
+        Self { products: products.map(|(offset, product)| (*offset, product.clone())).collect() }
+    }
+
     /// Bytes in memory.
     pub fn bytes(&self) -> usize {
         self.products.values().map(Product::bytes).sum()

@@ -15,10 +15,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Rows of each table.
-const ROWS: u64 = 40;
+pub const ROWS: u64 = 40;
 
 /// A key for each row of a table, not in the order of rows.
-fn key(row: u64) -> u64 {
+pub fn key(row: u64) -> u64 {
     kitestring_core::seed::mix(row + 1)
 }
 
