@@ -6,6 +6,7 @@
 //! - [`session`]: a user's moment: candidates kept, history read, ranked anew;
 //! - [`agent`]: all of these together;
 //! - [`app`]: what an app of another language holds;
+//! - `learn`: learning from what the user did (feature `train`);
 //! - [`map`]: artifacts used where they lie on disk;
 //! - [`shelf`]: the artifact in use, and how the next one takes its place.
 
@@ -13,6 +14,8 @@ pub mod agent;
 pub mod app;
 pub mod behaviour;
 pub mod encode;
+#[cfg(feature = "train")]
+pub mod learn;
 #[cfg(not(target_family = "wasm"))]
 pub mod map;
 pub mod session;

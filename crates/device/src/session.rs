@@ -6,7 +6,11 @@ use crate::encode::{Encoder, Value, scenarios};
 use kitestring_core::artifact::Artifact;
 use kitestring_core::schema::Schema;
 use kitestring_core::{Batch, Error, Ids, Result};
+#[cfg(feature = "train")]
+use kitestring_nn::package::Personal;
 use kitestring_nn::package::Runtime;
+#[cfg(feature = "train")]
+use kitestring_nn::package::learning::{Learning, Lesson};
 
 /// Ranks candidates for one user.
 #[derive(Debug)]
@@ -258,6 +262,63 @@ impl Session {
             self.assemble();
         }
         &self.batch
+    }
+
+    /// A candidate as it is now, as a sample of its own without labels: with all lists, those that a recurrent state stands for, too.
+    ///
+    /// # Errors
+    /// No such candidate.
+    #[cfg(feature = "train")]
+    pub fn example(&self, candidate: usize, position: u32) -> Result<Batch> {
+        if candidate >= self.batch.rows {
+            let rows = self.batch.rows;
+            return Err(Error::data(format!("there is no candidate {candidate}: {rows} were set, numbered from 0")));
+        }
+        let (scenarios, labels) = (self.scenarios.clone(), vec![f32::NAN; self.schema().tasks.len()]);
+        let mut example = Batch { rows: 1, scenarios, labels, position: vec![position], ..Batch::default() };
+        for column in &self.columns {
+            let at = if column.encoder.is_of_the_item() { candidate } else { 0 };
+            if !column.is_sparse() {
+                example.numeric.push(column.numbers.get(at).copied().unwrap_or_default());
+                continue;
+            }
+            let ragged = column.encoder.feature.is_ragged();
+            let keys = match (ragged, column.encoder.is_of_the_item()) {
+                (true, true) => &column.keys[column.offsets[at] as usize..column.offsets[at + 1] as usize],
+                (true, false) => &column.keys[..],
+                (false, _) => &column.keys[at..=at],
+            };
+            let offsets = if ragged { vec![0, keys.len() as u32] } else { Vec::new() };
+            example.sparse.push(Ids { ids: keys.to_vec(), offsets, list_of_row: Vec::new() });
+        }
+        Ok(example)
+    }
+
+    /// Learns from examples with labels, the oldest first, and goes on with what helps.
+    ///
+    /// # Errors
+    /// As [`Runtime::learn`]: the session goes on as before.
+    #[cfg(feature = "train")]
+    pub fn learn(&mut self, examples: &[&Batch], learning: &Learning) -> Result<Lesson> {
+        let lesson = self.runtime.learn(examples, learning)?;
+        self.begin_again()?;
+        Ok(lesson)
+    }
+
+    /// Goes on by what was learned on this device, or by the artifact alone.
+    ///
+    /// # Errors
+    /// As [`Runtime::personalize`]: the session goes on as before.
+    #[cfg(feature = "train")]
+    pub fn personalize(&mut self, personal: Option<Personal>) -> Result<()> {
+        self.runtime.personalize(personal)?;
+        self.begin_again()
+    }
+
+    /// A ranker that changed has remembered nothing.
+    #[cfg(feature = "train")]
+    fn begin_again(&mut self) -> Result<()> {
+        if self.remembers { self.remember_all() } else { Ok(()) }
     }
 
     fn column(&mut self, feature: &str, of_item: bool) -> Result<&mut Column> {
