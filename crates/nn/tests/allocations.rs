@@ -6,9 +6,11 @@ mod common;
 
 use common::Samples;
 use common::model::{config, network, ranker, samples};
-use kitestring_core::Seed;
+use common::trained::{batch, each_variant, keyed};
+use kitestring_core::{Batch, Seed};
 use kitestring_nn::engine::{OneWorker, Scorer, Trainer};
 use kitestring_nn::optimizer::{Optimizer, Rule};
+use kitestring_nn::package::{RowCodes, Runtime};
 use kitestring_nn::ranker::Ranker;
 use serde_json::json;
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -131,4 +133,21 @@ fn a_warm_training_step_allocates_only_its_report() {
         // The two lists of numbers in the report are the caller's to keep.
         assert_eq!((step(&small), step(&large)), (2, 2), "{name}");
     }
+}
+
+/// The rows of a batch are found and decoded anew, into the places of those before.
+#[test]
+fn a_warm_pass_of_an_artifact_allocates_nothing() {
+    each_variant(|name, trained| {
+        for (coded, codes) in [(false, RowCodes::F32), (false, RowCodes::Int8), (true, RowCodes::Int8)] {
+            let mut runtime = Runtime::open(trained.artifact(coded, codes)).unwrap();
+            let mut scores = Vec::new();
+            let mut score = |batch: &Batch| counted(|| runtime.score(batch, &mut scores).unwrap());
+            // Candidates that share a few lists, and samples with lists of their own.
+            let (shared, apart) = (keyed(&batch(1300, Seed(2), true)), keyed(&batch(700, Seed(3), false)));
+            assert!(score(&shared) > 0);
+            score(&apart);
+            assert_eq!((score(&shared), score(&apart)), (0, 0), "{name}, {codes:?}, products in codes: {coded}");
+        }
+    });
 }
