@@ -58,9 +58,9 @@ export class Ranker {
     observe(declaration: string, log: Uint8Array | number[], now: number): void;
     /**
      * The user did something: the action's name, a text for each declared column, a number for each declared one (`NaN` where there is none), and
-     * when, in milliseconds since 1970.
+     * when, in milliseconds since 1970. `id` is a number by which a second delivery of the same event is known.
      */
-    push(action: string, columns: readonly string[], numbers: Float32Array | number[], time: number, now: number): Effect;
+    push(action: string, columns: readonly string[], numbers: Float32Array | number[], time: number, now: number, id?: bigint | null): Effect;
     /**
      * Ranks the candidates as things are now.
      */
@@ -70,10 +70,17 @@ export class Ranker {
      */
     rememberAll(): void;
     /**
-     * Puts candidates in the place of those before: the names of all features of candidates, and for each candidate its values in this
-     * order.
+     * Goes on with another artifact: what was observed and declared stays, and histories are read anew by what it knows. Candidates are asked for
+     * again, and what was set of the user and the moment is set again. Where it is refused, or what was declared does not fit its histories, the
+     * one before stays, with all that was set.
      */
-    setCandidates(features: readonly string[], candidates: readonly (readonly Value[])[]): void;
+    renew(artifact: Uint8Array | number[], keys: readonly string[], now: number): void;
+    /**
+     * Puts candidates in the place of those before: the names of all features of candidates, and for each candidate its values in this
+     * order. `version` is that of the model that found them, by its vectors: with another one than the ranker's they are refused, and the ones
+     * before stay.
+     */
+    setCandidates(features: readonly string[], candidates: readonly (readonly Value[])[], version?: string | null): void;
     /**
      * Says in which scenario the user is: a text for each level, the outermost first.
      */

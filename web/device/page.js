@@ -22,7 +22,7 @@ async function fetched(file) {
 function take(ranker, step) {
   if (step.set) for (const [feature, value] of Object.entries(step.set)) ranker.set(feature, value);
   if (step.scenarios) ranker.setScenarios(step.scenarios);
-  if (step.candidates) ranker.setCandidates(step.candidates.features, step.candidates.rows);
+  if (step.candidates) ranker.setCandidates(step.candidates.features, step.candidates.rows, step.candidates.version);
   if (step.event) ranker.append(step.event);
   return step.title;
 }

@@ -37,6 +37,7 @@ static uint8_t *read_file(const char *folder, const char *name, size_t *length) 
     return bytes;
 }
 
+static const char *const FEATURES[] = {"item", "genres", "price"};
 static const char *const ITEMS[] = {"arrival", "brazil", "contact", "dune"};
 
 static const char DECLARATION[] =
@@ -79,7 +80,7 @@ static void replay(void) {
         values[at][1] = (KitestringValue){.kind = KITESTRING_LIST, .list = GENRES[at], .count = COUNTS[at]};
         values[at][2] = (KitestringValue){.kind = KITESTRING_NUMBER, .number = PRICES[at]};
     }
-    ranked(kitestring_ranker_set_candidates(ranker, (const char *const[]){"item", "genres", "price"}, 3, values[0], 4));
+    ranked(kitestring_ranker_set_candidates(ranker, NULL, FEATURES, 3, values[0], 4));
     print_ranking();
     ranked(kitestring_ranker_append(ranker, (const char *const[]){"clicked"}, (const char *const[]){"contact"}, 1));
     printf("after a click\n");

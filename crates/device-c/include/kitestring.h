@@ -128,7 +128,27 @@ KitestringStatus kitestring_ranker_open_bytes(KitestringRanker *ranker,
 // Opens the artifact that is in use on a shelf. One that was opened before stays where there is none, or it is refused.
 KitestringStatus kitestring_ranker_open_shelf(KitestringRanker *ranker, const KitestringShelf *shelf);
 
-// The version of the model: until another artifact is opened. Empty where none is.
+// Goes on with the artifact in a file: what was observed and declared stays, and histories are read anew by what it knows. Candidates are asked
+// for again, and what was set of the user and the moment is set again. `now` is the device's clock, in milliseconds since 1970. Where the
+// artifact is refused, or what was declared does not fit its histories, the one before stays, with all that was set.
+KitestringStatus kitestring_ranker_renew_file(KitestringRanker *ranker,
+                                              const char *path,
+                                              const char *const *keys,
+                                              size_t key_count,
+                                              int64_t now);
+
+// Goes on with an artifact in memory, which is copied. Otherwise as kitestring_ranker_renew_file.
+KitestringStatus kitestring_ranker_renew_bytes(KitestringRanker *ranker,
+                                               const uint8_t *bytes,
+                                               size_t length,
+                                               const char *const *keys,
+                                               size_t key_count,
+                                               int64_t now);
+
+// Goes on with the artifact that is in use on a shelf. Otherwise as kitestring_ranker_renew_file.
+KitestringStatus kitestring_ranker_renew_shelf(KitestringRanker *ranker, const KitestringShelf *shelf, int64_t now);
+
+// The version of the model: until another artifact takes its place. Empty where none is.
 const char *kitestring_ranker_version(const KitestringRanker *ranker);
 
 // The number of the artifact, which counts up with every one that is published; 0 where none is open.
@@ -137,8 +157,8 @@ uint64_t kitestring_ranker_release(const KitestringRanker *ranker);
 // How many names there are of KITESTRING_SHARED, KITESTRING_OF_ITEMS, KITESTRING_SCENARIOS or KITESTRING_PREDICTIONS.
 size_t kitestring_ranker_count(const KitestringRanker *ranker, uint32_t of);
 
-// A name of KITESTRING_SHARED, KITESTRING_OF_ITEMS, KITESTRING_SCENARIOS or KITESTRING_PREDICTIONS, until another artifact is opened; NULL
-// where there is none of this number.
+// A name of KITESTRING_SHARED, KITESTRING_OF_ITEMS, KITESTRING_SCENARIOS or KITESTRING_PREDICTIONS, until another artifact takes its place;
+// NULL where there is none of this number.
 const char *kitestring_ranker_name(const KitestringRanker *ranker,
                                    uint32_t of,
                                    size_t number);
@@ -181,9 +201,11 @@ KitestringStatus kitestring_ranker_forget(KitestringRanker *ranker, int64_t now)
 // Says in which scenario the user is: a text for each level, the outermost first.
 KitestringStatus kitestring_ranker_set_scenarios(KitestringRanker *ranker, const char *const *values, size_t count);
 
-// Puts candidates in the place of those before. `values` has `candidate_count × feature_count` values, candidate by candidate, in the order of
-// `features`, which are all those of KITESTRING_OF_ITEMS.
+// Puts candidates in the place of those before. `version` is that of the model that found them, by its vectors: with another one than
+// kitestring_ranker_version they are refused, and the ones before stay. NULL where no model did. `values` has `candidate_count × feature_count`
+// values, candidate by candidate, in the order of `features`, which are all those of KITESTRING_OF_ITEMS.
 KitestringStatus kitestring_ranker_set_candidates(KitestringRanker *ranker,
+                                                  const char *version,
                                                   const char *const *features,
                                                   size_t feature_count,
                                                   const KitestringValue *values,

@@ -78,7 +78,18 @@ impl KitestringRanker {
     }
 
     fn open(&mut self, artifact: Artifact) -> Result<(), Failure> {
-        let session = Session::new(artifact)?;
+        self.app = Some(App::new(Session::new(artifact)?));
+        self.describe()
+    }
+
+    fn renew(&mut self, artifact: Artifact, now: i64) -> Result<(), Failure> {
+        self.app()?.renew(artifact, now)?;
+        self.describe()
+    }
+
+    /// What can be asked without a call that may fail.
+    fn describe(&mut self) -> Result<(), Failure> {
+        let session = self.app.as_mut().ok_or_else(Failure::closed)?.session()?;
         self.version = c_text(&session.runtime().artifact().manifest().version);
         let names = |names: &mut dyn Iterator<Item = &str>| names.map(c_text).collect::<Vec<_>>();
         self.names = [
@@ -88,9 +99,40 @@ impl KitestringRanker {
             names(&mut session.runtime().packaged().graph.outputs().iter().map(|(name, _)| name.as_str())),
         ];
         self.release = session.runtime().artifact().manifest().release;
-        self.app = Some(App::new(session));
         Ok(())
     }
+}
+
+/// The artifact in a file.
+///
+/// # Safety
+/// Pointers are as the header says of all calls.
+unsafe fn of_file(path: *const c_char, keys: *const *const c_char, count: usize) -> Result<Artifact, Failure> {
+    // SAFETY: as the caller promises.
+    unsafe { Ok(map::open(&raw::path(path)?, &raw::keys(keys, count)?)?) }
+}
+
+/// The artifact in memory, copied.
+///
+/// # Safety
+/// Pointers are as the header says of all calls.
+unsafe fn of_bytes(
+    (bytes, length): (*const u8, usize),
+    keys: *const *const c_char,
+    count: usize,
+) -> Result<Artifact, Failure> {
+    // SAFETY: as the caller promises.
+    let (bytes, keys) = unsafe { (raw::slice(bytes, length, "the artifact")?, raw::keys(keys, count)?) };
+    Ok(Artifact::open(Box::new(Aligned::from(bytes)), &keys)?)
+}
+
+/// The artifact in use on a shelf.
+///
+/// # Safety
+/// Pointers are as the header says of all calls.
+unsafe fn of_shelf(shelf: *const KitestringShelf) -> Result<Artifact, Failure> {
+    // SAFETY: as the caller promises.
+    unsafe { shelf.as_ref() }.ok_or_else(|| Failure::argument("the shelf is null"))?.current()
 }
 
 /// The texts of a list; none of another value.
@@ -159,7 +201,7 @@ pub unsafe extern "C" fn kitestring_ranker_open_file(
     key_count: usize,
 ) -> KitestringStatus {
     // SAFETY: as the caller promises.
-    unsafe { call(ranker, |ranker| ranker.open(map::open(&raw::path(path)?, &raw::keys(keys, key_count)?)?)) }
+    unsafe { call(ranker, |ranker| ranker.open(of_file(path, keys, key_count)?)) }
 }
 
 /// Opens an artifact in memory, which is copied: the bytes stay the caller's. Otherwise as kitestring_ranker_open_file.
@@ -175,12 +217,7 @@ pub unsafe extern "C" fn kitestring_ranker_open_bytes(
     key_count: usize,
 ) -> KitestringStatus {
     // SAFETY: as the caller promises.
-    unsafe {
-        call(ranker, |ranker| {
-            let bytes = Aligned::from(raw::slice(bytes, length, "the artifact")?);
-            ranker.open(Artifact::open(Box::new(bytes), &raw::keys(keys, key_count)?)?)
-        })
-    }
+    unsafe { call(ranker, |ranker| ranker.open(of_bytes((bytes, length), keys, key_count)?)) }
 }
 
 /// Opens the artifact that is in use on a shelf. One that was opened before stays where there is none, or it is refused.
@@ -193,16 +230,59 @@ pub unsafe extern "C" fn kitestring_ranker_open_shelf(
     shelf: *const KitestringShelf,
 ) -> KitestringStatus {
     // SAFETY: as the caller promises.
-    unsafe {
-        let shelf = shelf.as_ref();
-        call(ranker, |ranker| {
-            let shelf = shelf.ok_or_else(|| Failure::argument("the shelf is null"))?;
-            ranker.open(shelf.current()?)
-        })
-    }
+    unsafe { call(ranker, |ranker| ranker.open(of_shelf(shelf)?)) }
 }
 
-/// The version of the model: until another artifact is opened. Empty where none is.
+/// Goes on with the artifact in a file: what was observed and declared stays, and histories are read anew by what it knows. Candidates are asked
+/// for again, and what was set of the user and the moment is set again. `now` is the device's clock, in milliseconds since 1970. Where the
+/// artifact is refused, or what was declared does not fit its histories, the one before stays, with all that was set.
+///
+/// # Safety
+/// Pointers are as the header says of all calls.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kitestring_ranker_renew_file(
+    ranker: *mut KitestringRanker,
+    path: *const c_char,
+    keys: *const *const c_char,
+    key_count: usize,
+    now: i64,
+) -> KitestringStatus {
+    // SAFETY: as the caller promises.
+    unsafe { call(ranker, |ranker| ranker.renew(of_file(path, keys, key_count)?, now)) }
+}
+
+/// Goes on with an artifact in memory, which is copied. Otherwise as kitestring_ranker_renew_file.
+///
+/// # Safety
+/// Pointers are as the header says of all calls.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kitestring_ranker_renew_bytes(
+    ranker: *mut KitestringRanker,
+    bytes: *const u8,
+    length: usize,
+    keys: *const *const c_char,
+    key_count: usize,
+    now: i64,
+) -> KitestringStatus {
+    // SAFETY: as the caller promises.
+    unsafe { call(ranker, |ranker| ranker.renew(of_bytes((bytes, length), keys, key_count)?, now)) }
+}
+
+/// Goes on with the artifact that is in use on a shelf. Otherwise as kitestring_ranker_renew_file.
+///
+/// # Safety
+/// Pointers are as the header says of all calls.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kitestring_ranker_renew_shelf(
+    ranker: *mut KitestringRanker,
+    shelf: *const KitestringShelf,
+    now: i64,
+) -> KitestringStatus {
+    // SAFETY: as the caller promises.
+    unsafe { call(ranker, |ranker| ranker.renew(of_shelf(shelf)?, now)) }
+}
+
+/// The version of the model: until another artifact takes its place. Empty where none is.
 ///
 /// # Safety
 /// `ranker` is NULL or in use by nobody else.
@@ -232,8 +312,8 @@ pub unsafe extern "C" fn kitestring_ranker_count(ranker: *const KitestringRanker
     unsafe { ranker.as_ref() }.and_then(|ranker| ranker.names.get(of as usize)).map_or(0, Vec::len)
 }
 
-/// A name of KITESTRING_SHARED, KITESTRING_OF_ITEMS, KITESTRING_SCENARIOS or KITESTRING_PREDICTIONS, until another artifact is opened; NULL
-/// where there is none of this number.
+/// A name of KITESTRING_SHARED, KITESTRING_OF_ITEMS, KITESTRING_SCENARIOS or KITESTRING_PREDICTIONS, until another artifact takes its place;
+/// NULL where there is none of this number.
 ///
 /// # Safety
 /// `ranker` is NULL or in use by nobody else.
@@ -412,14 +492,16 @@ pub unsafe extern "C" fn kitestring_ranker_set_scenarios(
     }
 }
 
-/// Puts candidates in the place of those before. `values` has `candidate_count × feature_count` values, candidate by candidate, in the order of
-/// `features`, which are all those of KITESTRING_OF_ITEMS.
+/// Puts candidates in the place of those before. `version` is that of the model that found them, by its vectors: with another one than
+/// kitestring_ranker_version they are refused, and the ones before stay. NULL where no model did. `values` has `candidate_count × feature_count`
+/// values, candidate by candidate, in the order of `features`, which are all those of KITESTRING_OF_ITEMS.
 ///
 /// # Safety
 /// Pointers are as the header says of all calls.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kitestring_ranker_set_candidates(
     ranker: *mut KitestringRanker,
+    version: *const c_char,
     features: *const *const c_char,
     feature_count: usize,
     values: *const KitestringValue,
@@ -439,7 +521,11 @@ pub unsafe extern "C" fn kitestring_ranker_set_candidates(
                 0 => vec![&[]; candidate_count],
                 _ => flat.chunks(feature_count).collect(),
             };
-            Ok(ranker.session()?.set_candidates(&features, &candidates)?)
+            let session = ranker.session()?;
+            if !version.is_null() {
+                session.expect_version(raw::text(version, "the version")?)?;
+            }
+            Ok(session.set_candidates(&features, &candidates)?)
         })
     }
 }

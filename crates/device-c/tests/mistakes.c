@@ -63,13 +63,16 @@ int main(int count, char **arguments) {
     EXPECT(kitestring_ranker_set_scenarios(ranker, NULL, 1), ARGUMENT, "the scenarios is null");
 
     KitestringValue film[] = {{.kind = KITESTRING_TEXT, .text = "dune"}, {.kind = KITESTRING_MISSING}, number};
-    EXPECT(kitestring_ranker_set_candidates(ranker, features, 3, film, 1), OK, "");
-    EXPECT(kitestring_ranker_set_candidates(ranker, wrong, 3, film, 1), DATA, "did you mean `genres`?");
-    EXPECT(kitestring_ranker_set_candidates(ranker, features, 2, film, 1), DATA, "price");
-    EXPECT(kitestring_ranker_set_candidates(ranker, features, 3, NULL, 1), ARGUMENT, "the values is null");
-    EXPECT(kitestring_ranker_set_candidates(ranker, features, 3, film, SIZE_MAX), ARGUMENT, "memory");
+    EXPECT(kitestring_ranker_set_candidates(ranker, "example-1", features, 3, film, 1), OK, "");
+    EXPECT(kitestring_ranker_set_candidates(ranker, "example-1", wrong, 3, film, 1), DATA, "did you mean `genres`?");
+    EXPECT(kitestring_ranker_set_candidates(ranker, "example-1", features, 2, film, 1), DATA, "price");
+    EXPECT(kitestring_ranker_set_candidates(ranker, "example-1", features, 3, NULL, 1), ARGUMENT, "the values is null");
+    EXPECT(kitestring_ranker_set_candidates(ranker, "example-1", features, 3, film, SIZE_MAX), ARGUMENT, "memory");
+    EXPECT(kitestring_ranker_set_candidates(ranker, NULL, features, 3, film, 1), OK, "");
+    EXPECT(kitestring_ranker_set_candidates(ranker, "example-2", features, 3, film, 1), DATA, "device has example-1");
+    EXPECT(kitestring_ranker_set_candidates(ranker, "\xff", features, 3, film, 1), ARGUMENT, "not UTF-8");
     film[2].kind = 7;
-    EXPECT(kitestring_ranker_set_candidates(ranker, features, 3, film, 1), ARGUMENT, "no kind 7");
+    EXPECT(kitestring_ranker_set_candidates(ranker, "example-1", features, 3, film, 1), ARGUMENT, "no kind 7");
 
     EXPECT(kitestring_ranker_rank(ranker, NULL, &candidates, &predictions), ARGUMENT, "no place");
     EXPECT(kitestring_ranker_order(ranker, 0, order, 2), ARGUMENT, "2 of 1 candidates");
@@ -103,13 +106,39 @@ int main(int count, char **arguments) {
     EXPECT(kitestring_ranker_push(ranker, &event, 1, &fired, &fires, &moved), DATA, "");
     event.action = "clik";
     EXPECT(kitestring_ranker_push(ranker, &event, 1, &fired, &fires, &moved), CONFIG, "click");
+
+    /* A newer artifact takes the place of the one in use; one that is refused leaves it, with its candidates. */
+    film[2] = number;
+    KitestringShelf *shelf = kitestring_shelf_new();
+    EXPECT(kitestring_ranker_renew_shelf(ranker, NULL, 1), ARGUMENT, "the shelf is null");
+    EXPECT(kitestring_ranker_renew_shelf(ranker, shelf, 1), CLOSED, "open");
+    EXPECT(kitestring_ranker_renew_file(ranker, NULL, keys, 1, 1), ARGUMENT, "the path is null");
+    EXPECT(kitestring_ranker_renew_file(ranker, path, keys, 0, 1), FORMAT, "not signed by a key that is trusted");
+    EXPECT(kitestring_ranker_renew_bytes(ranker, (const uint8_t *)"kite", 4, keys, 1, 1), FORMAT, "");
+    EXPECT(kitestring_ranker_renew_bytes(ranker, NULL, 4, keys, 1, 1), ARGUMENT, "the artifact is null");
+    EXPECT(kitestring_ranker_rank(ranker, &scores, &candidates, &predictions), OK, "");
+    if (candidates != 1) return 14;
+    float before = scores[0];
+    EXPECT(kitestring_ranker_renew_file(ranker, path, keys, 1, 1), OK, "");
+    if (kitestring_ranker_release(ranker) != 1) return 15;
+    EXPECT(kitestring_ranker_rank(ranker, &scores, &candidates, &predictions), OK, "");
+    if (candidates != 0) return 16;
+    /* What was done is known as before; what was set of the moment was nothing. */
+    EXPECT(kitestring_ranker_set_candidates(ranker, "example-1", features, 3, film, 1), OK, "");
+    EXPECT(kitestring_ranker_rank(ranker, &scores, &candidates, &predictions), OK, "");
+    if (candidates != 1 || scores[0] != before) return 17;
+    event.text_count = 1, event.action = "click", event.id = 5;
+    EXPECT(kitestring_ranker_push(ranker, &event, 1, &fired, &fires, &moved), OK, "");
+    if (moved != 1) return 18;
+    EXPECT(kitestring_ranker_push(ranker, &event, 1, &fired, &fires, &moved), OK, "");
+    if (moved != 0) return 19;
     EXPECT(kitestring_ranker_forget(ranker, 1), OK, "");
     /* A declaration without what the ranker's histories list closes it. */
     EXPECT(kitestring_ranker_open_file(ranker, path, keys, 1), OK, "");
     EXPECT(kitestring_ranker_observe(ranker, "{\"actions\": [\"view\"]}", NULL, 1), CONFIG, "clicked");
     EXPECT(kitestring_ranker_rank(ranker, &scores, &candidates, &predictions), CONFIG, "open it again");
 
-    KitestringShelf *shelf = kitestring_shelf_new();
+    EXPECT(kitestring_ranker_renew_file(ranker, path, keys, 1, 1), CONFIG, "open it again");
     EXPECT(kitestring_ranker_open_shelf(ranker, NULL), ARGUMENT, "the shelf is null");
     EXPECT(kitestring_ranker_open_shelf(ranker, shelf), CLOSED, "open");
     if (kitestring_shelf_open(shelf, arguments[1], others, 1) != KITESTRING_STATUS_FORMAT) return 9;

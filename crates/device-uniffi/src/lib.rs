@@ -110,6 +110,14 @@ fn keys(keys: &[String]) -> Result<Vec<PublicKey>> {
     Ok(keys.iter().map(|key| PublicKey::from_hex(key, "the keys")).collect::<std::result::Result<_, _>>()?)
 }
 
+fn in_file(path: &str, trusted: &[String]) -> Result<Artifact> {
+    Ok(map::open(Path::new(path), &keys(trusted)?)?)
+}
+
+fn in_memory(artifact: &[u8], trusted: &[String]) -> Result<Artifact> {
+    Ok(Artifact::open(Box::new(Aligned::from(artifact)), &keys(trusted)?)?)
+}
+
 /// What a ranker says of the candidates.
 #[derive(Debug, Clone, PartialEq, uniffi::Record)]
 pub struct Ranking {
@@ -168,13 +176,32 @@ impl Ranker {
     /// 64 hexadecimal digits.
     #[uniffi::constructor]
     pub fn open(path: &str, trusted: &[String]) -> Result<Arc<Self>> {
-        Self::of(map::open(Path::new(path), &keys(trusted)?)?)
+        Self::of(in_file(path, trusted)?)
     }
 
     /// Opens an artifact in memory.
     #[uniffi::constructor]
     pub fn from_bytes(artifact: Vec<u8>, trusted: &[String]) -> Result<Arc<Self>> {
-        Self::of(Artifact::open(Box::new(Aligned::from(artifact.as_slice())), &keys(trusted)?)?)
+        Self::of(in_memory(&artifact, trusted)?)
+    }
+
+    /// Goes on with the artifact in a file: what was observed and declared stays, and histories are read anew by what it knows. Candidates are asked
+    /// for again, and what was set of the user and the moment is set again. `now` is the device's clock, in milliseconds since 1970. Where the
+    /// artifact is refused, or what was declared does not fit its histories, the one before stays, with all that was set.
+    pub fn renew_file(&self, path: &str, trusted: &[String], now: i64) -> Result<()> {
+        Ok(self.app().renew(in_file(path, trusted)?, now)?)
+    }
+
+    /// Goes on with an artifact in memory. Otherwise as `renew_file`.
+    pub fn renew_bytes(&self, artifact: Vec<u8>, trusted: &[String], now: i64) -> Result<()> {
+        Ok(self.app().renew(in_memory(&artifact, trusted)?, now)?)
+    }
+
+    /// Goes on with the artifact in use on a shelf. Otherwise as `renew_file`.
+    pub fn renew_shelf(&self, shelf: &Shelf, now: i64) -> Result<()> {
+        let current = shelf.shelf().current()?;
+        let none = || KitestringError::Data("nothing was installed on the shelf yet: install an artifact first".into());
+        Ok(self.app().renew(current.ok_or_else(none)?, now)?)
     }
 
     /// The version of the model.
@@ -255,15 +282,25 @@ impl Ranker {
     }
 
     /// Puts candidates in the place of those before: the names of all features of candidates, and for each candidate its values in this
-    /// order.
-    pub fn set_candidates(&self, features: &[String], candidates: &[Vec<Value>]) -> Result<()> {
+    /// order. `version` is that of the model that found them, by its vectors: with another one than the ranker's they are refused, and the ones
+    /// before stay.
+    #[uniffi::method(default(version = None))]
+    pub fn set_candidates(
+        &self,
+        features: &[String],
+        candidates: &[Vec<Value>],
+        version: Option<String>,
+    ) -> Result<()> {
         let lists: Vec<Vec<Vec<&str>>> = candidates.iter().map(|row| row.iter().map(Value::list).collect()).collect();
         let values = candidates.iter().zip(&lists).map(|(row, lists)| {
             row.iter().zip(lists).map(|(value, list)| value.borrow(list)).collect::<Vec<Borrowed<'_>>>()
         });
         let values: Vec<Vec<Borrowed<'_>>> = values.collect();
         let rows: Vec<&[Borrowed<'_>]> = values.iter().map(Vec::as_slice).collect();
-        Ok(self.app().session()?.set_candidates(&borrowed(features), &rows)?)
+        let mut app = self.app();
+        let session = app.session()?;
+        version.map_or(Ok(()), |version| session.expect_version(&version))?;
+        Ok(session.set_candidates(&borrowed(features), &rows)?)
     }
 
     /// Ranks the candidates as things are now.

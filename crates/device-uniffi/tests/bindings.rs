@@ -77,7 +77,7 @@ fn the_swift_example_calls_what_there_is() {
         "func update(delta: Data, provided: [String])",
         "func set(feature: String, value: Value)",
         "func setScenarios(values: [String])",
-        "func setCandidates(features: [String], candidates: [[Value]])",
+        "func setCandidates(features: [String], candidates: [[Value]], version: String? ",
         "func append(event: [String: String])",
         "func observe(declaration: String, log: String?, now: Int64)",
         "func push(event: Event, now: Int64)",
@@ -103,6 +103,20 @@ fn the_python_example_ranks() {
     python.env("PYTHONPATH", folder.path()).env("PYTHONDONTWRITEBYTECODE", "1");
     let found = done(python.arg(here().join("examples/rank.py")).arg(folder.path()));
     assert_eq!(found, example::native());
+}
+
+#[test]
+fn python_goes_on_with_a_newer_artifact() {
+    if !works("python3", "--version") {
+        return skipped("Python renewal", "there is no python3");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    example::write(folder.path());
+    bindings(TargetLanguage::Python, folder.path());
+    std::fs::copy(library(), folder.path().join("libkitestring_uniffi.so")).unwrap();
+    let mut python = Command::new("python3");
+    python.env("PYTHONPATH", folder.path()).env("PYTHONDONTWRITEBYTECODE", "1");
+    assert_eq!(done(python.arg(here().join("tests/renew.py")).arg(folder.path())), "renewed\n");
 }
 
 /// Without the commas behind the last of a list, which Kotlin has since 1.4. None stands in a text: what UniFFI writes has none such.

@@ -179,6 +179,14 @@ impl Ranker {
         Ok(Self { app: App::new(Session::new(artifact).map_err(mended)?) })
     }
 
+    /// Goes on with another artifact: what was observed and declared stays, and histories are read anew by what it knows. Candidates are asked for
+    /// again, and what was set of the user and the moment is set again. Where it is refused, or what was declared does not fit its histories, the
+    /// one before stays, with all that was set.
+    pub fn renew(&mut self, artifact: &[u8], keys: &Texts, now: f64) -> Result<(), JsError> {
+        let artifact = open(artifact, &texts(keys, "keys that are no list of texts")?)?;
+        self.app.renew(artifact, now as i64).map_err(mended)
+    }
+
     /// The version of the model.
     #[wasm_bindgen(getter)]
     pub fn version(&mut self) -> Result<String, JsError> {
@@ -250,7 +258,7 @@ impl Ranker {
     }
 
     /// The user did something: the action's name, a text for each declared column, a number for each declared one (`NaN` where there is none), and
-    /// when, in milliseconds since 1970.
+    /// when, in milliseconds since 1970. `id` is a number by which a second delivery of the same event is known.
     pub fn push(
         &mut self,
         action: &str,
@@ -258,9 +266,10 @@ impl Ranker {
         numbers: &[f32],
         time: f64,
         now: f64,
+        id: Option<u64>,
     ) -> Result<Effect, JsError> {
         let columns = texts(columns, "columns that are no list of texts")?;
-        let done = Done { action, texts: &borrowed(&columns), numbers, time: time as i64, id: None };
+        let done = Done { action, texts: &borrowed(&columns), numbers, time: time as i64, id };
         let effect = self.app.push(&done, now as i64).map_err(mended)?;
         Ok(Effect { kept: effect.kept, fired: effect.fired, moved: effect.moved })
     }
@@ -284,9 +293,15 @@ impl Ranker {
     }
 
     /// Puts candidates in the place of those before: the names of all features of candidates, and for each candidate its values in this
-    /// order.
+    /// order. `version` is that of the model that found them, by its vectors: with another one than the ranker's they are refused, and the ones
+    /// before stay.
     #[wasm_bindgen(js_name = setCandidates)]
-    pub fn set_candidates(&mut self, features: &Texts, candidates: &Rows) -> Result<(), JsError> {
+    pub fn set_candidates(
+        &mut self,
+        features: &Texts,
+        candidates: &Rows,
+        version: Option<String>,
+    ) -> Result<(), JsError> {
         let refused = || JsError::new("candidates that are no list of lists of values");
         let features = texts(features, "features that are no list of texts")?;
         let row = |row: JsValue| -> Result<Vec<Owned>, JsError> {
@@ -301,7 +316,9 @@ impl Ranker {
         });
         let rows: Vec<Vec<Value<'_>>> = values.collect();
         let rows: Vec<&[Value<'_>]> = rows.iter().map(Vec::as_slice).collect();
-        self.session()?.set_candidates(&borrowed(&features), &rows).map_err(mended)
+        let session = self.session()?;
+        version.map_or(Ok(()), |version| session.expect_version(&version)).map_err(mended)?;
+        session.set_candidates(&borrowed(&features), &rows).map_err(mended)
     }
 
     /// Ranks the candidates as things are now.

@@ -30,21 +30,37 @@ fn built() -> Option<PathBuf> {
 
 const NOT_BUILT: &str = "KITESTRING_DEVICE names no folder with what bench/device-size makes";
 
-#[test]
-fn the_example_ranks_in_node() {
-    let name = "JavaScript example";
-    let Some(module) = built() else { return skipped(name, NOT_BUILT) };
+/// What a script prints in node, beside the package that it needs; nothing where that cannot be, after saying so.
+fn in_node(name: &str, script: &str) -> Option<String> {
+    let Some(module) = built() else {
+        skipped(name, NOT_BUILT);
+        return None;
+    };
     if !works("node") {
-        return skipped(name, "there is no node");
+        skipped(name, "there is no node");
+        return None;
     }
     let folder = tempfile::tempdir().unwrap();
     example::write(folder.path());
     let package = folder.path().join("package");
     Bindgen::new().input_path(&module).nodejs(true).unwrap().typescript(true).generate(&package).unwrap();
-    std::fs::copy(here().join("examples/rank.cjs"), folder.path().join("rank.cjs")).unwrap();
-    let output = Command::new("node").arg(folder.path().join("rank.cjs")).arg(folder.path()).output().unwrap();
+    let copy = folder.path().join("script.cjs");
+    std::fs::copy(here().join(script), &copy).unwrap();
+    let output = Command::new("node").arg(copy).arg(folder.path()).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    example::close(std::str::from_utf8(&output.stdout).unwrap(), &example::native(), "wasm in node");
+    Some(String::from_utf8(output.stdout).unwrap())
+}
+
+#[test]
+fn the_example_ranks_in_node() {
+    let Some(said) = in_node("JavaScript example", "examples/rank.cjs") else { return };
+    example::close(&said, &example::native(), "wasm in node");
+}
+
+#[test]
+fn a_ranker_goes_on_with_a_newer_artifact() {
+    let Some(said) = in_node("JavaScript renewal", "tests/renew.cjs") else { return };
+    assert_eq!(said, "renewed\n");
 }
 
 #[test]

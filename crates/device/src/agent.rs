@@ -93,11 +93,7 @@ impl Agent {
     /// # Errors
     /// Candidates for another version than that of the ranker: the ones before stay. As [`Session::set_candidates`].
     pub fn set_candidates(&mut self, version: &str, features: &[&str], candidates: &[&[Value<'_>]]) -> Result<()> {
-        let own = &self.session.runtime().artifact().manifest().version;
-        if own != version {
-            let what = format!("the candidates are for model {version}, and the device has {own}");
-            return Err(Error::data(what).mend("ask for candidates of the device's version, or update the artifact"));
-        }
+        self.session.expect_version(version)?;
         self.session.set_candidates(features, candidates)
     }
 
@@ -115,10 +111,11 @@ impl Agent {
     /// # Errors
     /// An artifact of another version of the engine, or one whose histories the store does not have: the one before stays.
     pub fn renew(&mut self, artifact: Artifact, now: i64) -> Result<()> {
-        let session = Session::new(artifact)?;
+        let mut session = Session::new(artifact)?;
         let histories = histories(&session, &self.store, &self.meaning)?;
+        read_histories(&mut session, &histories, &self.store, now)?;
         (self.session, self.histories) = (session, histories);
-        self.read_histories(now)
+        Ok(())
     }
 
     /// Forgets what the user did.
@@ -147,19 +144,23 @@ impl Agent {
         &self.triggers
     }
 
-    /// Reads all histories out of the store.
     fn read_histories(&mut self, now: i64) -> Result<()> {
-        for of in &self.histories {
-            for (name, column) in &of.listed {
-                let actions = [of.action];
-                let newest = self.store.last(of.length, &actions, now);
-                let mut values: Vec<&str> = newest.map(|event| event.text(*column)).collect();
-                values.reverse();
-                self.session.set(name, Value::List(&values))?;
-            }
-        }
-        self.session.remember_all()
+        read_histories(&mut self.session, &self.histories, &self.store, now)
     }
+}
+
+/// Reads all histories out of a store.
+fn read_histories(session: &mut Session, histories: &[Histories], store: &Store, now: i64) -> Result<()> {
+    for of in histories {
+        for (name, column) in &of.listed {
+            let actions = [of.action];
+            let newest = store.last(of.length, &actions, now);
+            let mut values: Vec<&str> = newest.map(|event| event.text(*column)).collect();
+            values.reverse();
+            session.set(name, Value::List(&values))?;
+        }
+    }
+    session.remember_all()
 }
 
 /// The histories of a session's schema, as a store has them.

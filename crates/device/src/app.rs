@@ -4,6 +4,7 @@ use crate::agent::{Agent, Meaning};
 use crate::behaviour::{Config, Event, Layout, Outcome, Storage, Store};
 use crate::session::Session;
 use crate::trigger::{Trigger, Triggers};
+use kitestring_core::artifact::Artifact;
 use kitestring_core::{Error, Result, json};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -140,6 +141,20 @@ impl App {
         let happened = agent.push(&Event { time, action, texts, numbers, id }, now)?;
         let kept = matches!(happened.pushed.outcome, Outcome::Appended | Outcome::Inserted { .. });
         Ok(Effect { kept, fired: happened.fired.to_vec(), moved: happened.moved })
+    }
+
+    /// Goes on with another artifact, and with what was declared and done: as [`Agent::renew`]. Histories that the app keeps by itself it sets
+    /// again.
+    ///
+    /// # Errors
+    /// A declaration before did not fit; as [`Agent::renew`]: the artifact before stays.
+    pub fn renew(&mut self, artifact: Artifact, now: i64) -> Result<()> {
+        if let Held::Agent(agent) = &mut self.0 {
+            return agent.renew(artifact, now);
+        }
+        let session = self.session()?;
+        *session = Session::new(artifact)?;
+        Ok(())
     }
 
     /// Forgets what the user did.

@@ -239,6 +239,19 @@ impl Session {
         Ok(())
     }
 
+    /// That candidates are for this ranker: those found by the vectors of another version are not.
+    ///
+    /// # Errors
+    /// Another version than the artifact's.
+    pub fn expect_version(&self, version: &str) -> Result<()> {
+        let own = &self.runtime.artifact().manifest().version;
+        if own == version {
+            return Ok(());
+        }
+        let what = format!("the candidates are for model {version}, and the device has {own}");
+        Err(Error::data(what).mend("ask for candidates of the device's version, or update the artifact"))
+    }
+
     /// Ranks the candidates as things are now. Where nothing was set since, nothing is encoded again.
     ///
     /// # Errors

@@ -7,6 +7,7 @@ use common::{FEATURES, candidates, file, file_of, schema, session, trusted};
 use kitestring_core::artifact::{Aligned, Artifact, delta};
 use kitestring_core::hash::stable_hash;
 use kitestring_device::agent::{Agent, Meaning};
+use kitestring_device::app::{App, Done};
 use kitestring_device::behaviour::{Config, Event, Layout, Memory, Store};
 use kitestring_device::encode::Value;
 use kitestring_device::session::Session;
@@ -227,4 +228,33 @@ fn an_agent_ranks_by_what_the_user_does() {
     let none = Triggers::new(&short, &[]).unwrap();
     let error = Agent::new(session(gru), store, none, Meaning::default(), now).err().unwrap().to_string();
     assert!(error.contains("categor"), "{error}");
+}
+
+/// An artifact whose histories the device does not keep is refused, and the one before goes on with its candidates; so does what has no events.
+#[test]
+fn an_artifact_that_lists_what_is_not_kept_leaves_the_one_before() {
+    let now = 1_700_000_000_000;
+    let pool = json!({ "type": "pool" });
+    let open = |file: Vec<u8>| Artifact::open(Box::new(Aligned::from(file.as_slice())), &trusted()).unwrap();
+    let mut of_items = schema();
+    of_items.features.retain(|feature| feature.name != "categorys");
+    let mut app = App::new(Session::new(open(file_of(of_items.clone(), pool.clone(), 1))).unwrap());
+    let declaration = r#"{"actions": ["click"], "columns": ["item"]}"#;
+    app.observe(declaration, Box::new(Memory::default()), now).unwrap();
+    candidates(app.session().unwrap());
+    let click = |item| Done { action: "click", texts: item, numbers: &[], time: now, id: None };
+    app.push(&click(&["item4"]), now).unwrap();
+    let before = app.session().unwrap().rank().unwrap().scores.to_vec();
+    let error = app.renew(open(file(pool.clone(), 2)), now).unwrap_err().to_string();
+    assert!(error.contains("categorys"), "{error}");
+    assert_eq!(app.session().unwrap().rank().unwrap().scores, before);
+    app.renew(open(file_of(of_items, pool.clone(), 3)), now).unwrap();
+    candidates(app.session().unwrap());
+    assert_eq!(app.session().unwrap().runtime().artifact().manifest().release, 3);
+    assert_eq!(app.session().unwrap().rank().unwrap().scores, before);
+    assert!(app.push(&click(&["item5"]), now).unwrap().moved);
+
+    let mut alone = App::new(session(pool.clone()));
+    alone.renew(open(file(pool, 2)), now).unwrap();
+    assert_eq!(alone.session().unwrap().runtime().artifact().manifest().release, 2);
 }

@@ -687,6 +687,23 @@ public protocol RankerProtocol: AnyObject, Sendable {
     func rememberAll() throws 
     
     /**
+     * Goes on with an artifact in memory. Otherwise as `renew_file`.
+     */
+    func renewBytes(artifact: Data, trusted: [String], now: Int64) throws 
+    
+    /**
+     * Goes on with the artifact in a file: what was observed and declared stays, and histories are read anew by what it knows. Candidates are asked
+     * for again, and what was set of the user and the moment is set again. `now` is the device's clock, in milliseconds since 1970. Where the
+     * artifact is refused, or what was declared does not fit its histories, the one before stays, with all that was set.
+     */
+    func renewFile(path: String, trusted: [String], now: Int64) throws 
+    
+    /**
+     * Goes on with the artifact in use on a shelf. Otherwise as `renew_file`.
+     */
+    func renewShelf(shelf: Shelf, now: Int64) throws 
+    
+    /**
      * The levels of the scenario, the outermost first.
      */
     func scenarios() throws  -> [String]
@@ -698,9 +715,10 @@ public protocol RankerProtocol: AnyObject, Sendable {
     
     /**
      * Puts candidates in the place of those before: the names of all features of candidates, and for each candidate its values in this
-     * order.
+     * order. `version` is that of the model that found them, by its vectors: with another one than the ranker's they are refused, and the ones
+     * before stay.
      */
-    func setCandidates(features: [String], candidates: [[Value]]) throws 
+    func setCandidates(features: [String], candidates: [[Value]], version: String?) throws 
     
     /**
      * Says in which scenario the user is: a text for each level, the outermost first.
@@ -916,6 +934,49 @@ open func rememberAll()throws   {try rustCallWithError(FfiConverterTypeKitestrin
 }
     
     /**
+     * Goes on with an artifact in memory. Otherwise as `renew_file`.
+     */
+open func renewBytes(artifact: Data, trusted: [String], now: Int64)throws   {try rustCallWithError(FfiConverterTypeKitestringError_lift) {
+        uniffiCallStatus in
+    uniffi_kitestring_uniffi_fn_method_ranker_renew_bytes(
+            self.uniffiCloneHandle(),
+        FfiConverterData.lower(artifact),
+        FfiConverterSequenceString.lower(trusted),
+        FfiConverterInt64.lower(now),uniffiCallStatus
+    )
+}
+}
+    
+    /**
+     * Goes on with the artifact in a file: what was observed and declared stays, and histories are read anew by what it knows. Candidates are asked
+     * for again, and what was set of the user and the moment is set again. `now` is the device's clock, in milliseconds since 1970. Where the
+     * artifact is refused, or what was declared does not fit its histories, the one before stays, with all that was set.
+     */
+open func renewFile(path: String, trusted: [String], now: Int64)throws   {try rustCallWithError(FfiConverterTypeKitestringError_lift) {
+        uniffiCallStatus in
+    uniffi_kitestring_uniffi_fn_method_ranker_renew_file(
+            self.uniffiCloneHandle(),
+        FfiConverterString.lower(path),
+        FfiConverterSequenceString.lower(trusted),
+        FfiConverterInt64.lower(now),uniffiCallStatus
+    )
+}
+}
+    
+    /**
+     * Goes on with the artifact in use on a shelf. Otherwise as `renew_file`.
+     */
+open func renewShelf(shelf: Shelf, now: Int64)throws   {try rustCallWithError(FfiConverterTypeKitestringError_lift) {
+        uniffiCallStatus in
+    uniffi_kitestring_uniffi_fn_method_ranker_renew_shelf(
+            self.uniffiCloneHandle(),
+        FfiConverterTypeShelf_lower(shelf),
+        FfiConverterInt64.lower(now),uniffiCallStatus
+    )
+}
+}
+    
+    /**
      * The levels of the scenario, the outermost first.
      */
 open func scenarios()throws  -> [String]  {
@@ -942,14 +1003,16 @@ open func set(feature: String, value: Value)throws   {try rustCallWithError(FfiC
     
     /**
      * Puts candidates in the place of those before: the names of all features of candidates, and for each candidate its values in this
-     * order.
+     * order. `version` is that of the model that found them, by its vectors: with another one than the ranker's they are refused, and the ones
+     * before stay.
      */
-open func setCandidates(features: [String], candidates: [[Value]])throws   {try rustCallWithError(FfiConverterTypeKitestringError_lift) {
+open func setCandidates(features: [String], candidates: [[Value]], version: String? = nil)throws   {try rustCallWithError(FfiConverterTypeKitestringError_lift) {
         uniffiCallStatus in
     uniffi_kitestring_uniffi_fn_method_ranker_set_candidates(
             self.uniffiCloneHandle(),
         FfiConverterSequenceString.lower(features),
-        FfiConverterSequenceSequenceTypeValue.lower(candidates),uniffiCallStatus
+        FfiConverterSequenceSequenceTypeValue.lower(candidates),
+        FfiConverterOptionString.lower(version),uniffiCallStatus
     )
 }
 }
@@ -2032,13 +2095,22 @@ private let initializationResult: InitializationResult = {
     if (uniffi_kitestring_uniffi_checksum_method_ranker_remember_all() != 31574) {
         return InitializationResult.apiChecksumMismatch
     }
+    if (uniffi_kitestring_uniffi_checksum_method_ranker_renew_bytes() != 63857) {
+        return InitializationResult.apiChecksumMismatch
+    }
+    if (uniffi_kitestring_uniffi_checksum_method_ranker_renew_file() != 24765) {
+        return InitializationResult.apiChecksumMismatch
+    }
+    if (uniffi_kitestring_uniffi_checksum_method_ranker_renew_shelf() != 26770) {
+        return InitializationResult.apiChecksumMismatch
+    }
     if (uniffi_kitestring_uniffi_checksum_method_ranker_scenarios() != 21717) {
         return InitializationResult.apiChecksumMismatch
     }
     if (uniffi_kitestring_uniffi_checksum_method_ranker_set() != 16646) {
         return InitializationResult.apiChecksumMismatch
     }
-    if (uniffi_kitestring_uniffi_checksum_method_ranker_set_candidates() != 59390) {
+    if (uniffi_kitestring_uniffi_checksum_method_ranker_set_candidates() != 50507) {
         return InitializationResult.apiChecksumMismatch
     }
     if (uniffi_kitestring_uniffi_checksum_method_ranker_set_scenarios() != 6661) {

@@ -308,6 +308,21 @@ uint64_t uniffi_kitestring_uniffi_fn_method_ranker_release(uint64_t ptr, RustCal
 void uniffi_kitestring_uniffi_fn_method_ranker_remember_all(uint64_t ptr, RustCallStatus *_Nonnull out_status
 );
 #endif
+#ifndef UNIFFI_FFIDEF_UNIFFI_KITESTRING_UNIFFI_FN_METHOD_RANKER_RENEW_BYTES
+#define UNIFFI_FFIDEF_UNIFFI_KITESTRING_UNIFFI_FN_METHOD_RANKER_RENEW_BYTES
+void uniffi_kitestring_uniffi_fn_method_ranker_renew_bytes(uint64_t ptr, RustBuffer artifact, RustBuffer trusted, int64_t now, RustCallStatus *_Nonnull out_status
+);
+#endif
+#ifndef UNIFFI_FFIDEF_UNIFFI_KITESTRING_UNIFFI_FN_METHOD_RANKER_RENEW_FILE
+#define UNIFFI_FFIDEF_UNIFFI_KITESTRING_UNIFFI_FN_METHOD_RANKER_RENEW_FILE
+void uniffi_kitestring_uniffi_fn_method_ranker_renew_file(uint64_t ptr, RustBuffer path, RustBuffer trusted, int64_t now, RustCallStatus *_Nonnull out_status
+);
+#endif
+#ifndef UNIFFI_FFIDEF_UNIFFI_KITESTRING_UNIFFI_FN_METHOD_RANKER_RENEW_SHELF
+#define UNIFFI_FFIDEF_UNIFFI_KITESTRING_UNIFFI_FN_METHOD_RANKER_RENEW_SHELF
+void uniffi_kitestring_uniffi_fn_method_ranker_renew_shelf(uint64_t ptr, uint64_t shelf, int64_t now, RustCallStatus *_Nonnull out_status
+);
+#endif
 #ifndef UNIFFI_FFIDEF_UNIFFI_KITESTRING_UNIFFI_FN_METHOD_RANKER_SCENARIOS
 #define UNIFFI_FFIDEF_UNIFFI_KITESTRING_UNIFFI_FN_METHOD_RANKER_SCENARIOS
 RustBuffer uniffi_kitestring_uniffi_fn_method_ranker_scenarios(uint64_t ptr, RustCallStatus *_Nonnull out_status
@@ -320,7 +335,7 @@ void uniffi_kitestring_uniffi_fn_method_ranker_set(uint64_t ptr, RustBuffer feat
 #endif
 #ifndef UNIFFI_FFIDEF_UNIFFI_KITESTRING_UNIFFI_FN_METHOD_RANKER_SET_CANDIDATES
 #define UNIFFI_FFIDEF_UNIFFI_KITESTRING_UNIFFI_FN_METHOD_RANKER_SET_CANDIDATES
-void uniffi_kitestring_uniffi_fn_method_ranker_set_candidates(uint64_t ptr, RustBuffer features, RustBuffer candidates, RustCallStatus *_Nonnull out_status
+void uniffi_kitestring_uniffi_fn_method_ranker_set_candidates(uint64_t ptr, RustBuffer features, RustBuffer candidates, RustBuffer version, RustCallStatus *_Nonnull out_status
 );
 #endif
 #ifndef UNIFFI_FFIDEF_UNIFFI_KITESTRING_UNIFFI_FN_METHOD_RANKER_SET_SCENARIOS
@@ -679,6 +694,24 @@ uint16_t uniffi_kitestring_uniffi_checksum_method_ranker_release(void
 #ifndef UNIFFI_FFIDEF_UNIFFI_KITESTRING_UNIFFI_CHECKSUM_METHOD_RANKER_REMEMBER_ALL
 #define UNIFFI_FFIDEF_UNIFFI_KITESTRING_UNIFFI_CHECKSUM_METHOD_RANKER_REMEMBER_ALL
 uint16_t uniffi_kitestring_uniffi_checksum_method_ranker_remember_all(void
+    
+);
+#endif
+#ifndef UNIFFI_FFIDEF_UNIFFI_KITESTRING_UNIFFI_CHECKSUM_METHOD_RANKER_RENEW_BYTES
+#define UNIFFI_FFIDEF_UNIFFI_KITESTRING_UNIFFI_CHECKSUM_METHOD_RANKER_RENEW_BYTES
+uint16_t uniffi_kitestring_uniffi_checksum_method_ranker_renew_bytes(void
+    
+);
+#endif
+#ifndef UNIFFI_FFIDEF_UNIFFI_KITESTRING_UNIFFI_CHECKSUM_METHOD_RANKER_RENEW_FILE
+#define UNIFFI_FFIDEF_UNIFFI_KITESTRING_UNIFFI_CHECKSUM_METHOD_RANKER_RENEW_FILE
+uint16_t uniffi_kitestring_uniffi_checksum_method_ranker_renew_file(void
+    
+);
+#endif
+#ifndef UNIFFI_FFIDEF_UNIFFI_KITESTRING_UNIFFI_CHECKSUM_METHOD_RANKER_RENEW_SHELF
+#define UNIFFI_FFIDEF_UNIFFI_KITESTRING_UNIFFI_CHECKSUM_METHOD_RANKER_RENEW_SHELF
+uint16_t uniffi_kitestring_uniffi_checksum_method_ranker_renew_shelf(void
     
 );
 #endif
