@@ -1,5 +1,8 @@
 //! The device runtime for Kotlin, Swift and Python, by UniFFI: what is written here is what those languages see.
 
+#[cfg(feature = "train")]
+mod learn;
+
 use kitestring_core::artifact::{Aligned, Artifact, PublicKey};
 use kitestring_device::app::{App, Done};
 use kitestring_device::behaviour::{Files, Memory, Storage};

@@ -3,6 +3,8 @@
 
 #[path = "../../device-c/tests/example/mod.rs"]
 mod example;
+#[path = "../../device-c/tests/example/learn.rs"]
+mod learn;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -90,10 +92,11 @@ fn the_swift_example_calls_what_there_is() {
     }
 }
 
-#[test]
-fn the_python_example_ranks() {
+/// What a Python script prints, beside what UniFFI made; nothing where that cannot be, after saying so.
+fn in_python(name: &str, script: &str) -> Option<String> {
     if !works("python3", "--version") {
-        return skipped("Python example", "there is no python3");
+        skipped(name, "there is no python3");
+        return None;
     }
     let folder = tempfile::tempdir().unwrap();
     example::write(folder.path());
@@ -101,22 +104,26 @@ fn the_python_example_ranks() {
     std::fs::copy(library(), folder.path().join("libkitestring_uniffi.so")).unwrap();
     let mut python = Command::new("python3");
     python.env("PYTHONPATH", folder.path()).env("PYTHONDONTWRITEBYTECODE", "1");
-    let found = done(python.arg(here().join("examples/rank.py")).arg(folder.path()));
+    Some(done(python.arg(here().join(script)).arg(folder.path())))
+}
+
+#[test]
+fn the_python_example_ranks() {
+    let Some(found) = in_python("Python example", "examples/rank.py") else { return };
     assert_eq!(found, example::native());
 }
 
 #[test]
 fn python_goes_on_with_a_newer_artifact() {
-    if !works("python3", "--version") {
-        return skipped("Python renewal", "there is no python3");
-    }
-    let folder = tempfile::tempdir().unwrap();
-    example::write(folder.path());
-    bindings(TargetLanguage::Python, folder.path());
-    std::fs::copy(library(), folder.path().join("libkitestring_uniffi.so")).unwrap();
-    let mut python = Command::new("python3");
-    python.env("PYTHONPATH", folder.path()).env("PYTHONDONTWRITEBYTECODE", "1");
-    assert_eq!(done(python.arg(here().join("tests/renew.py")).arg(folder.path())), "renewed\n");
+    let Some(found) = in_python("Python renewal", "tests/renew.py") else { return };
+    assert_eq!(found, "renewed\n");
+}
+
+#[test]
+fn python_learns_what_the_native_session_learns() {
+    let Some(found) = in_python("learning in Python", "tests/learn.py") else { return };
+    let found: [Vec<f32>; 2] = serde_json::from_str(&found).unwrap();
+    assert_eq!(found, learn::native());
 }
 
 /// Without the commas behind the last of a list, which Kotlin has since 1.4. None stands in a text: what UniFFI writes has none such.

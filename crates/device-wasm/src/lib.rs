@@ -3,6 +3,9 @@
 //! A value is a text, a number, a list of texts, or `null` where there is none. Errors are JavaScript's `Error`, with the message of the runtime. An
 //! object is given back with `free()`, or by the engine's garbage collector where it has finalizers.
 
+#[cfg(feature = "train")]
+mod learn;
+
 use js_sys::{Array, JsString};
 use kitestring_core::artifact::{Aligned, Artifact, PublicKey, delta};
 use kitestring_device::app::{App, Done};

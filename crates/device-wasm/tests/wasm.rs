@@ -3,6 +3,8 @@
 
 #[path = "../../device-c/tests/example/mod.rs"]
 mod example;
+#[path = "../../device-c/tests/example/learn.rs"]
+mod learn;
 mod page;
 
 use std::path::{Path, PathBuf};
@@ -22,17 +24,24 @@ fn works(program: &str) -> bool {
     Command::new(program).arg("--version").output().is_ok_and(|output| output.status.success())
 }
 
-/// The module as `bench/device-size` built it, before wasm-bindgen.
-fn built() -> Option<PathBuf> {
-    let built = PathBuf::from(std::env::var_os("KITESTRING_DEVICE")?);
-    Some(built.join("wasm32-unknown-unknown/kitestring_wasm.wasm")).filter(|module| module.exists())
+/// The module as `bench/device-size` built it, before wasm-bindgen: in a folder of its own with learning.
+fn built_in(folder: &str) -> Option<PathBuf> {
+    let built = PathBuf::from(std::env::var_os("KITESTRING_DEVICE")?).join(folder);
+    Some(built.join("kitestring_wasm.wasm")).filter(|module| module.exists())
 }
+
+fn built() -> Option<PathBuf> {
+    built_in(PLAIN)
+}
+
+const PLAIN: &str = "wasm32-unknown-unknown";
+const LEARNING: &str = "wasm32-unknown-unknown-learning";
 
 const NOT_BUILT: &str = "KITESTRING_DEVICE names no folder with what bench/device-size makes";
 
 /// What a script prints in node, beside the package that it needs; nothing where that cannot be, after saying so.
-fn in_node(name: &str, script: &str) -> Option<String> {
-    let Some(module) = built() else {
+fn in_node(name: &str, folder: &str, script: &str) -> Option<String> {
+    let Some(module) = built_in(folder) else {
         skipped(name, NOT_BUILT);
         return None;
     };
@@ -53,14 +62,27 @@ fn in_node(name: &str, script: &str) -> Option<String> {
 
 #[test]
 fn the_example_ranks_in_node() {
-    let Some(said) = in_node("JavaScript example", "examples/rank.cjs") else { return };
+    let Some(said) = in_node("JavaScript example", PLAIN, "examples/rank.cjs") else { return };
     example::close(&said, &example::native(), "wasm in node");
 }
 
 #[test]
 fn a_ranker_goes_on_with_a_newer_artifact() {
-    let Some(said) = in_node("JavaScript renewal", "tests/renew.cjs") else { return };
+    let Some(said) = in_node("JavaScript renewal", PLAIN, "tests/renew.cjs") else { return };
     assert_eq!(said, "renewed\n");
+}
+
+#[test]
+fn javascript_learns_what_the_native_session_learns() {
+    let Some(said) = in_node("learning in JavaScript", LEARNING, "tests/learn.cjs") else { return };
+    let found: [Vec<f32>; 2] = serde_json::from_str(&said).unwrap();
+    // Every step of a descent carries the rounding of those before it on.
+    for ((found, expected), bound) in found.iter().zip(&learn::native()).zip([1e-5, 1e-3]) {
+        assert_eq!(found.len(), expected.len());
+        for (found, expected) in found.iter().zip(expected) {
+            assert!((found - expected).abs() <= bound, "{found}, expected {expected}");
+        }
+    }
 }
 
 #[test]

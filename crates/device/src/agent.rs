@@ -105,13 +105,13 @@ impl Agent {
         self.session.rank()
     }
 
-    /// Goes on with another artifact. The events are raw, so they are read anew by its vocabularies; candidates are asked for again, and what
+    /// Goes on with another artifact, and with what was learned if its network is the same. The events are raw, so they are read anew by its vocabularies; candidates are asked for again, and what
     /// was set of the user and the moment is set again.
     ///
     /// # Errors
     /// An artifact of another version of the engine, or one whose histories the store does not have: the one before stays.
     pub fn renew(&mut self, artifact: Artifact, now: i64) -> Result<()> {
-        let mut session = Session::new(artifact)?;
+        let mut session = self.session.renewed(artifact)?;
         let histories = histories(&session, &self.store, &self.meaning)?;
         read_histories(&mut session, &histories, &self.store, now)?;
         (self.session, self.histories) = (session, histories);

@@ -56,9 +56,13 @@ pub struct Effect {
 }
 
 /// What an app holds.
-pub struct App(Held);
+pub struct App {
+    pub(crate) held: Held,
+    #[cfg(feature = "train")]
+    pub(crate) learner: crate::learn::Learner,
+}
 
-enum Held {
+pub(crate) enum Held {
     Session(Box<Session>),
     Agent(Box<Agent>),
     /// A declaration did not fit the ranker.
@@ -67,7 +71,7 @@ enum Held {
 
 impl std::fmt::Debug for App {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self.0 {
+        f.write_str(match self.held {
             Held::Session(_) => "App(session)",
             Held::Agent(_) => "App(agent)",
             Held::Nothing => "App(nothing)",
@@ -75,10 +79,26 @@ impl std::fmt::Debug for App {
     }
 }
 
+impl Held {
+    pub(crate) fn session(&mut self) -> Result<&mut Session> {
+        match self {
+            Self::Session(session) => Ok(session),
+            Self::Agent(agent) => Ok(agent.session()),
+            Self::Nothing => {
+                Err(Error::config("the ranker was closed, for a declaration did not fit it").mend("open it again"))
+            }
+        }
+    }
+}
+
 impl App {
     /// A ranker whose app keeps histories by itself, until it [observes](Self::observe).
     pub fn new(session: Session) -> Self {
-        Self(Held::Session(Box::new(session)))
+        Self {
+            held: Held::Session(Box::new(session)),
+            #[cfg(feature = "train")]
+            learner: Default::default(),
+        }
     }
 
     /// The ranker.
@@ -86,13 +106,7 @@ impl App {
     /// # Errors
     /// A declaration before did not fit it.
     pub fn session(&mut self) -> Result<&mut Session> {
-        match &mut self.0 {
-            Held::Session(session) => Ok(session),
-            Held::Agent(agent) => Ok(agent.session()),
-            Held::Nothing => {
-                Err(Error::config("the ranker was closed, for a declaration did not fit it").mend("open it again"))
-            }
-        }
+        self.held.session()
     }
 
     /// From now on what the user does is kept in a storage, moves the histories and sets off triggers. `now` is the device's clock, in
@@ -111,22 +125,22 @@ impl App {
         let triggers = Triggers::new(&layout, &declared.triggers)?;
         self.session()?;
         // One log at a time: an agent that is there lets go of its own first.
-        let session = match std::mem::replace(&mut self.0, Held::Nothing) {
+        let session = match std::mem::replace(&mut self.held, Held::Nothing) {
             Held::Session(session) => session,
             held => {
-                self.0 = held;
+                self.held = held;
                 return Err(Error::config("the ranker observes events already").mend("open it again to declare others"));
             }
         };
         let store = match Store::open(storage, layout, declared.store, now) {
             Ok((store, _)) => store,
             Err(error) => {
-                self.0 = Held::Session(session);
+                self.held = Held::Session(session);
                 return Err(error);
             }
         };
         let meaning = Meaning { tasks: declared.tasks, shown: declared.shown };
-        self.0 = Held::Agent(Box::new(Agent::new(*session, store, triggers, meaning, now)?));
+        self.held = Held::Agent(Box::new(Agent::new(*session, store, triggers, meaning, now)?));
         Ok(())
     }
 
@@ -149,19 +163,24 @@ impl App {
     /// # Errors
     /// A declaration before did not fit; as [`Agent::renew`]: the artifact before stays.
     pub fn renew(&mut self, artifact: Artifact, now: i64) -> Result<()> {
-        if let Held::Agent(agent) = &mut self.0 {
+        if let Held::Agent(agent) = &mut self.held {
             return agent.renew(artifact, now);
         }
         let session = self.session()?;
-        *session = Session::new(artifact)?;
+        *session = session.renewed(artifact)?;
         Ok(())
     }
 
-    /// Forgets what the user did.
+    /// Forgets what the user did, and what was learned of it.
     ///
     /// # Errors
-    /// Nothing was declared; what the storage says.
+    /// Nothing was declared, and so nothing done is known; what the storage says.
     pub fn forget(&mut self, now: i64) -> Result<()> {
+        #[cfg(feature = "train")]
+        {
+            self.learner.forget();
+            self.session()?.personalize(None)?;
+        }
         self.agent()?.forget(now)
     }
 
@@ -170,7 +189,7 @@ impl App {
     /// # Errors
     /// Nothing was declared.
     pub fn agent(&mut self) -> Result<&mut Agent> {
-        match &mut self.0 {
+        match &mut self.held {
             Held::Agent(agent) => Ok(agent),
             _ => Err(Error::config("the ranker observes no events").mend("declare them first, by observe")),
         }

@@ -3,10 +3,12 @@
 //! An example is taken when a candidate is shown, before the user does anything: what follows changes the histories, and a history that
 //! holds a click would give the click away. Its labels come when they are known. Nothing of all this leaves the device.
 
+use crate::app::App;
 use crate::session::Session;
 use kitestring_core::schema::TaskKind;
 use kitestring_core::{Batch, Error, Result, json};
-use kitestring_nn::package::learning::{Learning, Lesson};
+use kitestring_nn::package::Personal;
+pub use kitestring_nn::package::learning::{Learning, Lesson, Taken};
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 
@@ -40,7 +42,7 @@ impl Settings {
 }
 
 /// What was shown and what became of it.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Learner {
     settings: Settings,
     /// One sample each, the oldest first.
@@ -138,5 +140,57 @@ impl Learner {
             self.examples.pop_front();
             self.first += 1;
         }
+    }
+}
+
+impl App {
+    /// Says how it learns from now on, in JSON: [`Settings`].
+    ///
+    /// # Errors
+    /// As [`Settings::parse`].
+    pub fn learn_by(&mut self, settings: &str) -> Result<()> {
+        self.learner.set(Settings::parse(settings)?);
+        Ok(())
+    }
+
+    /// A candidate is shown: [`Learner::show`].
+    ///
+    /// # Errors
+    /// As that.
+    pub fn show(&mut self, candidate: usize, position: u32) -> Result<u64> {
+        self.learner.show(self.held.session()?, candidate, position)
+    }
+
+    /// What a label of an example is: [`Learner::label`].
+    ///
+    /// # Errors
+    /// As that.
+    pub fn label(&mut self, example: u64, task: &str, label: f32) -> Result<bool> {
+        self.learner.label(self.held.session()?, example, task, label)
+    }
+
+    /// Learns: [`Learner::learn`].
+    ///
+    /// # Errors
+    /// As that.
+    pub fn learn(&mut self) -> Result<Lesson> {
+        self.learner.learn(self.held.session()?)
+    }
+
+    /// What was learned, for the app to keep where only it can read; empty where nothing is in use.
+    ///
+    /// # Errors
+    /// A declaration before did not fit the ranker.
+    pub fn learned(&mut self) -> Result<Vec<u8>> {
+        self.session()?.runtime().personal().map_or_else(|| Ok(Vec::new()), Personal::to_bytes)
+    }
+
+    /// Goes on by what [`Self::learned`] gave; by the artifact alone where that is empty.
+    ///
+    /// # Errors
+    /// Bytes that are damaged or were learned for another version: the ranker goes on as before.
+    pub fn use_learned(&mut self, bytes: &[u8]) -> Result<()> {
+        let personal = if bytes.is_empty() { None } else { Some(Personal::from_bytes(bytes)?) };
+        self.session()?.personalize(personal)
     }
 }

@@ -87,6 +87,24 @@ impl Session {
         Ok(session)
     }
 
+    /// A session with another artifact, and with what was learned on the device if that one has the same network.
+    ///
+    /// # Errors
+    /// An artifact of another version of the engine.
+    pub fn renewed(&self, artifact: Artifact) -> Result<Self> {
+        #[cfg(not(feature = "train"))]
+        return Self::new(artifact);
+        #[cfg(feature = "train")]
+        {
+            let mut session = Self::new(artifact)?;
+            let version = &session.runtime.artifact().manifest().version;
+            if let Some(personal) = self.runtime.personal().filter(|personal| personal.version() == version) {
+                session.personalize(Some(personal.clone()))?;
+            }
+            Ok(session)
+        }
+    }
+
     /// The meaning of the columns.
     pub fn schema(&self) -> &Schema {
         &self.runtime.artifact().manifest().schema

@@ -7,10 +7,9 @@ use common::{FEATURES, candidates, file, session, trusted};
 use kitestring_core::Seed;
 use kitestring_core::artifact::{Aligned, Artifact};
 use kitestring_device::encode::Value;
-use kitestring_device::learn::{Learner, Settings};
+use kitestring_device::learn::{Learner, Settings, Taken};
 use kitestring_device::session::Session;
 use kitestring_nn::package::Personal;
-use kitestring_nn::package::learning::Taken;
 use serde_json::json;
 
 /// Three candidates of a round.

@@ -735,6 +735,39 @@ public protocol RankerProtocol: AnyObject, Sendable {
      */
     func version() throws  -> String
     
+    /**
+     * Says what a task's label of an example is. Gives whether the example is still kept.
+     */
+    func label(example: UInt64, task: String, label: Float) throws  -> Bool
+    
+    /**
+     * Learns from the examples with labels, and goes on with what helps. It takes a moment: call it when the user does not wait.
+     */
+    func learn() throws  -> Lesson
+    
+    /**
+     * Says how it learns from now on, as JSON; what is absent is as by default. `most` is how many examples are kept; of `learning`, `learns` is
+     * `{"type": "patch", "numbers": 16, "rank": 8}` or `{"type": "layers", "names": [..]}`.
+     */
+    func learnBy(settings: String) throws 
+    
+    /**
+     * What was learned, to be kept where only the app can read; empty where nothing is in use.
+     */
+    func learned() throws  -> Data
+    
+    /**
+     * A candidate is shown, at a place from 1, or 0 where places mean nothing: an example with no label yet. Call it before the user can do
+     * anything. Gives the example's number.
+     */
+    func show(candidate: UInt32, position: UInt32) throws  -> UInt64
+    
+    /**
+     * Goes on by what `learned` gave; by the artifact alone where that is empty. Bytes that are damaged, or that were learned for another version
+     * of the model, are refused.
+     */
+    func useLearned(bytes: Data) throws 
+    
 }
 /**
  * Ranks candidates for one user. It may be used by several threads, one at a time.
@@ -1051,6 +1084,86 @@ open func version()throws  -> String  {
             self.uniffiCloneHandle(),uniffiCallStatus
     )
 })
+}
+    
+    /**
+     * Says what a task's label of an example is. Gives whether the example is still kept.
+     */
+open func label(example: UInt64, task: String, label: Float)throws  -> Bool  {
+    return try  FfiConverterBool.lift(try rustCallWithError(FfiConverterTypeKitestringError_lift) {
+        uniffiCallStatus in
+    uniffi_kitestring_uniffi_fn_method_ranker_label(
+            self.uniffiCloneHandle(),
+        FfiConverterUInt64.lower(example),
+        FfiConverterString.lower(task),
+        FfiConverterFloat.lower(label),uniffiCallStatus
+    )
+})
+}
+    
+    /**
+     * Learns from the examples with labels, and goes on with what helps. It takes a moment: call it when the user does not wait.
+     */
+open func learn()throws  -> Lesson  {
+    return try  FfiConverterTypeLesson_lift(try rustCallWithError(FfiConverterTypeKitestringError_lift) {
+        uniffiCallStatus in
+    uniffi_kitestring_uniffi_fn_method_ranker_learn(
+            self.uniffiCloneHandle(),uniffiCallStatus
+    )
+})
+}
+    
+    /**
+     * Says how it learns from now on, as JSON; what is absent is as by default. `most` is how many examples are kept; of `learning`, `learns` is
+     * `{"type": "patch", "numbers": 16, "rank": 8}` or `{"type": "layers", "names": [..]}`.
+     */
+open func learnBy(settings: String)throws   {try rustCallWithError(FfiConverterTypeKitestringError_lift) {
+        uniffiCallStatus in
+    uniffi_kitestring_uniffi_fn_method_ranker_learn_by(
+            self.uniffiCloneHandle(),
+        FfiConverterString.lower(settings),uniffiCallStatus
+    )
+}
+}
+    
+    /**
+     * What was learned, to be kept where only the app can read; empty where nothing is in use.
+     */
+open func learned()throws  -> Data  {
+    return try  FfiConverterData.lift(try rustCallWithError(FfiConverterTypeKitestringError_lift) {
+        uniffiCallStatus in
+    uniffi_kitestring_uniffi_fn_method_ranker_learned(
+            self.uniffiCloneHandle(),uniffiCallStatus
+    )
+})
+}
+    
+    /**
+     * A candidate is shown, at a place from 1, or 0 where places mean nothing: an example with no label yet. Call it before the user can do
+     * anything. Gives the example's number.
+     */
+open func show(candidate: UInt32, position: UInt32)throws  -> UInt64  {
+    return try  FfiConverterUInt64.lift(try rustCallWithError(FfiConverterTypeKitestringError_lift) {
+        uniffiCallStatus in
+    uniffi_kitestring_uniffi_fn_method_ranker_show(
+            self.uniffiCloneHandle(),
+        FfiConverterUInt32.lower(candidate),
+        FfiConverterUInt32.lower(position),uniffiCallStatus
+    )
+})
+}
+    
+    /**
+     * Goes on by what `learned` gave; by the artifact alone where that is empty. Bytes that are damaged, or that were learned for another version
+     * of the model, are refused.
+     */
+open func useLearned(bytes: Data)throws   {try rustCallWithError(FfiConverterTypeKitestringError_lift) {
+        uniffiCallStatus in
+    uniffi_kitestring_uniffi_fn_method_ranker_use_learned(
+            self.uniffiCloneHandle(),
+        FfiConverterData.lower(bytes),uniffiCallStatus
+    )
+}
 }
     
 
@@ -1464,6 +1577,125 @@ public func FfiConverterTypeEvent_lower(_ value: Event) -> RustBuffer {
 
 
 /**
+ * What came of learning.
+ */
+public struct Lesson: Equatable, Hashable {
+    /**
+     * Examples that were learned from.
+     */
+    public var examples: UInt64
+    /**
+     * Examples that were held out; with fewer than two of them nothing is learned.
+     */
+    public var heldOut: UInt64
+    /**
+     * The numbers that were learned.
+     */
+    public var numbers: UInt64
+    /**
+     * The mean loss of the examples held out, by the artifact alone; NaN where none was held out.
+     */
+    public var artifact: Double
+    /**
+     * The same by what was learned before, where anything was.
+     */
+    public var before: Double?
+    /**
+     * The same by what was learned now.
+     */
+    public var learned: Double
+    /**
+     * By what the ranker goes on: something learned is taken only where it is better by more than chance explains.
+     */
+    public var taken: Taken
+
+    // Default memberwise initializers are never public by default, so we
+    // declare one manually.
+    public init(
+        /**
+         * Examples that were learned from.
+         */examples: UInt64, 
+        /**
+         * Examples that were held out; with fewer than two of them nothing is learned.
+         */heldOut: UInt64, 
+        /**
+         * The numbers that were learned.
+         */numbers: UInt64, 
+        /**
+         * The mean loss of the examples held out, by the artifact alone; NaN where none was held out.
+         */artifact: Double, 
+        /**
+         * The same by what was learned before, where anything was.
+         */before: Double?, 
+        /**
+         * The same by what was learned now.
+         */learned: Double, 
+        /**
+         * By what the ranker goes on: something learned is taken only where it is better by more than chance explains.
+         */taken: Taken) {
+        self.examples = examples
+        self.heldOut = heldOut
+        self.numbers = numbers
+        self.artifact = artifact
+        self.before = before
+        self.learned = learned
+        self.taken = taken
+    }
+
+    
+
+    
+}
+
+#if compiler(>=6)
+extension Lesson: Sendable {}
+#endif
+
+#if swift(>=5.8)
+@_documentation(visibility: private)
+#endif
+public struct FfiConverterTypeLesson: FfiConverterRustBuffer {
+    public static func read(from buf: inout (data: Data, offset: Data.Index)) throws -> Lesson {
+        return
+            try Lesson(
+                examples: FfiConverterUInt64.read(from: &buf), 
+                heldOut: FfiConverterUInt64.read(from: &buf), 
+                numbers: FfiConverterUInt64.read(from: &buf), 
+                artifact: FfiConverterDouble.read(from: &buf), 
+                before: FfiConverterOptionDouble.read(from: &buf), 
+                learned: FfiConverterDouble.read(from: &buf), 
+                taken: FfiConverterTypeTaken.read(from: &buf)
+        )
+    }
+
+    public static func write(_ value: Lesson, into buf: inout [UInt8]) {
+        FfiConverterUInt64.write(value.examples, into: &buf)
+        FfiConverterUInt64.write(value.heldOut, into: &buf)
+        FfiConverterUInt64.write(value.numbers, into: &buf)
+        FfiConverterDouble.write(value.artifact, into: &buf)
+        FfiConverterOptionDouble.write(value.before, into: &buf)
+        FfiConverterDouble.write(value.learned, into: &buf)
+        FfiConverterTypeTaken.write(value.taken, into: &buf)
+    }
+}
+
+
+#if swift(>=5.8)
+@_documentation(visibility: private)
+#endif
+public func FfiConverterTypeLesson_lift(_ buf: RustBuffer) throws -> Lesson {
+    return try FfiConverterTypeLesson.lift(buf)
+}
+
+#if swift(>=5.8)
+@_documentation(visibility: private)
+#endif
+public func FfiConverterTypeLesson_lower(_ value: Lesson) -> RustBuffer {
+    return FfiConverterTypeLesson.lower(value)
+}
+
+
+/**
  * What a ranker says of the candidates.
  */
 public struct Ranking: Equatable, Hashable {
@@ -1669,6 +1901,91 @@ public func FfiConverterTypeKitestringError_lower(_ value: KitestringError) -> R
 
 
 /**
+ * By what a ranker goes on.
+ */
+
+public enum Taken: Equatable, Hashable {
+    
+    /**
+     * The artifact alone.
+     */
+    case artifact
+    /**
+     * What it had learned before.
+     */
+    case before
+    /**
+     * What it learned now.
+     */
+    case learned
+
+
+
+
+
+}
+
+#if compiler(>=6)
+extension Taken: Sendable {}
+#endif
+
+#if swift(>=5.8)
+@_documentation(visibility: private)
+#endif
+public struct FfiConverterTypeTaken: FfiConverterRustBuffer {
+    typealias SwiftType = Taken
+
+    public static func read(from buf: inout (data: Data, offset: Data.Index)) throws -> Taken {
+        let variant: Int32 = try readInt(&buf)
+        switch variant {
+        
+        case 1: return .artifact
+        
+        case 2: return .before
+        
+        case 3: return .learned
+        
+        default: throw UniffiInternalError.unexpectedEnumCase
+        }
+    }
+
+    public static func write(_ value: Taken, into buf: inout [UInt8]) {
+        switch value {
+        
+        
+        case .artifact:
+            writeInt(&buf, Int32(1))
+        
+        
+        case .before:
+            writeInt(&buf, Int32(2))
+        
+        
+        case .learned:
+            writeInt(&buf, Int32(3))
+        
+        }
+    }
+}
+
+
+#if swift(>=5.8)
+@_documentation(visibility: private)
+#endif
+public func FfiConverterTypeTaken_lift(_ buf: RustBuffer) throws -> Taken {
+    return try FfiConverterTypeTaken.lift(buf)
+}
+
+#if swift(>=5.8)
+@_documentation(visibility: private)
+#endif
+public func FfiConverterTypeTaken_lower(_ value: Taken) -> RustBuffer {
+    return FfiConverterTypeTaken.lower(value)
+}
+
+
+
+/**
  * A value, as an app has it.
  */
 
@@ -1799,6 +2116,30 @@ fileprivate struct FfiConverterOptionUInt64: FfiConverterRustBuffer {
         switch try readInt(&buf) as Int8 {
         case 0: return nil
         case 1: return try FfiConverterUInt64.read(from: &buf)
+        default: throw UniffiInternalError.unexpectedOptionalTag
+        }
+    }
+}
+
+#if swift(>=5.8)
+@_documentation(visibility: private)
+#endif
+fileprivate struct FfiConverterOptionDouble: FfiConverterRustBuffer {
+    typealias SwiftType = Double?
+
+    public static func write(_ value: SwiftType, into buf: inout [UInt8]) {
+        guard let value = value else {
+            writeInt(&buf, Int8(0))
+            return
+        }
+        writeInt(&buf, Int8(1))
+        FfiConverterDouble.write(value, into: &buf)
+    }
+
+    public static func read(from buf: inout (data: Data, offset: Data.Index)) throws -> SwiftType {
+        switch try readInt(&buf) as Int8 {
+        case 0: return nil
+        case 1: return try FfiConverterDouble.read(from: &buf)
         default: throw UniffiInternalError.unexpectedOptionalTag
         }
     }
@@ -2120,6 +2461,24 @@ private let initializationResult: InitializationResult = {
         return InitializationResult.apiChecksumMismatch
     }
     if (uniffi_kitestring_uniffi_checksum_method_ranker_version() != 32646) {
+        return InitializationResult.apiChecksumMismatch
+    }
+    if (uniffi_kitestring_uniffi_checksum_method_ranker_label() != 62696) {
+        return InitializationResult.apiChecksumMismatch
+    }
+    if (uniffi_kitestring_uniffi_checksum_method_ranker_learn() != 63837) {
+        return InitializationResult.apiChecksumMismatch
+    }
+    if (uniffi_kitestring_uniffi_checksum_method_ranker_learn_by() != 36347) {
+        return InitializationResult.apiChecksumMismatch
+    }
+    if (uniffi_kitestring_uniffi_checksum_method_ranker_learned() != 59413) {
+        return InitializationResult.apiChecksumMismatch
+    }
+    if (uniffi_kitestring_uniffi_checksum_method_ranker_show() != 36461) {
+        return InitializationResult.apiChecksumMismatch
+    }
+    if (uniffi_kitestring_uniffi_checksum_method_ranker_use_learned() != 17202) {
         return InitializationResult.apiChecksumMismatch
     }
     if (uniffi_kitestring_uniffi_checksum_method_shelf_install() != 63493) {

@@ -353,6 +353,36 @@ RustBuffer uniffi_kitestring_uniffi_fn_method_ranker_shared(uint64_t ptr, RustCa
 RustBuffer uniffi_kitestring_uniffi_fn_method_ranker_version(uint64_t ptr, RustCallStatus *_Nonnull out_status
 );
 #endif
+#ifndef UNIFFI_FFIDEF_UNIFFI_KITESTRING_UNIFFI_FN_METHOD_RANKER_LABEL
+#define UNIFFI_FFIDEF_UNIFFI_KITESTRING_UNIFFI_FN_METHOD_RANKER_LABEL
+int8_t uniffi_kitestring_uniffi_fn_method_ranker_label(uint64_t ptr, uint64_t example, RustBuffer task, float label, RustCallStatus *_Nonnull out_status
+);
+#endif
+#ifndef UNIFFI_FFIDEF_UNIFFI_KITESTRING_UNIFFI_FN_METHOD_RANKER_LEARN
+#define UNIFFI_FFIDEF_UNIFFI_KITESTRING_UNIFFI_FN_METHOD_RANKER_LEARN
+RustBuffer uniffi_kitestring_uniffi_fn_method_ranker_learn(uint64_t ptr, RustCallStatus *_Nonnull out_status
+);
+#endif
+#ifndef UNIFFI_FFIDEF_UNIFFI_KITESTRING_UNIFFI_FN_METHOD_RANKER_LEARN_BY
+#define UNIFFI_FFIDEF_UNIFFI_KITESTRING_UNIFFI_FN_METHOD_RANKER_LEARN_BY
+void uniffi_kitestring_uniffi_fn_method_ranker_learn_by(uint64_t ptr, RustBuffer settings, RustCallStatus *_Nonnull out_status
+);
+#endif
+#ifndef UNIFFI_FFIDEF_UNIFFI_KITESTRING_UNIFFI_FN_METHOD_RANKER_LEARNED
+#define UNIFFI_FFIDEF_UNIFFI_KITESTRING_UNIFFI_FN_METHOD_RANKER_LEARNED
+RustBuffer uniffi_kitestring_uniffi_fn_method_ranker_learned(uint64_t ptr, RustCallStatus *_Nonnull out_status
+);
+#endif
+#ifndef UNIFFI_FFIDEF_UNIFFI_KITESTRING_UNIFFI_FN_METHOD_RANKER_SHOW
+#define UNIFFI_FFIDEF_UNIFFI_KITESTRING_UNIFFI_FN_METHOD_RANKER_SHOW
+uint64_t uniffi_kitestring_uniffi_fn_method_ranker_show(uint64_t ptr, uint32_t candidate, uint32_t position, RustCallStatus *_Nonnull out_status
+);
+#endif
+#ifndef UNIFFI_FFIDEF_UNIFFI_KITESTRING_UNIFFI_FN_METHOD_RANKER_USE_LEARNED
+#define UNIFFI_FFIDEF_UNIFFI_KITESTRING_UNIFFI_FN_METHOD_RANKER_USE_LEARNED
+void uniffi_kitestring_uniffi_fn_method_ranker_use_learned(uint64_t ptr, RustBuffer bytes, RustCallStatus *_Nonnull out_status
+);
+#endif
 #ifndef UNIFFI_FFIDEF_UNIFFI_KITESTRING_UNIFFI_FN_CLONE_SHELF
 #define UNIFFI_FFIDEF_UNIFFI_KITESTRING_UNIFFI_FN_CLONE_SHELF
 uint64_t uniffi_kitestring_uniffi_fn_clone_shelf(uint64_t handle, RustCallStatus *_Nonnull out_status
@@ -748,6 +778,42 @@ uint16_t uniffi_kitestring_uniffi_checksum_method_ranker_shared(void
 #ifndef UNIFFI_FFIDEF_UNIFFI_KITESTRING_UNIFFI_CHECKSUM_METHOD_RANKER_VERSION
 #define UNIFFI_FFIDEF_UNIFFI_KITESTRING_UNIFFI_CHECKSUM_METHOD_RANKER_VERSION
 uint16_t uniffi_kitestring_uniffi_checksum_method_ranker_version(void
+    
+);
+#endif
+#ifndef UNIFFI_FFIDEF_UNIFFI_KITESTRING_UNIFFI_CHECKSUM_METHOD_RANKER_LABEL
+#define UNIFFI_FFIDEF_UNIFFI_KITESTRING_UNIFFI_CHECKSUM_METHOD_RANKER_LABEL
+uint16_t uniffi_kitestring_uniffi_checksum_method_ranker_label(void
+    
+);
+#endif
+#ifndef UNIFFI_FFIDEF_UNIFFI_KITESTRING_UNIFFI_CHECKSUM_METHOD_RANKER_LEARN
+#define UNIFFI_FFIDEF_UNIFFI_KITESTRING_UNIFFI_CHECKSUM_METHOD_RANKER_LEARN
+uint16_t uniffi_kitestring_uniffi_checksum_method_ranker_learn(void
+    
+);
+#endif
+#ifndef UNIFFI_FFIDEF_UNIFFI_KITESTRING_UNIFFI_CHECKSUM_METHOD_RANKER_LEARN_BY
+#define UNIFFI_FFIDEF_UNIFFI_KITESTRING_UNIFFI_CHECKSUM_METHOD_RANKER_LEARN_BY
+uint16_t uniffi_kitestring_uniffi_checksum_method_ranker_learn_by(void
+    
+);
+#endif
+#ifndef UNIFFI_FFIDEF_UNIFFI_KITESTRING_UNIFFI_CHECKSUM_METHOD_RANKER_LEARNED
+#define UNIFFI_FFIDEF_UNIFFI_KITESTRING_UNIFFI_CHECKSUM_METHOD_RANKER_LEARNED
+uint16_t uniffi_kitestring_uniffi_checksum_method_ranker_learned(void
+    
+);
+#endif
+#ifndef UNIFFI_FFIDEF_UNIFFI_KITESTRING_UNIFFI_CHECKSUM_METHOD_RANKER_SHOW
+#define UNIFFI_FFIDEF_UNIFFI_KITESTRING_UNIFFI_CHECKSUM_METHOD_RANKER_SHOW
+uint16_t uniffi_kitestring_uniffi_checksum_method_ranker_show(void
+    
+);
+#endif
+#ifndef UNIFFI_FFIDEF_UNIFFI_KITESTRING_UNIFFI_CHECKSUM_METHOD_RANKER_USE_LEARNED
+#define UNIFFI_FFIDEF_UNIFFI_KITESTRING_UNIFFI_CHECKSUM_METHOD_RANKER_USE_LEARNED
+uint16_t uniffi_kitestring_uniffi_checksum_method_ranker_use_learned(void
     
 );
 #endif

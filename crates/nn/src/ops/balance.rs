@@ -93,7 +93,7 @@ impl BatchStatistics for Balance {
     }
 
     /// Nothing is balanced where the batch counts for nothing.
-    fn from_running(&self, _: &[f32], finished: &mut [f32]) {
+    fn take_running(&self, _: &[f32], finished: &mut [f32]) {
         finished.fill(0.0);
     }
 

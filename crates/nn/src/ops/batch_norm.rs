@@ -235,7 +235,7 @@ impl BatchStatistics for BatchNorm {
         self.statistics..self.statistics + 4 * self.width
     }
 
-    fn from_running(&self, state: &[f32], finished: &mut [f32]) {
+    fn take_running(&self, state: &[f32], finished: &mut [f32]) {
         let width = self.width;
         let running = &state[self.running..self.running + 2 * width];
         finished.fill(0.0);

@@ -287,7 +287,7 @@ pub(crate) trait BatchStatistics {
     /// How many finished numbers the passes read from [`Context::statistics`], and where they start.
     fn finished(&self) -> std::ops::Range<usize>;
     /// The finished statistics where the batch counts for nothing: the running ones, and no share of a gradient that goes through them.
-    fn from_running(&self, state: &[f32], finished: &mut [f32]);
+    fn take_running(&self, state: &[f32], finished: &mut [f32]);
     /// A tile's sums of the forward pass.
     fn forward_partial(&self, cx: &Context<'_>, inputs: Inputs<'_>, partial: &mut [f64]);
     /// Finishes the statistics of the forward pass and updates the running ones.

@@ -257,7 +257,7 @@ impl BatchStatistics for PartitionedNorm {
         self.statistics..self.statistics + 4 * (self.domains + 1) * self.width
     }
 
-    fn from_running(&self, state: &[f32], finished: &mut [f32]) {
+    fn take_running(&self, state: &[f32], finished: &mut [f32]) {
         let width = self.width;
         finished.fill(0.0);
         let (mut mean, mut variance) = (vec![0.0; width], vec![0.0; width]);

@@ -90,6 +90,17 @@ pub enum Taken {
     Learned,
 }
 
+impl Taken {
+    /// Its name: `artifact`, `before` or `learned`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Artifact => "artifact",
+            Self::Before => "before",
+            Self::Learned => "learned",
+        }
+    }
+}
+
 /// What came of learning.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Lesson {

@@ -380,7 +380,7 @@ impl Trainer {
         self.transpose(weights, workers);
         for node in &self.frozen {
             if let Some(statistics) = self.graph.nodes()[*node].op.operation().statistics() {
-                statistics.from_running(state, &mut self.statistics[statistics.finished()]);
+                statistics.take_running(state, &mut self.statistics[statistics.finished()]);
             }
         }
         Ok(kept)
