@@ -21,6 +21,8 @@ pub struct Fitted {
     pub borders: Vec<f64>,
 }
 
+crate::fields!(Fitted { feature, transform, missing, mean, deviation; borders } else Self::default());
+
 impl Fitted {
     /// The number a model reads; NaN is a missing value and becomes the mean.
     #[inline]

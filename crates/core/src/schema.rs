@@ -3,6 +3,7 @@
 //! A schema is written in TOML by the user and travels, as JSON, with every data set, model and artifact.
 
 use crate::error::{Error, Result};
+use crate::json::{self, Read, Value};
 use serde::{Deserialize, Serialize};
 
 /// The declared meaning of the columns.
@@ -44,6 +45,20 @@ pub struct Schema {
     pub tasks: Vec<Task>,
 }
 
+crate::fields!(Schema {
+    user,
+    item,
+    time,
+    position,
+    treatment,
+    propensity,
+    weight,
+    features,
+    tables,
+    scenarios,
+    tasks,
+});
+
 /// How a feature's values are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -58,6 +73,8 @@ pub enum FeatureKind {
     Sequence,
 }
 
+crate::choices!(FeatureKind { Categorical, Numeric, Multi, Sequence });
+
 /// Whose property a feature is. It decides which value a sample gets when its item is exchanged for a candidate.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -70,6 +87,8 @@ pub enum Of {
     #[default]
     Context,
 }
+
+crate::choices!(Of { User, Item, Context });
 
 /// What the model reads.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -102,6 +121,10 @@ pub struct Feature {
     pub transform: Transform,
 }
 
+crate::fields!(Feature {
+    name, kind; column, table, of, separator, length, history, transform
+} else Self::new("", FeatureKind::Categorical));
+
 fn default_length() -> usize {
     50
 }
@@ -120,6 +143,8 @@ pub struct History {
     pub which: Which,
 }
 
+crate::fields!(History { of; when, which } else Self { of: String::new(), when: None, which: Which::Earlier });
+
 /// Which of a user's events a sample sees.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -132,6 +157,8 @@ pub enum Which {
     /// (To leave the own item out is no way out: that it is missing then tells as much.)
     All,
 }
+
+crate::choices!(Which { Earlier, All });
 
 impl Which {
     fn is_default(&self) -> bool {
@@ -154,6 +181,25 @@ pub enum Transform {
     Bucketize(u32),
 }
 
+impl Read for Transform {
+    fn blank() -> Self {
+        Self::None
+    }
+
+    fn read(&mut self, value: &Value) -> Result<(), json::Error> {
+        *self = match json::variant(value)? {
+            ("none", None) => Self::None,
+            ("standardize", None) => Self::Standardize,
+            ("log", None) => Self::Log,
+            ("bucketize", Some(count)) => Self::Bucketize(json::from_value(count)?),
+            (name, _) => {
+                return Err(json::Error::unknown("variant", name, ["none", "standardize", "log", "bucketize"]));
+            }
+        };
+        Ok(())
+    }
+}
+
 /// How the ids of a table come about.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -163,6 +209,8 @@ pub struct TableRule {
     /// Its ids.
     pub vocabulary: Vocabulary,
 }
+
+crate::fields!(TableRule { name, vocabulary; } else Self { name: String::new(), vocabulary: Vocabulary::Open });
 
 /// How values become ids.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -182,6 +230,27 @@ pub enum Vocabulary {
     Open,
 }
 
+impl Read for Vocabulary {
+    fn blank() -> Self {
+        Self::default()
+    }
+
+    fn read(&mut self, value: &Value) -> Result<(), json::Error> {
+        let (name, fields) = json::variant(value)?;
+        *self = match (name, fields) {
+            ("known", Some(_)) => Self::Known { min_count: 0 },
+            ("hashed", Some(_)) => Self::Hashed { buckets: 0 },
+            ("open", None) => Self::Open,
+            _ => return Err(json::Error::unknown("variant", name, ["known", "hashed", "open"])),
+        };
+        match (self, fields) {
+            (Self::Known { min_count }, Some(fields)) => json::read_fields(fields, 1, "min_count", &mut [min_count]),
+            (Self::Hashed { buckets }, Some(fields)) => json::read_fields(fields, 1, "buckets", &mut [buckets]),
+            _ => Ok(()),
+        }
+    }
+}
+
 impl Default for Vocabulary {
     fn default() -> Self {
         Self::Known { min_count: 1 }
@@ -199,6 +268,8 @@ pub struct Level {
     pub column: Option<String>,
 }
 
+crate::fields!(Level { name; column } else Self { name: String::new(), column: None });
+
 /// What a label is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -211,6 +282,8 @@ pub enum TaskKind {
     /// A count, 0, 1, 2 …
     Count,
 }
+
+crate::choices!(TaskKind { Binary, Regression, Count });
 
 /// What the model predicts.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -234,6 +307,8 @@ pub struct Task {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after: Option<String>,
 }
+
+crate::fields!(Task { name; kind, column, at_least, equals, after } else Self::binary(""));
 
 impl Feature {
     /// A feature of a kind, everything else at its default.

@@ -6,12 +6,11 @@ use crate::session::Session;
 use crate::trigger::{Trigger, Triggers};
 use kitestring_core::artifact::Artifact;
 use kitestring_core::{Error, Result, json};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use std::collections::BTreeMap;
 
 /// What an app declares of its events. It is written as JSON, so that every language says it in the same way.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Declaration {
     /// The names of what a user can do.
     pub actions: Vec<String>,
@@ -28,6 +27,8 @@ pub struct Declaration {
     /// The action that histories of all events list.
     pub shown: Option<String>,
 }
+
+kitestring_core::fields!(Declaration { actions, columns, numbers, store, triggers, tasks, shown });
 
 /// What a user did, by names.
 #[derive(Debug, Clone, Copy, PartialEq)]

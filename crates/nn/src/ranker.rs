@@ -34,6 +34,8 @@ pub struct ModelConfig {
     pub loss: TaskLoss,
 }
 
+kitestring_core::fields!(ModelConfig { dimension, dimensions, scenario_dimension, encoder, body, head, bias, loss });
+
 impl Default for ModelConfig {
     fn default() -> Self {
         Self {

@@ -1,14 +1,14 @@
 //! What an artifact says of itself.
 
 use crate::fitted::Fitted;
+use crate::json::{self, Read, Value};
 use crate::schema::Schema;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 use std::fmt;
 
 /// What an artifact says of itself: signed, JSON in the file.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Manifest {
     /// The version of the model: network and rows of one training. Rows of another version mean nothing to the network.
     pub version: String,
@@ -21,17 +21,27 @@ pub struct Manifest {
     /// The scenarios of each level by number: their values from the outermost level, joined by U+001F. Number 0 stands for all others.
     pub scenarios: Vec<Vec<String>>,
     /// How the engine runs the network, in its own words.
-    pub model: serde_json::Value,
+    pub model: Value,
     /// The tables, in the order of [`Schema::table_names`].
     pub tables: Vec<TableInfo>,
     /// The pages, in the order of the file.
     pub pages: Vec<PageInfo>,
 }
 
+crate::fields!(Manifest { version, release, schema, fitted, scenarios, model, tables, pages; } else Self {
+    version: String::new(),
+    release: 0,
+    schema: Schema::default(),
+    fitted: Vec::new(),
+    scenarios: Vec::new(),
+    model: Value::Null,
+    tables: Vec::new(),
+    pages: Vec::new(),
+});
+
 /// The rows of a table. Its pages are `rows/NAME/default`, a row for every key there is not, `rows/NAME/keys`, and `rows/NAME/0` and
 /// following, the rows.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct TableInfo {
     /// Its name.
     pub name: String,
@@ -41,9 +51,10 @@ pub struct TableInfo {
     pub row_bytes: u32,
 }
 
+crate::fields!(TableInfo { name, rows, row_bytes; } else Self { name: String::new(), rows: 0, row_bytes: 0 });
+
 /// Where a page lies, and what it holds.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct PageInfo {
     /// Its name, unique.
     pub name: String,
@@ -54,6 +65,13 @@ pub struct PageInfo {
     /// The SHA-256 of its bytes.
     pub sha256: Digest,
 }
+
+crate::fields!(PageInfo { name, offset, length, sha256; } else Self {
+    name: String::new(),
+    offset: 0,
+    length: 0,
+    sha256: Read::blank(),
+});
 
 /// A SHA-256, written as 64 hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -84,10 +102,15 @@ impl Serialize for Digest {
     }
 }
 
-impl<'de> Deserialize<'de> for Digest {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        from_hex(&text).map(Self).ok_or_else(|| serde::de::Error::custom("not 64 hexadecimal digits"))
+impl Read for Digest {
+    fn blank() -> Self {
+        Self([0; 32])
+    }
+
+    fn read(&mut self, value: &Value) -> Result<(), json::Error> {
+        let digits = value.as_str().and_then(from_hex);
+        *self = Self(digits.ok_or_else(|| json::Error::new("not 64 hexadecimal digits"))?);
+        Ok(())
     }
 }
 

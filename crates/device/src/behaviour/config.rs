@@ -1,11 +1,11 @@
 //! How much a store keeps, and how soon it is on disk.
 
+use kitestring_core::json::{self, Read, Value};
 use kitestring_core::{Error, Result};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 /// What a store keeps and when it is safe.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Config {
     /// Events kept at most, of which the oldest go first.
     pub capacity: usize,
@@ -21,6 +21,8 @@ pub struct Config {
     pub durability: Durability,
 }
 
+kitestring_core::fields!(Config { capacity, max_bytes, reorder_window_ms, keep_days, durability });
+
 impl Default for Config {
     fn default() -> Self {
         Self {
@@ -34,7 +36,7 @@ impl Default for Config {
 }
 
 /// When an event is safe from a loss of power. A kill of the app alone loses no event that was pushed, whatever this is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Durability {
     /// When its push returns. Costs a flush of the flash memory an event.
@@ -43,6 +45,22 @@ pub enum Durability {
     Every(u32),
     /// At a flush.
     Flush,
+}
+
+impl Read for Durability {
+    fn blank() -> Self {
+        Self::Sync
+    }
+
+    fn read(&mut self, value: &Value) -> Result<(), json::Error> {
+        *self = match json::variant(value)? {
+            ("sync", None) => Self::Sync,
+            ("every", Some(count)) => Self::Every(json::from_value(count)?),
+            ("flush", None) => Self::Flush,
+            (name, _) => return Err(json::Error::unknown("variant", name, ["sync", "every", "flush"])),
+        };
+        Ok(())
+    }
 }
 
 impl Config {

@@ -62,29 +62,29 @@ mod tests;
 
 pub use matcher::Triggers;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 /// What an event must be.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Condition {
     /// The actions it may have; none named: any.
-    #[serde(default)]
     pub actions: Vec<String>,
     /// The text that a column must have.
-    #[serde(default)]
     pub equals: Option<Equals>,
 }
 
+kitestring_core::fields!(Condition { ; actions, equals } else Self::any());
+
 /// A column of text and what it must hold.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Equals {
     /// The name of a column of text.
     pub column: String,
     /// The whole text.
     pub text: String,
 }
+
+kitestring_core::fields!(Equals { column, text; } else Self { column: String::new(), text: String::new() });
 
 impl Condition {
     /// An event of any action.
@@ -115,7 +115,7 @@ impl Condition {
 }
 
 /// What a trigger counts after it has fired.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Rearm {
     /// It begins with the next event: matches do not overlap.
@@ -125,21 +125,22 @@ pub enum Rearm {
     Slide,
 }
 
+kitestring_core::choices!(Rearm { Anew, Slide });
+
 /// A name and what must happen in a row.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Trigger {
     /// Its name, the only one of its kind.
     pub name: String,
     /// What events must be, one after the other.
     pub sequence: Vec<Condition>,
     /// The actions whose events it sees; none named: all.
-    #[serde(default)]
     pub among: Vec<String>,
     /// What it counts after it has fired.
-    #[serde(default)]
     pub rearm: Rearm,
 }
+
+kitestring_core::fields!(Trigger { name, sequence; among, rearm } else Self::new("", Vec::new()));
 
 impl Trigger {
     /// A trigger that sees all events and counts anew after it has fired.

@@ -107,6 +107,8 @@ pub enum Activation {
     Tanh,
 }
 
+kitestring_core::choices!(Activation { None, Relu, Sigmoid, Tanh });
+
 impl Activation {
     /// Adds a row of biases to every row of `values` and applies the activation, in one pass.
     pub fn apply_with_bias(self, values: &mut [f32], bias: &[f32]) {

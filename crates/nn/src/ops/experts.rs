@@ -41,8 +41,7 @@ pub struct Experts {
 }
 
 /// What an expert is made of.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ExpertLayers {
     /// Outputs of each layer.
     pub units: Vec<usize>,
@@ -51,6 +50,8 @@ pub struct ExpertLayers {
     /// The probability of dropping an output of a layer in training.
     pub dropout: f32,
 }
+
+kitestring_core::fields!(ExpertLayers { units, activation, dropout });
 
 impl Default for ExpertLayers {
     fn default() -> Self {

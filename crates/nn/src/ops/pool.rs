@@ -21,6 +21,8 @@ pub enum Pooling {
     Max,
 }
 
+kitestring_core::choices!(Pooling { Mean, Sum, Max });
+
 /// Pools the rows of each sample's list. An empty list becomes zeros.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pool {

@@ -25,6 +25,7 @@ use crate::quantization::product::{Codes, Product};
 use crate::quantization::rows::Bits;
 use crate::ranker::{ModelConfig, Ranker, RankerTable};
 use kitestring_core::artifact::Artifact;
+use kitestring_core::json::Read;
 use kitestring_core::{Error, Result, Schema};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -42,6 +43,8 @@ pub enum RowCodes {
     /// The same, and half a byte a number.
     Int4,
 }
+
+kitestring_core::choices!(RowCodes { F32, Int8, Int4 });
 
 impl RowCodes {
     fn bits(self) -> Option<Bits> {
@@ -102,6 +105,12 @@ pub struct Activations {
     pub codes: Affine,
 }
 
+kitestring_core::fields!(Activations { weight, codes; row } else Self {
+    weight: String::new(),
+    row: 0,
+    codes: Read::blank(),
+});
+
 impl Activations {
     /// The matrix of the graph it is multiplied with, and its part of the weight's codes.
     fn part(&self, graph: &Graph, coded: &Weights) -> Result<(Weight, Weights)> {
@@ -134,6 +143,14 @@ pub struct Description {
     #[serde(default)]
     pub activations: Vec<Activations>,
 }
+
+kitestring_core::fields!(Description { ranker, scenarios, rows; coded, activations } else Self {
+    ranker: Read::blank(),
+    scenarios: Vec::new(),
+    rows: Vec::new(),
+    coded: BTreeSet::new(),
+    activations: Vec::new(),
+});
 
 /// The network of an artifact, ready for the engine.
 #[derive(Debug, Clone)]

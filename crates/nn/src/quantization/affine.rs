@@ -12,6 +12,8 @@ pub struct Affine {
     pub zero: i8,
 }
 
+kitestring_core::fields!(Affine { scale, zero; } else Self { scale: 1.0, zero: 0 });
+
 impl Affine {
     /// The codes of a range, which is widened to hold 0: padding and what a rectifier cuts off are exact.
     ///

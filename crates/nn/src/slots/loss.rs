@@ -11,12 +11,11 @@ use crate::graph::{Graph, Loss, Value};
 use crate::grow::Owner;
 use crate::ops::Op;
 use kitestring_core::{Error, Result};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use std::collections::BTreeMap;
 
 /// `Σ_t weight_t γ_t^n · loss_t` at step n, from 0 on (Tang et al. 2020).
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Fixed {
     /// The weight of a task's loss, by name; 1 where absent.
     pub weights: BTreeMap<String, f32>,
@@ -26,6 +25,8 @@ pub struct Fixed {
     pub decay: BTreeMap<String, f64>,
 }
 
+kitestring_core::fields!(Fixed { weights, spaces, decay });
+
 /// `Σ_t e^{−s_t} L_t + ½ s_t` with a learned `s_t = ln σ_t²` for each task, zero at first: a task that is noisy for every sample counts for
 /// less. `L` is half the squared error (`½ e^{−s} (z − y)² + ½ s` is the likelihood of a normal distribution with variance `e^s`), the
 /// cross-entropy (of a softmax at temperature `e^s`, approximately), or half of Poisson's deviance (a quasi-likelihood with dispersion
@@ -33,12 +34,13 @@ pub struct Fixed {
 ///
 /// Two curves are reported for a task: under its name the loss without `s`, as the fixed weights report it, and under `NAME.weighted` what
 /// is minimized, which may be negative.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Uncertainty {
     /// The task whose positive samples a task is learned on, by name; all where absent.
     pub spaces: BTreeMap<String, String>,
 }
+
+kitestring_core::fields!(Uncertainty { spaces });
 
 super::slot! {
     /// How the tasks' losses become one.

@@ -14,6 +14,7 @@ pub mod loss;
 use crate::graph::{Domain, Graph, Value};
 use crate::kernels::activation::Activation;
 use crate::ops::embed::Lookup;
+use kitestring_core::json::{self, Value as Json};
 use kitestring_core::schema::{FeatureKind, Of, TaskKind};
 use kitestring_core::{Error, Result, Schema};
 use serde::{Deserialize, Serialize};
@@ -34,6 +35,8 @@ pub enum HiddenActivation {
     /// A learned slope, gated by the batch's distribution (Zhou et al. 2018).
     Dice,
 }
+
+kitestring_core::choices!(HiddenActivation { Relu, Sigmoid, Tanh, Prelu, Dice });
 
 /// One feature as the slots see it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -186,6 +189,8 @@ pub struct Layers {
     pub batch_norm: bool,
 }
 
+kitestring_core::fields!(Layers { units, activation, dropout, batch_norm });
+
 impl Default for Layers {
     fn default() -> Self {
         Self { units: vec![200, 80], activation: HiddenActivation::Relu, dropout: 0.0, batch_norm: false }
@@ -278,12 +283,13 @@ pub fn catalogue() -> Vec<VariantInfo> {
 }
 
 /// The name of a variant and its config, which stand side by side.
-fn tagged<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<(String, serde_json::Value), D::Error> {
-    let mut config = serde_json::Value::deserialize(deserializer)?;
-    let tag = config.as_object_mut().and_then(|fields| fields.remove("type"));
-    let tag = tag.ok_or_else(|| serde::de::Error::missing_field("type"))?;
-    let name = tag.as_str().ok_or_else(|| serde::de::Error::custom("`type` is no text"))?;
-    Ok((name.to_owned(), config))
+fn tagged(value: &Json) -> Result<(String, Json), json::Error> {
+    let mut config = json::object(value)?.clone();
+    match config.remove("type") {
+        Some(Json::String(name)) => Ok((name, Json::Object(config))),
+        Some(_) => Err(json::Error::new("`type` is no text")),
+        None => Err(json::Error::new("missing field `type`")),
+    }
 }
 
 /// Declares a slot: a tagged enum of its variants' configs, with its catalogue.
@@ -298,15 +304,27 @@ macro_rules! slot {
             $(#[doc = $summary] #[serde(rename = $tag)] $variant($config),)+
         }
 
-        // What serde derives for tagged enums reads every config out of a type of its own, in several times as much code.
+        impl kitestring_core::json::Read for $slot {
+            fn blank() -> Self {
+                Self::default()
+            }
+
+            fn read(&mut self, value: &serde_json::Value) -> Result<(), kitestring_core::json::Error> {
+                let (tag, config) = $crate::slots::tagged(value)?;
+                *self = match tag.as_str() {
+                    $($tag => Self::$variant(Default::default()),)+
+                    _ => return Err(kitestring_core::json::Error::unknown("variant", &tag, [$($tag),+])),
+                };
+                match self {
+                    $(Self::$variant(variant) => variant.read(&config),)+
+                }
+            }
+        }
+
         impl<'de> serde::Deserialize<'de> for $slot {
             fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                let (tag, config) = $crate::slots::tagged(deserializer)?;
-                let config = match tag.as_str() {
-                    $($tag => kitestring_core::json::from_value(&config).map(Self::$variant),)+
-                    _ => return Err(serde::de::Error::unknown_variant(&tag, &[$($tag),+])),
-                };
-                config.map_err(serde::de::Error::custom)
+                let value = serde_json::Value::deserialize(deserializer)?;
+                kitestring_core::json::from_value(&value).map_err(serde::de::Error::custom)
             }
         }
 

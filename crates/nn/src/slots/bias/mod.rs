@@ -5,12 +5,13 @@ pub mod position;
 use super::ModelInputs;
 use crate::graph::{Graph, Value};
 use kitestring_core::Result;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 /// No bias is modelled.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct NoBias {}
+
+kitestring_core::fields!(NoBias {});
 
 super::slot! {
     /// What the place of an impression adds to its logit.

@@ -9,11 +9,10 @@ use crate::ops::Op;
 use crate::slots::ModelInputs;
 use kitestring_core::schema::TaskKind;
 use kitestring_core::{Error, Result};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 /// A number for each position, and for each position and value of some features.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Position {
     /// The tasks whose logits it is added to, by name. Empty for the binary tasks that come after no other: what people do on seeing an
     /// impression depends on its place, what they do afterwards does not.
@@ -27,6 +26,8 @@ pub struct Position {
     /// The probability that a position is taken for missing in training, so that the missing one, which serving uses, is learned.
     pub dropout: f32,
 }
+
+kitestring_core::fields!(Position { tasks, positions, crossed, dropout });
 
 impl Default for Position {
     fn default() -> Self {

@@ -17,11 +17,10 @@ use crate::ops::experts::ExpertLayers;
 use crate::ops::select_experts::{Active, SelectExperts};
 use crate::slots::Layers;
 use kitestring_core::{Error, Result};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 /// One kind of select layers.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct SelectLayers {
     /// How many layers on top of each other: at each scenario level, or for the tasks.
     pub layers: usize,
@@ -35,6 +34,8 @@ pub struct SelectLayers {
     pub shared: usize,
 }
 
+kitestring_core::fields!(SelectLayers { layers, experts, expert, specific, shared });
+
 impl Default for SelectLayers {
     fn default() -> Self {
         Self { layers: 2, experts: 10, expert: ExpertLayers::default(), specific: 2, shared: 2 }
@@ -42,8 +43,7 @@ impl Default for SelectLayers {
 }
 
 /// Selected experts for scenarios, then for tasks.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Aesm2 {
     /// The layers of each scenario level.
     pub scenarios: SelectLayers,
@@ -62,6 +62,17 @@ pub struct Aesm2 {
     /// The layers of each task behind its select layers.
     pub towers: Layers,
 }
+
+kitestring_core::fields!(Aesm2 {
+    scenarios,
+    tasks,
+    noise,
+    noise_half_life,
+    specific_weight,
+    shared_weight,
+    gate_batch_norm,
+    towers
+});
 
 impl Default for Aesm2 {
     fn default() -> Self {

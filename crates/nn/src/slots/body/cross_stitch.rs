@@ -9,11 +9,10 @@ use crate::graph::{Graph, Value};
 use crate::grow::Owner;
 use crate::slots::Layers;
 use kitestring_core::{Error, Result};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 /// A tower a task, stitched to the others layer by layer.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct CrossStitch {
     /// The layers of each task.
     pub towers: Layers,
@@ -22,6 +21,8 @@ pub struct CrossStitch {
     /// How much of a tower's own there is in its mixture at first, in [0, 1].
     pub own: f32,
 }
+
+kitestring_core::fields!(CrossStitch { towers, per_channel, own });
 
 impl Default for CrossStitch {
     fn default() -> Self {

@@ -15,11 +15,10 @@ use crate::ops::experts::ExpertLayers;
 use crate::ops::softmax::Heard;
 use crate::slots::Layers;
 use kitestring_core::Result;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 /// Experts that all scenarios share, a gate and a tower a scenario, and how much each listens to the others.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Hmoe {
     /// How many experts.
     pub experts: usize,
@@ -32,6 +31,8 @@ pub struct Hmoe {
     /// The hidden layers `h` of the net that weighs the scenarios.
     pub weights: Layers,
 }
+
+kitestring_core::fields!(Hmoe { experts, expert, gate_dropout, towers, weights });
 
 impl Default for Hmoe {
     fn default() -> Self {

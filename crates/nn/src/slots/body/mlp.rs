@@ -4,12 +4,14 @@ use super::BodyInput;
 use crate::graph::{Graph, Value};
 use crate::slots::Layers;
 use kitestring_core::Result;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 /// One stack of layers for all tasks.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
 #[serde(transparent)]
 pub struct Mlp(pub Layers);
+
+kitestring_core::fields!(Mlp(pub Layers));
 
 impl Mlp {
     pub(super) fn forward(&self, graph: &mut Graph, input: &BodyInput<'_>) -> Result<Vec<Value>> {

@@ -9,11 +9,10 @@ use crate::grow::Owner;
 use crate::ops::experts::ExpertLayers;
 use crate::slots::Layers;
 use kitestring_core::{Error, Result};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 /// Experts that all tasks share, and how each weighs them.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Mmoe {
     /// How many experts.
     pub experts: usize,
@@ -24,6 +23,8 @@ pub struct Mmoe {
     /// The layers of each task.
     pub towers: Layers,
 }
+
+kitestring_core::fields!(Mmoe { experts, expert, gate_dropout, towers });
 
 impl Default for Mmoe {
     fn default() -> Self {

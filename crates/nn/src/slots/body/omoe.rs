@@ -3,12 +3,14 @@
 use super::{BodyInput, mmoe::Mmoe};
 use crate::graph::{Graph, Value};
 use kitestring_core::Result;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 /// Experts and one gate, shared by all tasks.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
 #[serde(transparent)]
 pub struct Omoe(pub Mmoe);
+
+kitestring_core::fields!(Omoe(pub Mmoe));
 
 impl Omoe {
     pub(super) fn forward(&self, graph: &mut Graph, input: &BodyInput<'_>) -> Result<Vec<Value>> {

@@ -11,11 +11,10 @@ use crate::ops::experts::ExpertLayers;
 use crate::ops::softmax::Heard;
 use crate::slots::Layers;
 use kitestring_core::{Error, Result};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 /// Experts of tasks, and shared ones.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Ple {
     /// How many levels of experts.
     pub levels: usize,
@@ -28,6 +27,8 @@ pub struct Ple {
     /// The layers of each task behind the last level.
     pub towers: Layers,
 }
+
+kitestring_core::fields!(Ple { levels, shared_experts, task_experts, expert, towers });
 
 impl Default for Ple {
     fn default() -> Self {

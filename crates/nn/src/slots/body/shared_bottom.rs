@@ -4,17 +4,18 @@ use super::{BodyInput, towers};
 use crate::graph::{Graph, Value};
 use crate::slots::Layers;
 use kitestring_core::Result;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 /// One bottom, a tower a task.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct SharedBottom {
     /// The layers all tasks share.
     pub bottom: Layers,
     /// The layers of each task.
     pub towers: Layers,
 }
+
+kitestring_core::fields!(SharedBottom { bottom, towers });
 
 impl Default for SharedBottom {
     fn default() -> Self {

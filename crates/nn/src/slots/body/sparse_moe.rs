@@ -16,11 +16,10 @@ use crate::ops::arithmetic::Binary;
 use crate::ops::experts::ExpertLayers;
 use crate::slots::Layers;
 use kitestring_core::{Error, Result};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 /// Many experts, of which a sample chooses few.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct SparseMoe {
     /// How many experts, in all groups together.
     pub experts: usize,
@@ -39,6 +38,17 @@ pub struct SparseMoe {
     /// The layers of each task.
     pub towers: Layers,
 }
+
+kitestring_core::fields!(SparseMoe {
+    experts,
+    chosen,
+    groups,
+    chosen_groups,
+    expert,
+    importance_weight,
+    load_weight,
+    towers
+});
 
 impl Default for SparseMoe {
     fn default() -> Self {

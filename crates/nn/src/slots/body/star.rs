@@ -14,11 +14,10 @@ use crate::grow::{Of, Parts};
 use crate::kernels::activation::Activation;
 use crate::slots::Layers;
 use kitestring_core::{Error, Result};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 /// Layers with shared weights and a factor a domain.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Star {
     /// The layers of the star.
     pub layers: Layers,
@@ -27,6 +26,8 @@ pub struct Star {
     /// The net beside the star.
     pub auxiliary: Layers,
 }
+
+kitestring_core::fields!(Star { layers, partitioned_norm, auxiliary });
 
 impl Default for Star {
     fn default() -> Self {

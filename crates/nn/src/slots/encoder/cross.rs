@@ -5,10 +5,10 @@ use crate::graph::Graph;
 use crate::ops::pool::Pooling;
 use crate::slots::ModelInputs;
 use kitestring_core::{Error, Result};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 /// Where the cross network stands.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Structure {
     /// Beside the body: both read the features, the head reads both.
@@ -18,9 +18,10 @@ pub enum Structure {
     Stacked,
 }
 
+kitestring_core::choices!(Structure { Parallel, Stacked });
+
 /// Explicit feature crosses.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Cross {
     /// Number of layers: the degree of the crosses less one.
     pub layers: usize,
@@ -29,6 +30,8 @@ pub struct Cross {
     /// How a list becomes one row.
     pub pooling: Pooling,
 }
+
+kitestring_core::fields!(Cross { layers, structure, pooling });
 
 impl Default for Cross {
     fn default() -> Self {

@@ -9,11 +9,10 @@ use crate::kernels::activation::Activation;
 use crate::ops::pool::Pooling;
 use crate::slots::ModelInputs;
 use kitestring_core::{Error, Result};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 /// A history weighted by its match with the target.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Din {
     /// Units of the attention's hidden layers.
     pub attention: Vec<usize>,
@@ -24,6 +23,8 @@ pub struct Din {
     /// How other lists become one row.
     pub pooling: Pooling,
 }
+
+kitestring_core::fields!(Din { attention, activation, softmax, pooling });
 
 impl Default for Din {
     fn default() -> Self {

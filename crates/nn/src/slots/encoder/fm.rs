@@ -7,15 +7,16 @@ use crate::graph::{Domain, Graph};
 use crate::ops::pool::Pooling;
 use crate::slots::ModelInputs;
 use kitestring_core::{Error, Result};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 /// First-order terms and all pairwise products added to the logit.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 pub struct Fm {
     /// How a list becomes one field.
     pub pooling: Pooling,
 }
+
+kitestring_core::fields!(Fm { pooling });
 
 impl Fm {
     pub(super) fn forward(&self, graph: &mut Graph, inputs: &ModelInputs) -> Result<Encoded> {

@@ -10,17 +10,18 @@ use crate::graph::{Graph, Value};
 use crate::ops::pool::Pooling;
 use crate::slots::ModelInputs;
 use kitestring_core::{Error, Result};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 /// A history read in the order of time.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Gru {
     /// The width of the state.
     pub units: usize,
     /// How other lists become one row.
     pub pooling: Pooling,
 }
+
+kitestring_core::fields!(Gru { units, pooling });
 
 impl Default for Gru {
     fn default() -> Self {

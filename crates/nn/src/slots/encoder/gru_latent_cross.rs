@@ -13,11 +13,10 @@ use crate::ops::pool::Pooling;
 use crate::slots::{ModelInputs, SparseInput};
 use kitestring_core::schema::FeatureKind;
 use kitestring_core::{Error, Result};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 /// A history read in the order of time, scaled by contexts.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct GruLatentCross {
     /// The width of the state.
     pub units: usize,
@@ -29,6 +28,8 @@ pub struct GruLatentCross {
     /// The names of categorical features that are contexts of the request. They stand among the features, too.
     pub contexts: Vec<String>,
 }
+
+kitestring_core::fields!(GruLatentCross { units, pooling, event_contexts, contexts });
 
 impl Default for GruLatentCross {
     fn default() -> Self {

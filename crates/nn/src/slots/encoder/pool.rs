@@ -5,15 +5,16 @@ use crate::graph::Graph;
 use crate::ops::pool::Pooling;
 use crate::slots::ModelInputs;
 use kitestring_core::Result;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 /// Rows side by side, lists pooled.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 pub struct Pool {
     /// How a list becomes one row.
     pub pooling: Pooling,
 }
+
+kitestring_core::fields!(Pool { pooling });
 
 impl Pool {
     pub(super) fn forward(&self, graph: &mut Graph, inputs: &ModelInputs) -> Result<Encoded> {

@@ -13,12 +13,13 @@ use crate::slots::ModelInputs;
 use crate::slots::loss::{LossOf, TaskLoss};
 use kitestring_core::schema::TaskKind;
 use kitestring_core::{Error, Result};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 /// Tasks after other tasks are products of probabilities.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Esmm {}
+
+kitestring_core::fields!(Esmm {});
 
 impl Esmm {
     pub(super) fn forward(

@@ -17,15 +17,16 @@ use crate::slots::ModelInputs;
 use crate::slots::loss::{LossOf, TaskLoss};
 use kitestring_core::schema::TaskKind;
 use kitestring_core::{Error, Result};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 /// A prediction and its spread a task.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Heteroscedastic {
     /// How many logits are drawn for a sample of a binary task in training. With few the loss is a little too high.
     pub draws: usize,
 }
+
+kitestring_core::fields!(Heteroscedastic { draws });
 
 impl Default for Heteroscedastic {
     fn default() -> Self {

@@ -7,12 +7,13 @@ use crate::slots::ModelInputs;
 use crate::slots::loss::{LossOf, TaskLoss};
 use kitestring_core::Result;
 use kitestring_core::schema::TaskKind;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 /// One logit a task.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Logit {}
+
+kitestring_core::fields!(Logit {});
 
 impl Logit {
     pub(super) fn forward(
