@@ -26,13 +26,20 @@ macro_rules! kernel {
                     $body
                 }
             }
-            pulp::Arch::new().dispatch(Call { $($argument,)* life: std::marker::PhantomData })
+            $crate::kernels::dispatch(Call { $($argument,)* life: std::marker::PhantomData })
         }
     )+};
     (@output) => { () };
     (@output $output:ty) => { $output };
 }
 pub(crate) use kernel;
+
+/// Calls the copy of a kernel for the widest vectors that the processor has.
+#[inline(always)]
+pub(crate) fn dispatch<F: pulp::NullaryFnOnce>(call: F) -> F::Output {
+    // Every 64-bit Arm has NEON, which is what code for it is compiled for: a second copy would be the same.
+    if cfg!(target_arch = "aarch64") { call.call() } else { pulp::Arch::new().dispatch(call) }
+}
 
 pub mod activation;
 pub mod contrast;
