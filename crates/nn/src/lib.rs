@@ -32,4 +32,5 @@ pub mod quantization;
 pub mod ranker;
 pub mod retriever;
 pub mod slots;
+#[cfg(feature = "train")]
 pub mod uncertainty;

@@ -153,7 +153,7 @@ impl<'a> Context<'a> {
 
     /// Whether what the backward pass needs must be saved.
     pub fn records(&self) -> bool {
-        self.recording.is_some()
+        cfg!(feature = "train") && self.recording.is_some()
     }
 
     /// The product with a matrix of weights, where it is done in codes.
@@ -177,12 +177,13 @@ impl<'a> Context<'a> {
 
     /// Decides what drops out: in training, and where a score is drawn.
     pub(crate) fn dropout_seed(&self) -> Option<Seed> {
-        self.dropout
+        // Said at compile time, so that what draws is left out of a runtime.
+        self.dropout.filter(|_| cfg!(feature = "train"))
     }
 
     /// Decides what else training draws: noise that explores, inputs that go missing. A score has none of it.
     pub(crate) fn noise_seed(&self) -> Option<Seed> {
-        self.recording.and(self.dropout)
+        self.recording.and(self.dropout_seed())
     }
 
     /// How many steps were done before this one.

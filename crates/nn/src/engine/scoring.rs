@@ -130,6 +130,7 @@ impl Scorer {
     ///
     /// # Errors
     /// If the batch does not fit the graph.
+    #[cfg(feature = "train")]
     pub fn score_with_dropout(
         &mut self,
         weights: &[f32],

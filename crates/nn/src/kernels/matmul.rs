@@ -81,7 +81,7 @@ pub fn matmul(out: &mut [f32], left: Matrix<'_>, right: &[f32], n: usize, start:
         }
         return;
     }
-    pulp::Arch::new().dispatch(Product { out, left, right, n, start });
+    super::dispatch(Product { out, left, right, n, start });
 }
 
 /// Brings a matrix that is not in cache there, in order. A product goes through it a few columns at a time, which the processor does not

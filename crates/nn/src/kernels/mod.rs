@@ -35,10 +35,21 @@ macro_rules! kernel {
 pub(crate) use kernel;
 
 /// Calls the copy of a kernel for the widest vectors that the processor has.
+#[cfg(not(target_arch = "aarch64"))]
 #[inline(always)]
-pub(crate) fn dispatch<F: pulp::NullaryFnOnce>(call: F) -> F::Output {
-    // Every 64-bit Arm has NEON, which is what code for it is compiled for: a second copy would be the same.
-    if cfg!(target_arch = "aarch64") { call.call() } else { pulp::Arch::new().dispatch(call) }
+pub(crate) fn dispatch<F: pulp::WithSimd>(call: F) -> F::Output {
+    pulp::Arch::new().dispatch(call)
+}
+
+/// Calls a kernel: every 64-bit Arm has NEON, and a second copy without would only be carried along.
+#[cfg(target_arch = "aarch64")]
+#[inline(always)]
+#[allow(unsafe_code)]
+pub(crate) fn dispatch<F: pulp::WithSimd>(call: F) -> F::Output {
+    const { assert!(cfg!(target_feature = "neon"), "compiled for a processor without NEON") }
+    // Sound: code is compiled for NEON, so that it is there wherever the code runs.
+    let neon = unsafe { pulp::aarch64::Neon::new_unchecked() };
+    pulp::Simd::vectorize(neon, call)
 }
 
 pub mod activation;
