@@ -82,9 +82,9 @@ impl Encoder {
             (Value::Number(number), false, Keys::Fitted(fitted)) => into.push(fitted.bucket(number).into()),
             (Value::Missing, false, _) => into.push(0),
             (Value::Text(text), false, _) => into.push(self.key(text)),
-            // A whole number is the text it is written as.
-            (Value::Number(number), false, Keys::Hash | Keys::Buckets(_)) if number.fract() == 0.0 => {
-                into.push(self.key(&format!("{number:.0}")));
+            // A whole number is the text it is written as. What writes floats is nine kilobytes, and nothing else of a runtime needs it.
+            (Value::Number(number), false, Keys::Hash | Keys::Buckets(_)) if is_whole(number) => {
+                into.push(self.key(&(number as i64).to_string()));
             }
             (Value::Missing, true, _) => {}
             (Value::Text(text), true, _) => into.push(self.key(text)),
@@ -129,8 +129,22 @@ impl Encoder {
             FeatureKind::Numeric => "a finite number",
             FeatureKind::Multi | FeatureKind::Sequence => "a list of texts",
         };
-        Error::data(format!("expected {kind}, found {value:?}")).in_field(&self.feature.name)
+        let found = match value {
+            Value::Missing => "nothing",
+            Value::Number(number) if number.is_finite() => "a number",
+            Value::Number(_) => "an infinite number or none",
+            Value::List(_) => "a list of texts",
+            Value::Text(text) => {
+                return Error::data(format!("expected {kind}, found `{text}`")).in_field(&self.feature.name);
+            }
+        };
+        Error::data(format!("expected {kind}, found {found}")).in_field(&self.feature.name)
     }
+}
+
+/// Whether a number is a whole one of 64 bits.
+fn is_whole(number: f64) -> bool {
+    number.fract() == 0.0 && (i64::MIN as f64..i64::MAX as f64).contains(&number)
 }
 
 /// The number of a scenario at each level, from the raw values of the levels, the outermost first: 0 where training saw none of this path.

@@ -197,10 +197,21 @@ impl Graph {
     }
 
     fn in_scope<R>(&mut self, scope: (String, Option<Owner>), body: impl FnOnce(&mut Self) -> R) -> R {
-        self.scope.push(scope);
+        self.enter(scope);
         let result = body(self);
-        self.scope.pop();
+        self.leave();
         result
+    }
+
+    // Not inlined: there are a hundred scopes.
+    #[inline(never)]
+    fn enter(&mut self, scope: (String, Option<Owner>)) {
+        self.scope.push(scope);
+    }
+
+    #[inline(never)]
+    fn leave(&mut self) {
+        self.scope.pop();
     }
 
     /// Says whose the rows of the weights made inside `body` are.

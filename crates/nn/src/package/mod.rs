@@ -234,7 +234,7 @@ impl Description {
             let (product, weights) = of.part(graph, coded)?;
             let scale = of.codes.scale;
             if !(scale.is_finite() && scale > 0.0) {
-                return Err(Error::format(format!("a scale of {scale}")).in_field(&of.weight));
+                return Err(Error::format("a scale that is no positive number").in_field(&of.weight));
             }
             codes.insert(product, Product::new(&weights, of.codes)?)?;
         }

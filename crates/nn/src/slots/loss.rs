@@ -88,7 +88,7 @@ impl TaskLoss {
             for (name, decay) in &fixed.decay {
                 known("decay", name)?;
                 if !(*decay > 0.0 && *decay <= 1.0) {
-                    return Err(Error::config(format!("{decay} is no factor in (0, 1]"))
+                    return Err(Error::config("a factor must be in (0, 1]")
                         .in_field(format!("model.loss.decay.{name}"))
                         .mend("0.9999 halves the weight in 6931 steps"));
                 }
