@@ -30,7 +30,14 @@ pub(crate) unsafe fn call<H: Handle>(
 ) -> KitestringStatus {
     // SAFETY: as the caller promises.
     let Some(handle) = (unsafe { handle.as_mut() }) else { return KitestringStatus::Argument };
-    match catch_unwind(AssertUnwindSafe(|| run(handle))) {
+    let ended = catch_unwind(AssertUnwindSafe(|| run(handle)));
+    told(handle, ended)
+}
+
+/// How a call went, said of any handle in one place.
+#[inline(never)]
+fn told(handle: &mut dyn Handle, ended: std::thread::Result<Result<(), Failure>>) -> KitestringStatus {
+    match ended {
         Ok(Ok(())) => KitestringStatus::Ok,
         Ok(Err(failure)) => {
             handle.keep(&failure.message);
