@@ -1,10 +1,10 @@
 //! What devices learn of their users, after the cloud has learned of all.
 //!
-//! `cargo run --release -p kitestring-bench --bin personal RUN [split=test] [least=20] [users=0] [settings=JSON]`
+//! `cargo run --release -p kitestring-bench --bin personal RUN [split=test] [least=20] [users=0] [skip=0] [settings=JSON]`
 //!
 //! RUN has a trained ranker whose split holds several newer events of each user: of these a device learns from the first half, oldest first,
 //! and the second half tells what it is worth there, beside everybody's ranker. Users with fewer than `least` events are left out; `users`
-//! is how many are taken, 0 for all. Settings are those of learning (`{"learns": {"type": "layers", "names": ["head"]}}`); without any, patches and last
+//! is how many are taken, 0 for all, after those that are skipped: settings were chosen on the first 1500. Settings are those of learning (`{"learns": {"type": "layers", "names": ["head"]}}`); without any, patches and last
 //! layers take turns. Intervals are over users.
 
 use kitestring_compress::candidate::{Candidate, Recipient, Sealing};
@@ -14,7 +14,7 @@ use kitestring_core::artifact::SecretKey;
 use kitestring_core::metrics::{auc, log_loss};
 use kitestring_core::{Batch, Error, Result, Seed};
 use kitestring_data::dataset::Dataset;
-use kitestring_nn::package::learning::{Learning, Taken};
+use kitestring_nn::package::learning::Learning;
 use kitestring_train::run::Run;
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -34,19 +34,22 @@ struct Found {
 }
 
 fn main() -> Result<()> {
-    let (mut run, mut split, mut least, mut most, mut settings) = (None, "test".to_owned(), 20, 0, Vec::new());
+    let (mut run, mut split, mut settings) = (None, "test".to_owned(), Vec::new());
+    let (mut least, mut most, mut skip) = (20, 0, 0);
     let number = |text: &str| text.parse().unwrap_or_else(|_| panic!("`{text}` is no number"));
     for argument in std::env::args().skip(1) {
         match argument.split_once('=') {
             Some(("split", name)) => split = name.into(),
             Some(("least", text)) => least = number(text),
             Some(("users", text)) => most = number(text),
+            Some(("skip", text)) => skip = number(text),
             Some(("settings", text)) => settings.push(learning(text)?),
             _ => run = Some(argument),
         }
     }
-    let run =
-        run.ok_or_else(|| Error::config("usage: personal RUN [split=test] [least=20] [users=0] [settings=JSON]"))?;
+    let run = run.ok_or_else(|| {
+        Error::config("usage: personal RUN [split=test] [least=20] [users=0] [skip=0] [settings=JSON]")
+    })?;
     if settings.is_empty() {
         for text in [
             "{}",
@@ -80,11 +83,12 @@ fn main() -> Result<()> {
     of_user.retain(|_, indices| indices.len() >= least);
     let mut users: Vec<Vec<u64>> = of_user.into_values().collect();
     users.sort_by_key(|indices| Seed(5).bits_at(indices[0]));
+    users.drain(..skip.min(users.len()));
     users.truncate(if most == 0 { users.len() } else { most });
     println!("{} users with {least} events or more", users.len());
 
     let tasks = candidate.model.schema.tasks.len();
-    let mut read = |indices: &[u64]| -> Result<Batch> {
+    let read = |indices: &[u64]| -> Result<Batch> {
         let mut batch = Batch::default();
         samples.read(indices, Seed(0), &mut batch)?;
         keys.put(&mut batch);
@@ -113,7 +117,7 @@ fn main() -> Result<()> {
             // All, and those with as many examples to a factor of two.
             for kind in [0, 1 << old.len().ilog2()] {
                 let found = by_count.entry(kind).or_default();
-                found.taken += usize::from(lesson.taken == Taken::Learned);
+                found.taken += usize::from(lesson.taken);
                 found.losses.push([&before, &after].map(|scores| log_loss(scores, &labels).unwrap_or(f64::NAN)));
                 found.seconds += seconds;
                 found.examples += old.len();
@@ -128,7 +132,7 @@ fn main() -> Result<()> {
             let mean = |pairs: &[[f64; 2]], at: usize| {
                 pairs.iter().map(|pair| pair[at]).sum::<f64>() / pairs.len().max(1) as f64
             };
-            let name = serde_json::to_string(&learning.learns).unwrap_or_default();
+            let name = serde_json::to_string(&learning).unwrap_or_default();
             let shown = if *kind == 0 { "all".into() } else { format!("{kind}-{}", 2 * kind - 1) };
             println!(
                 "{shown:>9} {count:>6} {:>8.1}% {:>9.4} {:>9.4} {:>+7.4} ±{:>9.4} {:>8.4} {:>+7.4} ±{:>9.4} {:>7.1}  {name}",
@@ -143,7 +147,7 @@ fn main() -> Result<()> {
                 1e3 * found.seconds / count as f64
             );
             lines.push(json!({
-                "learns": learning.learns, "examples": shown, "users": count, "taken": found.taken,
+                "learning": learning, "examples": shown, "users": count, "taken": found.taken,
                 "loss": mean(&found.losses, 0), "fall": fall, "auc": mean(&found.areas, 0), "rise": rise,
                 "milliseconds": 1e3 * found.seconds / count as f64,
             }));

@@ -3,34 +3,25 @@
 use crate::{Ranker, Result};
 use kitestring_device::learn;
 
-/// By what a ranker goes on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, uniffi::Enum)]
-pub enum Taken {
-    /// The artifact alone.
-    Artifact,
-    /// What it had learned before.
-    Before,
-    /// What it learned now.
-    Learned,
-}
-
 /// What came of learning.
 #[derive(Debug, Clone, PartialEq, uniffi::Record)]
 pub struct Lesson {
-    /// Examples that were learned from.
+    /// Examples with labels.
     pub examples: u64,
-    /// Examples that were held out; with fewer than two of them nothing is learned.
-    pub held_out: u64,
+    /// How many of them told what learning is worth; 0 where there were too few, and nothing is learned.
+    pub judged: u64,
     /// The numbers that were learned.
     pub numbers: u64,
-    /// The mean loss of the examples held out, by the artifact alone; NaN where none was held out.
+    /// How often the examples were gone through.
+    pub epochs: u64,
+    /// The mean loss of those judged, by the artifact alone; NaN where none was.
     pub artifact: f64,
-    /// The same by what was learned before, where anything was.
-    pub before: Option<f64>,
-    /// The same by what was learned now.
+    /// The same by what is learned from the examples before them.
     pub learned: f64,
-    /// By what the ranker goes on: something learned is taken only where it is better by more than chance explains.
-    pub taken: Taken,
+    /// How sure it is that the loss falls, in standard deviations of a normal distribution.
+    pub certainty: f64,
+    /// Whether the ranker goes on with what it learned, or with the artifact alone.
+    pub taken: bool,
 }
 
 #[uniffi::export]
@@ -55,19 +46,10 @@ impl Ranker {
     /// Learns from the examples with labels, and goes on with what helps. It takes a moment: call it when the user does not wait.
     pub fn learn(&self) -> Result<Lesson> {
         let lesson = self.app().learn()?;
-        Ok(Lesson {
-            examples: lesson.examples as u64,
-            held_out: lesson.held_out as u64,
-            numbers: lesson.numbers as u64,
-            artifact: lesson.artifact,
-            before: lesson.before,
-            learned: lesson.learned,
-            taken: match lesson.taken {
-                learn::Taken::Artifact => Taken::Artifact,
-                learn::Taken::Before => Taken::Before,
-                learn::Taken::Learned => Taken::Learned,
-            },
-        })
+        let [examples, judged, numbers, epochs] =
+            [lesson.examples, lesson.judged, lesson.numbers, lesson.epochs].map(|count| count as u64);
+        let learn::Lesson { artifact, learned, certainty, taken, .. } = lesson;
+        Ok(Lesson { examples, judged, numbers, epochs, artifact, learned, certainty, taken })
     }
 
     /// What was learned, to be kept where only the app can read; empty where nothing is in use.

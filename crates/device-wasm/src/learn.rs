@@ -1,36 +1,29 @@
 //! Learning in a page: what was shown, what the user made of it, and what is learned from both. Nothing of it leaves the page.
 
 use crate::{Ranker, mended};
+use kitestring_device::learn;
 use wasm_bindgen::prelude::*;
 
 /// What came of learning.
 #[wasm_bindgen]
 #[derive(Debug)]
 pub struct Lesson {
-    /// Examples that were learned from.
+    /// Examples with labels.
     pub examples: usize,
-    /// Examples that were held out; with fewer than two of them nothing is learned.
-    #[wasm_bindgen(js_name = heldOut)]
-    pub held_out: usize,
+    /// How many of them told what learning is worth; 0 where there were too few, and nothing is learned.
+    pub judged: usize,
     /// The numbers that were learned.
     pub numbers: usize,
-    /// The mean loss of the examples held out, by the artifact alone; NaN where none was held out.
+    /// How often the examples were gone through.
+    pub epochs: usize,
+    /// The mean loss of those judged, by the artifact alone; NaN where none was.
     pub artifact: f64,
-    /// The same by what was learned before, where anything was.
-    pub before: Option<f64>,
-    /// The same by what was learned now.
+    /// The same by what is learned from the examples before them.
     pub learned: f64,
-    taken: &'static str,
-}
-
-#[wasm_bindgen]
-impl Lesson {
-    /// By what the ranker goes on, `artifact`, `before` or `learned`: something learned is taken only where it is better by more than chance
-    /// explains.
-    #[wasm_bindgen(getter, unchecked_return_type = "\"artifact\" | \"before\" | \"learned\"")]
-    pub fn taken(&self) -> String {
-        self.taken.to_owned()
-    }
+    /// How sure it is that the loss falls, in standard deviations of a normal distribution.
+    pub certainty: f64,
+    /// Whether the ranker goes on with what it learned, or with the artifact alone.
+    pub taken: bool,
 }
 
 #[wasm_bindgen]
@@ -55,10 +48,9 @@ impl Ranker {
 
     /// Learns from the examples with labels, and goes on with what helps. It takes a moment: call it when the user does not wait.
     pub fn learn(&mut self) -> Result<Lesson, JsError> {
-        let lesson = self.app.learn().map_err(mended)?;
-        let (examples, held_out, numbers) = (lesson.examples, lesson.held_out, lesson.numbers);
-        let (artifact, before, learned) = (lesson.artifact, lesson.before, lesson.learned);
-        Ok(Lesson { examples, held_out, numbers, artifact, before, learned, taken: lesson.taken.name() })
+        let learn::Lesson { examples, judged, numbers, epochs, artifact, learned, certainty, taken } =
+            self.app.learn().map_err(mended)?;
+        Ok(Lesson { examples, judged, numbers, epochs, artifact, learned, certainty, taken })
     }
 
     /// What was learned, for the page to keep; empty where nothing is in use.

@@ -6,9 +6,9 @@
 use crate::app::App;
 use crate::session::Session;
 use kitestring_core::schema::TaskKind;
-use kitestring_core::{Batch, Error, Result, json};
+use kitestring_core::{Batch, Error, Result};
 use kitestring_nn::package::Personal;
-pub use kitestring_nn::package::learning::{Learning, Lesson, Taken};
+pub use kitestring_nn::package::learning::{Learning, Lesson};
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 
@@ -35,7 +35,7 @@ impl Settings {
     /// A config error that names the key.
     pub fn parse(text: &str) -> Result<Self> {
         let wrong = |error| Error::config("the settings of learning cannot be read").caused_by(error);
-        let settings: Self = json::from_slice(text.as_bytes()).map_err(wrong)?;
+        let settings: Self = serde_json::from_str(text).map_err(wrong)?;
         settings.learning.check()?;
         Ok(settings)
     }

@@ -1,9 +1,10 @@
 //! Learning on a device: a few numbers, from what one user did, and only where it helps.
 //!
-//! Of the examples the newest are held out. From the others a few numbers are learned by gradients of the ranker's own losses, through its
-//! weights as the artifact has them and with statistics that stay, pulled towards the artifact's numbers (`λ/2 ‖θ − θ₀‖²`), as long as the
-//! loss of those held out falls. What was learned is taken only if it is better on these by more than chance explains, scored as the device
-//! scores, products in codes included; else the device goes on as before.
+//! A few numbers are learned by gradients of the ranker's own losses, through its weights as the artifact has them and with statistics that
+//! stay, pulled towards the artifact's numbers (`λ/2 ‖θ − θ₀‖²`). Examples come in the order of time and are cut into blocks: of each block but
+//! the first the loss is told after every epoch of learning from those before it, scored as the device scores, products in codes included.
+//! Over all these blocks, which nothing was learned from, the number of epochs is chosen that loses least; and only if it loses less than the
+//! artifact alone by more than chance explains, as many epochs are learned from all examples and taken. Else the device goes on with the artifact.
 
 use super::personal::{Learner, Learns, Personal};
 use super::{Packaged, Runtime};
@@ -11,6 +12,7 @@ use crate::engine::{BatchInputs, OneWorker, Scorer, Trainer};
 use crate::graph::{Graph, Loss};
 use crate::network::Network;
 use crate::optimizer::{Optimizer, Rule};
+use crate::quantization::product::Codes;
 use kitestring_core::{Batch, Error, Result, Seed};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -23,15 +25,15 @@ pub struct Learning {
     pub learns: Learns,
     /// The length of a step.
     pub rate: f32,
-    /// How often all examples are gone through.
+    /// How often all examples are gone through at most.
     pub epochs: usize,
     /// Examples a step.
     pub batch: usize,
     /// λ: how strongly numbers are pulled towards the artifact's.
     pub decay: f32,
-    /// The share of the examples, the newest, that is held out.
-    pub held_out: f64,
-    /// By how many standard errors the loss of the examples held out must fall.
+    /// How many blocks of examples tell what learning from those before them is worth.
+    pub folds: usize,
+    /// How sure it must be that the loss falls, in standard deviations of a normal distribution: 2 is wrong once in 44 times.
     pub certainty: f64,
     /// Decides the order of examples.
     pub seed: u64,
@@ -45,7 +47,7 @@ impl Default for Learning {
             epochs: 20,
             batch: 16,
             decay: 0.01,
-            held_out: 0.25,
+            folds: 4,
             certainty: 2.0,
             seed: 0,
         }
@@ -68,56 +70,35 @@ impl Learning {
         if !(self.decay >= 0.0 && self.decay.is_finite()) {
             return wrong("decay", "a pull is not negative");
         }
-        if !(self.held_out > 0.0 && self.held_out < 1.0) {
-            return wrong("held_out", "a share that is held out lies between 0 and 1");
+        if self.folds == 0 {
+            return wrong("folds", "at least one block tells what learning is worth");
         }
         if self.certainty.is_nan() || self.certainty < 0.0 {
-            return wrong("certainty", "a number of standard errors is not negative");
+            return wrong("certainty", "a certainty is not negative");
         }
         Ok(())
-    }
-}
-
-/// By what a device goes on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Taken {
-    /// The artifact alone.
-    Artifact,
-    /// What it had learned before.
-    Before,
-    /// What it learned now.
-    Learned,
-}
-
-impl Taken {
-    /// Its name: `artifact`, `before` or `learned`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Artifact => "artifact",
-            Self::Before => "before",
-            Self::Learned => "learned",
-        }
     }
 }
 
 /// What came of learning.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Lesson {
-    /// Examples that were learned from.
+    /// Examples with labels.
     pub examples: usize,
-    /// Examples that were held out; with fewer than two of them nothing is learned.
-    pub held_out: usize,
+    /// How many of them told what learning is worth; 0 where there are fewer than blocks, and nothing is learned.
+    pub judged: usize,
     /// The numbers that were learned.
     pub numbers: usize,
-    /// The mean loss of the examples held out, by the artifact alone; NaN where none was held out.
+    /// How often the examples were gone through.
+    pub epochs: usize,
+    /// The mean loss of those judged, by the artifact alone; NaN where none was.
     pub artifact: f64,
-    /// The same by what was learned before, where anything was.
-    pub before: Option<f64>,
-    /// The same by what was learned now.
+    /// The same by what is learned from those before them.
     pub learned: f64,
-    /// By what the device goes on.
-    pub taken: Taken,
+    /// How sure it is that the loss falls, in standard deviations of a normal distribution.
+    pub certainty: f64,
+    /// Whether the device goes on with what it learned, or with the artifact alone.
+    pub taken: bool,
 }
 
 impl Runtime {
@@ -140,8 +121,8 @@ impl Runtime {
         Ok(())
     }
 
-    /// Learns from examples, the oldest first: batches of samples with labels, ids as [`Self::score`] has them, the lists that a recurrent state
-    /// stands for elsewhere included. Begins with what was learned before, where the same is learned.
+    /// Learns from examples, the oldest first: batches of one sample with labels, ids as [`Self::score`] has them, the lists that a recurrent state
+    /// stands for elsewhere included. It learns anew, from the artifact's numbers: what was learned before and is not in the examples is gone.
     ///
     /// # Errors
     /// A setting out of its range; examples that do not fit the schema; a loss that is not finite. The runtime then goes on as before.
@@ -150,73 +131,73 @@ impl Runtime {
         let version = self.artifact.manifest().version.clone();
         let packaged = Packaged::open(&self.artifact)?;
         let mut learner = learning.learns.learner(&packaged, &version)?;
-        let labelled: Vec<&Batch> =
+        let origin = learner.numbers();
+        let examples: Vec<&Batch> =
             examples.iter().copied().filter(|example| counts(&packaged.graph, example)).collect();
-        let held = ((labelled.len() as f64 * learning.held_out).ceil() as usize).min(labelled.len());
-        let (old, new) = labelled.split_at(labelled.len() - held);
-        let had = self.personal.clone();
+        let nan = f64::NAN;
+        let (numbers, count, blocks) = (origin.len(), examples.len(), learning.folds.saturating_add(1));
         let mut lesson = Lesson {
-            examples: old.len(),
-            held_out: new.len(),
-            numbers: learner.numbers().len(),
-            artifact: f64::NAN,
-            before: None,
-            learned: f64::NAN,
-            taken: if had.is_some() { Taken::Before } else { Taken::Artifact },
+            examples: count,
+            judged: 0,
+            numbers,
+            epochs: 0,
+            artifact: nan,
+            learned: nan,
+            certainty: 0.0,
+            taken: false,
         };
-        if new.len() < 2 || old.is_empty() {
-            return Ok(lesson);
+        if count >= blocks {
+            let mut losses = Losses::new(&learner.graph, packaged.codes.without(&learner.learned));
+            let mut after = vec![Vec::new(); learning.epochs + 1];
+            for block in 1..blocks {
+                let [start, end] = [block, block + 1].map(|block| block * count / blocks);
+                let judged = joined(&examples[start..end]);
+                learner.set(&origin)?;
+                after[0].extend(losses.of(self, &learner.network, &judged)?);
+                self.descend(
+                    &mut learner,
+                    (&examples[..start], learning.epochs),
+                    learning,
+                    &mut |device, network, epoch| {
+                        after[epoch].extend(losses.of(device, network, &judged)?);
+                        Ok(())
+                    },
+                )?;
+            }
+            let mean = |losses: &[f64]| losses.iter().sum::<f64>() / losses.len() as f64;
+            let means: Vec<f64> = after.iter().map(|losses| mean(losses)).collect();
+            let best = (1..means.len()).min_by(|a, b| means[*a].total_cmp(&means[*b])).unwrap_or(0);
+            (lesson.judged, lesson.epochs) = (after[0].len(), best);
+            (lesson.artifact, lesson.learned) = (means[0], means[best]);
+            lesson.certainty = certainty(&after[0], &after[best]);
+            lesson.taken = lesson.certainty > learning.certainty;
         }
-
-        let begin = had.as_ref().filter(|had| had.learns == learning.learns).map(|had| had.numbers.clone());
-        let held_out = joined(new);
-        self.descend(&mut learner, begin, (old, &held_out), learning)?;
-        let learned = Personal { version, learns: learning.learns.clone(), numbers: learner.numbers() };
-
-        let of_artifact = self.losses(None, &held_out)?;
-        let of_before = had.as_ref().map(|had| self.losses(Some(had), &held_out)).transpose()?;
-        let of_learned = self.losses(Some(&learned), &held_out)?;
-        let mean = |losses: &[f64]| losses.iter().sum::<f64>() / losses.len() as f64;
-        lesson.artifact = mean(&of_artifact);
-        lesson.before = of_before.as_deref().map(mean);
-        lesson.learned = mean(&of_learned);
-        // What was learned before has shown that it was no chance; what is new has to.
-        let (mut best, mut taken) = (&of_artifact, Taken::Artifact);
-        if let Some(before) = &of_before
-            && gain(&of_artifact, before) > 0.0
-        {
-            (best, taken) = (before, Taken::Before);
-        }
-        if gain(best, &of_learned) > learning.certainty {
-            taken = Taken::Learned;
-        }
-        lesson.taken = taken;
-        match taken {
-            Taken::Learned => self.personalize(Some(learned))?,
-            Taken::Artifact if had.is_some() => self.personalize(None)?,
-            Taken::Artifact | Taken::Before => {}
+        if lesson.taken {
+            learner.set(&origin)?;
+            self.descend(&mut learner, (&examples, lesson.epochs), learning, &mut |_, _, _| Ok(()))?;
+            let learns = learning.learns.clone();
+            self.personalize(Some(Personal { version, learns, numbers: learner.numbers() }))?;
+        } else if self.personal.is_some() {
+            self.personalize(None)?;
         }
         Ok(lesson)
     }
 
-    /// Goes down the gradient of the losses of some examples, to where the loss of others is least after an epoch.
+    /// Goes down the gradient of the losses of some examples, and tells of every epoch.
     fn descend(
         &mut self,
         learner: &mut Learner,
-        begin: Option<Vec<f32>>,
-        (examples, held_out): (&[&Batch], &Batch),
+        (examples, epochs): (&[&Batch], usize),
         learning: &Learning,
+        each: &mut dyn FnMut(&mut Self, &Network, usize) -> Result<()>,
     ) -> Result<()> {
         let origin = learner.numbers();
-        let mut numbers = begin.unwrap_or_else(|| origin.clone());
-        learner.set(&numbers)?;
-        let mut losses = Losses::new(&learner.graph);
-        let mut least = (losses.sum(self, &learner.network, held_out)?, numbers.clone());
+        let mut numbers = origin.clone();
         let mut trainer = Trainer::of_weights(Arc::clone(&learner.graph), &|name| learning.learns.names(name), 1);
         let mut optimizer = Optimizer::of_numbers(Rule::default(), numbers.len())?;
         let (mut state, mut gradient) = (learner.network.state.clone(), Vec::new());
         let mut order: Vec<usize> = (0..examples.len()).collect();
-        for epoch in 0..learning.epochs {
+        for epoch in 0..epochs {
             let seed = Seed(learning.seed).child("learn").at(epoch as u64);
             order.sort_by_key(|example| seed.bits_at(*example as u64));
             for chosen in order.chunks(learning.batch) {
@@ -234,23 +215,9 @@ impl Runtime {
                 optimizer.apply(&mut numbers, &gradient, learning.rate);
                 learner.set(&numbers)?;
             }
-            let loss = losses.sum(self, &learner.network, held_out)?;
-            if loss < least.0 {
-                least = (loss, numbers.clone());
-            }
+            each(self, &learner.network, epoch + 1)?;
         }
-        learner.set(&least.1)
-    }
-
-    /// The loss of each sample of a batch, scored as the device does by what was learned.
-    fn losses(&mut self, personal: Option<&Personal>, batch: &Batch) -> Result<Vec<f64>> {
-        let mut packaged = Packaged::open(&self.artifact)?;
-        if let Some(personal) = personal {
-            personal.apply(&mut packaged, &self.artifact.manifest().version)?;
-        }
-        let mut losses = Losses::new(&packaged.graph);
-        losses.scorer = losses.scorer.with_codes(Arc::clone(&packaged.codes));
-        losses.of(self, &packaged.network, batch)
+        Ok(())
     }
 }
 
@@ -262,11 +229,12 @@ struct Losses {
 }
 
 impl Losses {
-    fn new(graph: &Graph) -> Self {
+    fn new(graph: &Graph, codes: Codes) -> Self {
         let mut graph = graph.clone();
         graph.outputs = graph.losses.iter().map(|loss| (loss.name.clone(), loss.value)).collect();
         let graph = Arc::new(graph);
-        Self { scorer: Scorer::new(Arc::clone(&graph), 1), graph, found: Vec::new() }
+        let scorer = Scorer::new(Arc::clone(&graph), 1).with_codes(Arc::new(codes));
+        Self { scorer, graph, found: Vec::new() }
     }
 
     /// The loss of each sample, over its tasks.
@@ -290,10 +258,6 @@ impl Losses {
         }
         Ok(found)
     }
-
-    fn sum(&mut self, runtime: &mut Runtime, network: &Network, batch: &Batch) -> Result<f64> {
-        Ok(self.of(runtime, network, batch)?.iter().sum())
-    }
 }
 
 /// Whether an example's labels say anything.
@@ -308,12 +272,40 @@ fn joined(examples: &[&Batch]) -> Batch {
     all
 }
 
-/// By how many of its standard errors the loss falls, sample by sample; 0 where nothing differs.
-fn gain(from: &[f64], to: &[f64]) -> f64 {
-    let count = from.len() as f64;
+/// How sure it is that the loss falls, sample by sample: Student's t of the differences as the normal deviate that is as unlikely
+/// (Wallace 1959), for of few differences the spread is hardly known. 0 where nothing differs.
+fn certainty(from: &[f64], to: &[f64]) -> f64 {
+    let (count, free) = (from.len() as f64, from.len() as f64 - 1.0);
     let falls = || from.iter().zip(to).map(|(from, to)| from - to);
     let mean = falls().sum::<f64>() / count;
     let squares: f64 = falls().map(|fall| (fall - mean).powi(2)).sum();
-    let error = (squares / (count - 1.0).max(1.0) / count).sqrt();
-    if mean == 0.0 { 0.0 } else { mean / error.max(f64::MIN_POSITIVE) }
+    if mean == 0.0 || free < 1.0 {
+        return 0.0;
+    }
+    let t = mean / (squares / free / count).sqrt().max(f64::MIN_POSITIVE);
+    t.signum() * (8.0 * free + 1.0) / (8.0 * free + 3.0) * (free * (t * t / free).ln_1p()).sqrt()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is two-sided 5 % of Student's t in tables, and 1.96 of the normal distribution.
+    #[test]
+    fn few_differences_are_less_sure() {
+        for (free, t) in [(2_usize, 4.303), (4, 2.776), (9, 2.262), (30, 2.042), (120, 1.980)] {
+            // Differences of mean 1 and a spread that makes t.
+            let count = free + 1;
+            let spread = (count as f64).sqrt() / t * (free as f64 / count as f64).sqrt();
+            let raw: Vec<f64> = (0..count).map(|at| if at % 2 == 0 { 1.0 } else { -1.0 }).collect();
+            let mean = raw.iter().sum::<f64>() / count as f64;
+            let norm = (raw.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / count as f64).sqrt();
+            let from: Vec<f64> = raw.iter().map(|x| 1.0 + (x - mean) / norm * spread).collect();
+            let found = certainty(&from, &vec![0.0; count]);
+            assert!((found - 1.96).abs() < 0.04, "{free}: {found}");
+        }
+        assert_eq!(certainty(&[1.0, 2.0], &[1.0, 2.0]), 0.0);
+        assert_eq!(certainty(&[1.0], &[0.0]), 0.0);
+        assert!(certainty(&[1.0; 3], &[0.0; 3]) > 1.0 && certainty(&[0.0; 9], &[1.0; 9]) < -2.0);
+    }
 }

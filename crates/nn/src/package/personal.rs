@@ -15,7 +15,7 @@ use crate::graph::Graph;
 use crate::network::Network;
 use kitestring_core::artifact::Digest;
 use kitestring_core::hash::stable_hash;
-use kitestring_core::{Error, Result, Seed, json};
+use kitestring_core::{Error, Result, Seed};
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
 use std::sync::Arc;
@@ -202,7 +202,7 @@ impl Personal {
         })?;
         let (len, body) = body.split_first_chunk::<4>().ok_or_else(damaged)?;
         let (header, numbers) = body.split_at_checked(u32::from_le_bytes(*len) as usize).ok_or_else(damaged)?;
-        let Header { version, learns } = json::from_slice(header).map_err(|error| damaged().caused_by(error))?;
+        let Header { version, learns } = serde_json::from_slice(header).map_err(|error| damaged().caused_by(error))?;
         let (numbers, []) = numbers.as_chunks::<4>() else { return Err(damaged()) };
         let numbers: Vec<f32> = numbers.iter().map(|number| f32::from_le_bytes(*number)).collect();
         if numbers.iter().any(|number| !number.is_finite()) {
