@@ -1,6 +1,7 @@
 //! What an operation sees of the batch while it works on one tile.
 
 use crate::graph::{Domain, Graph, Value};
+use crate::quantization::affine::Affine;
 use crate::quantization::product::{Codes, Product};
 use kitestring_core::batch::Ids;
 use kitestring_core::{Batch, Error, Result, Seed};
@@ -143,6 +144,9 @@ pub(crate) struct Recording<'a> {
     pub transposed: &'a [f32],
     /// How many steps were done before this one.
     pub step: u64,
+    /// What training rounds, where it does.
+    #[cfg(feature = "train")]
+    pub rounding: Option<&'a crate::quantization::rounding::Rounding>,
 }
 
 impl<'a> Context<'a> {
@@ -159,6 +163,19 @@ impl<'a> Context<'a> {
     /// The product with a matrix of weights, where it is done in codes.
     pub(crate) fn product(&self, weight: crate::graph::Weight) -> Option<&'a Product> {
         self.codes?.get(weight)
+    }
+
+    /// How what enters the product with a matrix of weights is rounded, where training does that.
+    #[cfg(feature = "train")]
+    pub(crate) fn rounding(&self, weight: crate::graph::Weight) -> Option<Affine> {
+        self.recording?.rounding?.of(weight)
+    }
+
+    /// Inference rounds nothing.
+    #[cfg(not(feature = "train"))]
+    #[inline(always)]
+    pub(crate) fn rounding(&self, _: crate::graph::Weight) -> Option<Affine> {
+        None
     }
 
     pub(crate) fn statistics(&self) -> &'a [f32] {

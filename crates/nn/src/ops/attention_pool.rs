@@ -1,6 +1,7 @@
 //! DIN's attention: a list pooled with weights that depend on the target.
 
 mod codes;
+mod rounded;
 
 #[cfg(feature = "train")]
 use super::Backward;
@@ -21,6 +22,8 @@ use crate::kernels::{
     matmul::transpose,
     reduce::{add, add_column_sums},
 };
+#[cfg(feature = "train")]
+use crate::quantization::rounding::clip;
 use serde::{Deserialize, Serialize};
 
 /// `Σ_j a(k_j, t) k_j` over the keys `k_j` of a sample's list, with the target `t` (Zhou et al. 2018, eq. 3).
@@ -232,8 +235,9 @@ impl Operation for AttentionPool {
         let (d, h, rows) = (self.width, self.first(), cx.rows.len());
         let (pairs, block) = (self.pairs(cx), d * h);
         let at = self.saved(rows, pairs);
-        saved.resize(at.end + block, 0.0);
-        let (saved, folded) = saved.split_at_mut(at.end);
+        let rounding = self.rounding(cx);
+        saved.resize(at.end + if rounding.is_some() { self.size_of_room(cx, pairs) } else { block }, 0.0);
+        let (saved, behind) = saved.split_at_mut(at.end);
         let (before, rest) = saved.split_at_mut(at.hidden);
         let (mut hidden, weights) = rest.split_at_mut(at.weights - at.hidden);
         let (key_weight, rest) = before.split_at_mut(at.target_weight);
@@ -247,17 +251,25 @@ impl Operation for AttentionPool {
         }
         matmul(target_part, Matrix::new(target, rows, d), target_weight, h, Start::Row(bias));
 
-        // The first layer: one small product a sample.
-        let mut first = 0;
-        for (row, target) in target.chunks_exact(d).enumerate() {
-            let list = cx.segment(self.feature, row);
-            let next = first + list.len();
-            let result = &mut hidden[first * h..next * h];
-            fold(folded, key_weight, &weight[3 * block..4 * block], target);
-            let keys = Matrix::new(&keys[list.start * d..list.end * d], list.len(), d);
-            matmul(result, keys, folded, h, Start::Row(&target_part[row * h..(row + 1) * h]));
-            self.activation.apply(result);
-            first = next;
+        // The first layer.
+        let mut room = None;
+        if let Some(by) = rounding {
+            let room = room.insert(self.room(cx, pairs, behind));
+            let parts = (&*key_weight, &*target_part);
+            self.first_layer_rounded(cx, by, (keys, target), parts, room, &mut hidden[..pairs * h]);
+        } else {
+            // One small product a sample.
+            let (folded, mut first) = (behind, 0);
+            for (row, target) in target.chunks_exact(d).enumerate() {
+                let list = cx.segment(self.feature, row);
+                let next = first + list.len();
+                let result = &mut hidden[first * h..next * h];
+                fold(folded, key_weight, &weight[3 * block..4 * block], target);
+                let keys = Matrix::new(&keys[list.start * d..list.end * d], list.len(), d);
+                matmul(result, keys, folded, h, Start::Row(&target_part[row * h..(row + 1) * h]));
+                self.activation.apply(result);
+                first = next;
+            }
         }
 
         // The others, over all pairs at once.
@@ -265,6 +277,10 @@ impl Operation for AttentionPool {
         for (weight, bias) in &self.layers[1..self.layers.len() - 1] {
             let (before, after) = hidden.split_at_mut(pairs * width);
             let result = &mut after[..pairs * weight.columns];
+            let before = match (&mut room, cx.rounding(*weight)) {
+                (Some(room), Some(by)) => room.rounded(before, by),
+                _ => before,
+            };
             let bias = Start::Row(bias.of(cx.weights));
             matmul(result, Matrix::new(before, pairs, width), weight.of(cx.weights), weight.columns, bias);
             self.activation.apply(result);
@@ -291,7 +307,9 @@ impl Operation for AttentionPool {
         let (d, h, rows) = (self.width, self.first(), cx.rows.len());
         let (pairs, block) = (self.pairs(cx), d * h);
         let at = self.saved(rows, pairs);
-        let saved = &std::mem::take(&mut pass.saved)[..at.end];
+        let (saved, behind) = std::mem::take(&mut pass.saved).split_at_mut(at.end);
+        let rounding = self.rounding(cx);
+        let mut room = rounding.map(|_| self.room(cx, pairs, behind));
         let out_grad = std::mem::take(&mut pass.out_grad);
         let mut scratch = std::mem::take(pass.scratch);
         let widest = self.hidden_widths().max().unwrap_or(0);
@@ -328,11 +346,19 @@ impl Operation for AttentionPool {
         for ((weight, bias), below) in self.layers[1..self.layers.len() - 1].iter().rev().zip(widths) {
             let x = &saved[end - pairs * below..end];
             let grad = &upper[..pairs * width];
-            let transposed = Matrix::new(x, pairs, below).transposed();
+            let rounding = cx.rounding(*weight).filter(|_| room.is_some());
+            let read = match (&mut room, rounding) {
+                (Some(room), Some(by)) => room.rounded(x, by),
+                _ => x,
+            };
+            let transposed = Matrix::new(read, pairs, below).transposed();
             matmul(weight.of_mut(pass.weight_grads), transposed, grad, width, Start::Existing);
             add_column_sums(bias.of_mut(pass.weight_grads), grad);
             let lower_grad = &mut lower[..pairs * below];
             matmul(lower_grad, Matrix::new(grad, pairs, width), cx.transposed(*weight), below, Start::Zero);
+            if let Some(by) = rounding {
+                clip(lower_grad, x, by);
+            }
             self.activation.chain(lower_grad, x);
             end -= pairs * below;
             width = below;
@@ -355,7 +381,9 @@ impl Operation for AttentionPool {
         matmul(folded_grad, Matrix::new(target, rows, d).transposed(), part_grad, h, Start::Zero);
         let weight_grad = weight.of_mut(pass.weight_grads);
         add(&mut weight_grad[block..2 * block], folded_grad);
-        add(&mut weight_grad[2 * block..3 * block], folded_grad);
+        if rounding.is_none() {
+            add(&mut weight_grad[2 * block..3 * block], folded_grad);
+        }
         let (folded, rest) = rest.split_at_mut(block);
         transpose(folded, &saved[at.target_weight..at.target_part], d, h);
         matmul(target_grad, Matrix::new(part_grad, rows, h), folded, d, Start::Zero);
@@ -368,27 +396,32 @@ impl Operation for AttentionPool {
         let product = &weight.of(cx.weights)[3 * block..];
         transpose(base, &saved[at.key_weight..at.target_weight], d, h);
         transpose(product_transposed, product, d, h);
-        // Samples that share a list add to the gradient of the same keys.
-        let shared = !cx.batch().sparse[self.feature].list_of_row.is_empty();
-        if shared {
-            pass.input_grad_to_add(0);
-        }
-        let mut first = 0;
-        for (row, (g, target)) in out_grad.chunks_exact(d).zip(target.chunks_exact(d)).enumerate() {
-            let list = cx.segment(self.feature, row);
-            let (len, elements) = (list.len(), list.start * d..list.end * d);
-            let pair_grad = &upper[first * h..(first + len) * h];
-            let transposed_keys = Matrix::new(&keys[elements.clone()], len, d).transposed();
-            matmul(folded_grad, transposed_keys, pair_grad, h, Start::Zero);
-            let product_grad = &mut weight.of_mut(pass.weight_grads)[3 * block..];
-            unfold(folded_grad, product, target, sum, product_grad, &mut target_grad[row * d..(row + 1) * d]);
-            if let Some((grad, add)) = pass.input_grad(0) {
-                let grad = &mut grad[elements];
-                fold_transposed(folded, base, product_transposed, target);
-                matmul(grad, Matrix::new(pair_grad, len, h), folded, d, Start::adding(add || shared));
-                add_weighted(grad, &weights[first..first + len], g);
+        if let (Some(by), Some(room)) = (rounding, &mut room) {
+            let grads = (&upper[..pairs * h], [&*base, &*product_transposed], weights, &*out_grad);
+            self.first_layer_rounded_back(cx, by, &mut pass, room, grads, target_grad);
+        } else {
+            // Samples that share a list add to the gradient of the same keys.
+            let shared = !cx.batch().sparse[self.feature].list_of_row.is_empty();
+            if shared {
+                pass.input_grad_to_add(0);
             }
-            first += len;
+            let mut first = 0;
+            for (row, (g, target)) in out_grad.chunks_exact(d).zip(target.chunks_exact(d)).enumerate() {
+                let list = cx.segment(self.feature, row);
+                let (len, elements) = (list.len(), list.start * d..list.end * d);
+                let pair_grad = &upper[first * h..(first + len) * h];
+                let transposed_keys = Matrix::new(&keys[elements.clone()], len, d).transposed();
+                matmul(folded_grad, transposed_keys, pair_grad, h, Start::Zero);
+                let product_grad = &mut weight.of_mut(pass.weight_grads)[3 * block..];
+                unfold(folded_grad, product, target, sum, product_grad, &mut target_grad[row * d..(row + 1) * d]);
+                if let Some((grad, add)) = pass.input_grad(0) {
+                    let grad = &mut grad[elements];
+                    fold_transposed(folded, base, product_transposed, target);
+                    matmul(grad, Matrix::new(pair_grad, len, h), folded, d, Start::adding(add || shared));
+                    add_weighted(grad, &weights[first..first + len], g);
+                }
+                first += len;
+            }
         }
         let weight_grad = weight.of_mut(pass.weight_grads);
         add(&mut weight_grad[..block], sum);

@@ -6,11 +6,14 @@ use super::{Cost, Operation};
 use crate::engine::{Context, Inputs};
 use crate::graph::{Graph, Initializer, Value, Weight};
 #[cfg(feature = "train")]
-use crate::kernels::reduce::add_column_sums;
+use crate::kernels::reduce::{add, add_column_sums};
 use crate::kernels::{
     activation::Activation,
     matmul::{Matrix, Start, matmul},
 };
+#[cfg(feature = "train")]
+use crate::quantization::rounding::clip;
+use crate::quantization::rounding::round;
 use serde::{Deserialize, Serialize};
 
 /// `activation(x W + b)`, with `W` of `inputs × outputs`.
@@ -59,6 +62,15 @@ impl Operation for Linear {
             }
             return product.multiply(x, self.bias.map(|bias| bias.of(cx.weights)), self.activation, out, saved);
         }
+        let x = match cx.rounding(self.weight) {
+            Some(by) => {
+                saved.clear();
+                saved.extend_from_slice(x);
+                round(saved, by);
+                saved
+            }
+            None => x,
+        };
         matmul(out, Matrix::new(x, x.len() / k, k), self.weight.of(cx.weights), n, Start::Zero);
         match self.bias {
             Some(bias) => self.activation.apply_with_bias(out, bias.of(cx.weights)),
@@ -71,14 +83,26 @@ impl Operation for Linear {
         let (k, n) = (self.weight.rows, self.weight.columns);
         self.activation.chain(pass.out_grad, pass.out);
         let rows = pass.out_grad.len() / n;
-        let x = Matrix::new(pass.inputs.get(0), rows, k).transposed();
-        matmul(self.weight.of_mut(pass.weight_grads), x, pass.out_grad, n, Start::Existing);
+        let (x, rounding) = (pass.inputs.get(0), cx.rounding(self.weight));
+        let read = if rounding.is_some() { &*pass.saved } else { x };
+        let read = Matrix::new(read, rows, k).transposed();
+        matmul(self.weight.of_mut(pass.weight_grads), read, pass.out_grad, n, Start::Existing);
         if let Some(bias) = self.bias {
             add_column_sums(bias.of_mut(pass.weight_grads), pass.out_grad);
         }
         // The gradient is taken out for the moment because the input's lives in the same arena.
         let out_grad = std::mem::take(&mut pass.out_grad);
-        if let Some((grad, add)) = pass.input_grad(0) {
+        if let Some(by) = rounding {
+            // Nothing reads what was saved any more.
+            let scratch = std::mem::take(&mut pass.saved);
+            matmul(scratch, Matrix::new(out_grad, rows, n), cx.transposed(self.weight), k, Start::Zero);
+            clip(scratch, x, by);
+            match pass.input_grad(0) {
+                Some((grad, true)) => add(grad, scratch),
+                Some((grad, false)) => grad.copy_from_slice(scratch),
+                None => {}
+            }
+        } else if let Some((grad, add)) = pass.input_grad(0) {
             matmul(grad, Matrix::new(out_grad, rows, n), cx.transposed(self.weight), k, Start::adding(add));
         }
     }

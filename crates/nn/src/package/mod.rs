@@ -9,6 +9,8 @@
 //! The graph itself is in no page: the config of the slots makes it, as it made the one that was trained.
 
 #[cfg(feature = "train")]
+mod aware;
+#[cfg(feature = "train")]
 pub mod learning;
 #[cfg(feature = "train")]
 mod personal;
@@ -112,10 +114,15 @@ kitestring_core::fields!(Activations { weight, codes; row } else Self {
 });
 
 impl Activations {
+    /// The matrix of the graph it is multiplied with.
+    fn product(&self, graph: &Graph) -> Result<Weight> {
+        let named = |product: &Weight| graph.name_of(*product) == Some((&self.weight, self.row));
+        graph.products().into_iter().find(named).ok_or_else(|| self.unknown())
+    }
+
     /// The matrix of the graph it is multiplied with, and its part of the weight's codes.
     fn part(&self, graph: &Graph, coded: &Weights) -> Result<(Weight, Weights)> {
-        let named = |product: &Weight| graph.name_of(*product) == Some((&self.weight, self.row));
-        let product = graph.products().into_iter().find(named).ok_or_else(|| self.unknown())?;
+        let product = self.product(graph)?;
         let [rows, columns] = product.shape();
         let part = coded.codes.get(self.row * columns..(self.row + rows) * columns).ok_or_else(|| self.unknown())?;
         Ok((product, Weights { codes: part.to_vec(), scales: coded.scales.clone() }))

@@ -45,6 +45,13 @@ impl Affine {
         (level + WHOLE).to_bits() as i8
     }
 
+    /// Whether a number is in range: no more than half a step from what its code stands for, but for the rounding of `f32`.
+    #[inline(always)]
+    pub fn holds(self, x: f32) -> bool {
+        let level = x * (1.0 / self.scale) + f32::from(self.zero);
+        (-128.5..=127.5).contains(&level)
+    }
+
     /// What a code stands for.
     #[inline(always)]
     pub fn decode(self, code: i8) -> f32 {

@@ -3,6 +3,7 @@
 //! - [`affine`]: a scale and a zero for activations, a scale a column for weights;
 //! - [`calibrate`]: which range of activations is worth its codes;
 //! - [`product`]: products of weights and activations, done in codes;
+//! - [`rounding`]: a network that will be done so, as training sees it;
 //! - [`rows`]: embedding rows, each with its own scale.
 //!
 //! The conventions are those of the TensorFlow Lite quantization specification: `real = (code − zero) · scale`, weights symmetric in
@@ -11,4 +12,5 @@
 pub mod affine;
 pub mod calibrate;
 pub mod product;
+pub mod rounding;
 pub mod rows;

@@ -8,6 +8,7 @@ use super::workers::{Workers, check_count, each_piece, enough_for};
 use crate::graph::{Domain, Graph, Loss, Value};
 use crate::kernels::matmul::transpose;
 use crate::ops::{Op, Target};
+use crate::quantization::rounding::Rounding;
 use kitestring_core::{Error, Result, Seed};
 use plan::{crossing, gradient_targets, share, wanted};
 use std::collections::HashSet;
@@ -47,6 +48,7 @@ pub struct Trainer {
     not_finite: Option<usize>,
     /// Steps done, for what changes with them.
     steps: u64,
+    rounding: Option<Arc<Rounding>>,
     workers: Vec<RwLock<Worker>>,
 }
 
@@ -223,8 +225,17 @@ impl Trainer {
             kept,
             not_finite: None,
             steps: 0,
+            rounding: None,
             workers,
         }
+    }
+
+    /// Rounds what enters products from now on. The weights that a step is given are those that are [rounded](Rounding::round) already, and
+    /// its gradients are for those that are not.
+    #[must_use]
+    pub fn with_rounding(mut self, rounding: Arc<Rounding>) -> Self {
+        self.rounding = Some(rounding);
+        self
     }
 
     /// Says how many steps were done before the next one: noise and weights of losses that decay go by it.

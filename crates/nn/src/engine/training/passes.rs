@@ -24,7 +24,8 @@ impl Trainer {
             let tiles = share(step.tiles.len(), number, self.workers.len());
             for (index, tile) in tiles.enumerate() {
                 let (statistics, transposed) = (&self.statistics, &self.transposed);
-                let recording = Recording { statistics, transposed, step: step.number };
+                let rounding = self.rounding.as_deref();
+                let recording = Recording { statistics, transposed, step: step.number, rounding };
                 let cx = Context {
                     weights: step.weights,
                     state: step.state,

@@ -53,7 +53,7 @@ impl AttentionPool {
     }
 
     /// The layers between the first and the last.
-    fn hidden_layers(&self) -> &[(Weight, Weight)] {
+    pub(super) fn hidden_layers(&self) -> &[(Weight, Weight)] {
         &self.layers[1..self.layers.len() - 1]
     }
 
