@@ -117,20 +117,23 @@ impl Candidate {
         contents.seal(sealing.key)
     }
 
+    /// The ids of a table that have rows.
+    pub(crate) fn ids(&self, number: usize, usage: &Usage) -> Result<BTreeSet<u64>> {
+        let table = &self.model.tables[number];
+        Ok(match self.dataset.table_size(table.name())? {
+            Some(rows) => (0..rows).collect(),
+            None => {
+                let used = usage.ranked(table.name()).into_iter().map(|(id, _)| id);
+                used.filter(|id| table.contains(*id)).collect()
+            }
+        })
+    }
+
     fn table(&self, number: usize, recipient: Recipient<'_>, sealing: &Sealing<'_>) -> Result<TableContents> {
         let (table, codes) = (&self.model.tables[number], self.rows[number]);
         let name = table.name();
-        let all = || -> Result<BTreeSet<u64>> {
-            Ok(match self.dataset.table_size(name)? {
-                Some(rows) => (0..rows).collect(),
-                None => {
-                    let used = sealing.usage.ranked(name).into_iter().map(|(id, _)| id);
-                    used.filter(|id| table.contains(*id)).collect()
-                }
-            })
-        };
         let mut ids: BTreeSet<u64> = match (&self.kept[number], recipient) {
-            (Kept::All, _) | (Kept::Own, Recipient::Everybody) => all()?,
+            (Kept::All, _) | (Kept::Own, Recipient::Everybody) => self.ids(number, sealing.usage)?,
             (Kept::Ids(ids), _) => ids.iter().copied().collect(),
             (Kept::Own, Recipient::With(_)) => BTreeSet::new(),
         };

@@ -17,9 +17,11 @@ use crate::workers::Threads;
 use kitestring_core::{Error, Kind, Result, Seed};
 use kitestring_data::dataset::Dataset;
 use kitestring_nn::engine::StepReport;
+use kitestring_nn::quantization::rounding::Rounding;
 use kitestring_nn::slots::loss::weights_of_tasks;
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Instant;
 
 /// Where checkpoints lie in a run directory.
@@ -65,7 +67,7 @@ pub fn fit_from(
     resume: bool,
     observe: &mut dyn FnMut(Event<'_>),
 ) -> Result<Fitted> {
-    Fit::new((start, None), (config, dataset), directory, resume, observe)?.run(observe)
+    Fit::new((start, None, None), (config, dataset), directory, resume, observe)?.run(observe)
 }
 
 /// [`fit`] with a loss that somebody else computes over what the model says of each batch, beside those of its graph.
@@ -79,7 +81,24 @@ pub fn fit_guided(
     resume: bool,
     observe: &mut dyn FnMut(Event<'_>),
 ) -> Result<Fitted> {
-    Fit::new((None, Some(guide)), (config, dataset), directory, resume, observe)?.run(observe)
+    Fit::new((None, Some(guide), None), (config, dataset), directory, resume, observe)?.run(observe)
+}
+
+/// [`fit_guided`] from a trained model whose network will be done in codes: steps and validation see it rounded as a device will
+/// (quantization-aware training, [`kitestring_nn::quantization::rounding`]), what is learned are the numbers that are not. Rows stay as they are, and
+/// running statistics become those of the rounded network.
+///
+/// # Errors
+/// As [`fit_guided`].
+pub fn fit_aware(
+    (start, rounding): (Model, Arc<Rounding>),
+    guide: &mut dyn Guide,
+    (config, dataset): (&RunConfig, &Dataset),
+    directory: &Path,
+    resume: bool,
+    observe: &mut dyn FnMut(Event<'_>),
+) -> Result<Fitted> {
+    Fit::new((Some(start), Some(guide), Some(rounding)), (config, dataset), directory, resume, observe)?.run(observe)
 }
 
 struct Fit<'a> {
@@ -94,6 +113,7 @@ struct Fit<'a> {
     model: Model,
     learner: Learner,
     guide: Option<&'a mut dyn Guide>,
+    rounding: Option<Arc<Rounding>>,
     /// With asynchronous updates each worker's way through batches of its own; else none.
     passes: Vec<Pass>,
     progress: Progress,
@@ -102,7 +122,7 @@ struct Fit<'a> {
 
 impl<'a> Fit<'a> {
     fn new(
-        (start, mut guide): (Option<Model>, Option<&'a mut dyn Guide>),
+        (start, mut guide, rounding): (Option<Model>, Option<&'a mut dyn Guide>, Option<Arc<Rounding>>),
         (config, dataset): (&'a RunConfig, &'a Dataset),
         directory: &'a Path,
         resume: bool,
@@ -115,7 +135,7 @@ impl<'a> Fit<'a> {
         }
         let seed = Seed(config.seed).child("train");
         let threads = Threads::new(config.train.workers)?;
-        let identity = identity(config, dataset, threads.count(), guide.as_deref())?;
+        let identity = identity(config, dataset, threads.count(), (guide.as_deref(), rounding.as_deref()))?;
         let loaded = if resume { checkpoint::load(&directory.join(CHECKPOINTS), &identity)? } else { None };
         let fresh = || {
             let size = |table: &str| dataset.table_size(table);
@@ -131,6 +151,9 @@ impl<'a> Fit<'a> {
             Some(guide) => Learner::guided(&model, &config.train, threads.count(), seed, &**guide)?,
             None => Learner::new(&model, &config.train, threads.count(), seed)?,
         };
+        if let Some(rounding) = &rounding {
+            learner = learner.with_rounding(Arc::clone(rounding));
+        }
         if let Some((steps, memory)) = memory {
             learner.restore(steps, &memory)?;
             if let Some(guide) = &mut guide {
@@ -157,6 +180,7 @@ impl<'a> Fit<'a> {
             model,
             learner,
             guide,
+            rounding,
             passes,
             progress,
             validation,
@@ -271,17 +295,7 @@ impl<'a> Fit<'a> {
     /// Validates, decides whether to go on, and writes a checkpoint.
     fn finish_epoch(&mut self, observe: &mut dyn FnMut(Event<'_>)) -> Result<()> {
         let train = &self.config.train;
-        let metrics = match self.validation {
-            Some(split) => evaluate::quick(
-                &self.model,
-                self.dataset,
-                split,
-                &self.config.evaluate,
-                Seed(self.config.seed),
-                &self.threads,
-            )?,
-            None => BTreeMap::new(),
-        };
+        let metrics = self.validate()?;
         let progress = &mut self.progress;
         progress.end_epoch(train, self.learner.steps(), metrics);
         let best = self.validation.is_some() && progress.judge(train)?;
@@ -294,6 +308,24 @@ impl<'a> Fit<'a> {
             observe(Event::Epoch { epoch, best });
         }
         Ok(())
+    }
+
+    /// What validation says of the model: where its network will be done in codes, as it then is.
+    fn validate(&mut self) -> Result<BTreeMap<String, f64>> {
+        let Some(split) = self.validation else { return Ok(BTreeMap::new()) };
+        let (mut codes, mut rounded) = (None, Vec::new());
+        let weights = &mut self.model.network.weights;
+        if let Some(rounding) = &self.rounding {
+            codes = Some(Arc::new(rounding.codes(weights)?));
+            rounding.round(weights, &mut rounded)?;
+            std::mem::swap(weights, &mut rounded);
+        }
+        let (model, config, seed) = ((&self.model, codes), &self.config.evaluate, Seed(self.config.seed));
+        let metrics = evaluate::quick_in_codes(model, self.dataset, split, config, seed, &self.threads);
+        if self.rounding.is_some() {
+            self.model.network.weights = rounded;
+        }
+        metrics
     }
 
     fn finished(&self) -> bool {
@@ -332,7 +364,12 @@ fn save_checkpoint(
 }
 
 /// What training depends on, as text: a checkpoint of another one is refused. The number of epochs may grow.
-fn identity(config: &RunConfig, dataset: &Dataset, workers: usize, guide: Option<&(dyn Guide + '_)>) -> Result<String> {
+fn identity(
+    config: &RunConfig,
+    dataset: &Dataset,
+    workers: usize,
+    (guide, rounding): (Option<&(dyn Guide + '_)>, Option<&Rounding>),
+) -> Result<String> {
     let mut train = config.train.clone();
     if !matches!(train.schedule, Schedule::Cosine { .. }) {
         train.epochs = 0;
@@ -343,7 +380,8 @@ fn identity(config: &RunConfig, dataset: &Dataset, workers: usize, guide: Option
     let parts = (config.seed, dataset.schema(), &config.model, &train, rows);
     let text = serde_json::to_string(&parts);
     let text = text.map_err(|error| Error::internal("the run's identity").caused_by(error))?;
-    Ok(text + &guide.map(Guide::identity).unwrap_or_default())
+    let rounding = rounding.map(|rounding| format!("{rounding:?}")).unwrap_or_default();
+    Ok(text + &guide.map(Guide::identity).unwrap_or_default() + &rounding)
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use kitestring_core::{Error, Result, Seed};
 use kitestring_nn::engine::{StepReport, Trainer, Workers};
 use kitestring_nn::network::Network;
 use kitestring_nn::optimizer::{Optimizer, gradient_norm};
+use kitestring_nn::quantization::rounding::Rounding;
 use kitestring_table::{Step, Table};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,6 +22,14 @@ pub struct Learner {
     dropout: Seed,
     evict_steps: u64,
     steps: u64,
+    rounded: Option<Rounded>,
+}
+
+/// What learning sees of a network that will be done in codes.
+#[derive(Debug)]
+struct Rounded {
+    by: Arc<Rounding>,
+    weights: Vec<f32>,
 }
 
 impl Learner {
@@ -54,7 +63,16 @@ impl Learner {
             dropout: seed.child("dropout"),
             evict_steps: config.evict_steps,
             steps: 0,
+            rounded: None,
         })
+    }
+
+    /// Learns a network that will be done in codes, and it alone: rows are not shipped as they would be learned, so they stay as they are.
+    #[must_use]
+    pub fn with_rounding(mut self, rounding: Arc<Rounding>) -> Self {
+        self.pass.trainer = self.pass.trainer.with_rounding(Arc::clone(&rounding));
+        self.rounded = Some(Rounded { by: rounding, weights: Vec::new() });
+        self
     }
 
     /// Makes the ids of a batch distinct, table by table: what comes before a step.
@@ -104,7 +122,7 @@ impl Learner {
         let network = &mut model.network;
         let report = self.pass.compute(
             &model.tables,
-            &network.weights,
+            read(&mut self.rounded, &network.weights)?,
             &mut network.state,
             prepared,
             (self.steps, dropout),
@@ -131,7 +149,7 @@ impl Learner {
         let network = &mut model.network;
         let found = self.pass.compute_guided(
             &model.tables,
-            &network.weights,
+            read(&mut self.rounded, &network.weights)?,
             &mut network.state,
             prepared,
             dropout,
@@ -146,9 +164,11 @@ impl Learner {
         let network = &mut model.network;
         self.steps += 1;
         self.optimizer.apply_with(&mut network.weights, self.pass.network_gradients(), learning_rate, workers);
-        let step = Step { number: self.steps, learning_rate };
-        self.pass.push(&model.tables, step, workers)?;
-        self.evict(&model.tables);
+        if self.rounded.is_none() {
+            let step = Step { number: self.steps, learning_rate };
+            self.pass.push(&model.tables, step, workers)?;
+            self.evict(&model.tables);
+        }
         Ok(())
     }
 
@@ -175,6 +195,13 @@ impl Learner {
             }
         }
     }
+}
+
+/// The weights that a step reads.
+fn read<'a>(rounded: &'a mut Option<Rounded>, weights: &'a [f32]) -> Result<&'a [f32]> {
+    let Some(rounded) = rounded else { return Ok(weights) };
+    rounded.by.round(weights, &mut rounded.weights)?;
+    Ok(&rounded.weights)
 }
 
 /// The way of one batch: its rows pulled, its gradients computed, its rows' gradients pushed. A workspace: a warm one allocates

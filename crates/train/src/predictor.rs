@@ -5,6 +5,7 @@ use crate::model::Model;
 use kitestring_core::{Result, Seed};
 use kitestring_nn::engine::{OneWorker, Scorer, Shown, Workers};
 use kitestring_nn::graph::Graph;
+use kitestring_nn::quantization::product::Codes;
 use std::sync::Arc;
 
 /// Scores batches with a model. A warm call allocates nothing.
@@ -31,6 +32,15 @@ impl<'a> Predictor<'a> {
             readers: Readers::new(&model.schema),
             pulled: Pulled::default(),
         }
+    }
+
+    /// Does some products in codes from now on: see [`Scorer::with_codes`].
+    #[must_use]
+    pub(crate) fn with_codes(mut self, codes: Option<Arc<Codes>>) -> Self {
+        if let Some(codes) = codes {
+            self.scorer = self.scorer.with_codes(codes);
+        }
+        self
     }
 
     /// The predictions of the batch in `prepared`, `samples × tasks`, row-major: a probability of a binary task.

@@ -28,6 +28,7 @@ mod tests;
 mod tutor;
 
 pub use config::{Distil, Rank};
+pub(crate) use tutor::Tutor;
 
 use kitestring_core::Result;
 use kitestring_data::dataset::Dataset;
@@ -35,7 +36,6 @@ use kitestring_train::fit::{Event, Fitted, fit_guided};
 use kitestring_train::workers::Threads;
 use kitestring_train::{Model, RunConfig};
 use std::path::Path;
-use tutor::Tutor;
 
 /// A trained student.
 pub struct Student {

@@ -15,7 +15,7 @@ use kitestring_train::{Model, RunConfig};
 use std::collections::BTreeMap;
 
 /// A teacher that guides a student's training.
-pub(super) struct Tutor<'a> {
+pub(crate) struct Tutor<'a> {
     config: &'a Distil,
     identity: String,
     seed: Seed,
@@ -38,7 +38,7 @@ impl<'a> Tutor<'a> {
     ///
     /// # Errors
     /// A student that the config cannot make; a data set of another schema than the teacher's.
-    pub(super) fn new(
+    pub(crate) fn new(
         config: &'a Distil,
         (model, dataset): (&'a Model, &'a Dataset),
         student: &RunConfig,

@@ -1,8 +1,11 @@
 //! What makes a ranker smaller, one file a pass. A pass takes a candidate and gives another one; it says what it did in a few words.
 
+pub mod aware;
 pub mod distil;
 pub mod quantize;
 pub mod rows;
+#[cfg(test)]
+mod tests;
 
 use crate::candidate::Candidate;
 use crate::pipeline::Setting;

@@ -1,8 +1,9 @@
 //! Numbers in a byte or half of one: weights by column, activations by a range seen in training, rows each by itself.
 //!
-//! Post-training: nothing is learned again. Weights of layers, of attentions, of experts and gates are in codes; products of layers and of
+//! Post-training, nothing is learned again; [`Aware`] has the network learn to live with codes. Weights of layers, of attentions, of experts and gates are in codes; products of layers and of
 //! DIN's attention are done in codes, too, the others on the numbers that codes stand for.
 
+use super::aware::Aware;
 use crate::candidate::Candidate;
 use crate::pipeline::Setting;
 use kitestring_core::{Batch, Error, Result, Seed};
@@ -29,6 +30,9 @@ pub struct Quantize {
     pub tables: BTreeMap<String, RowCodes>,
     /// Training samples that ranges are chosen from.
     pub samples: usize,
+    /// Has the network learn to say in codes what it says in 32 bits; nothing is learned where absent. Only with `weights`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub aware: Option<Aware>,
 }
 
 impl Default for Quantize {
@@ -39,6 +43,7 @@ impl Default for Quantize {
             rows: RowCodes::Int8,
             tables: BTreeMap::new(),
             samples: 16_384,
+            aware: None,
         }
     }
 }
@@ -53,7 +58,11 @@ impl Quantize {
         if self.activations.is_some() && self.samples == 0 {
             return Err(Error::config("ranges are chosen from at least one sample").in_field("samples"));
         }
-        Ok(())
+        if self.aware.is_some() && !self.weights {
+            let error = Error::config("there is nothing to learn where weights are in 32 bits: set weights = true");
+            return Err(error.in_field("aware"));
+        }
+        self.aware.as_ref().map_or(Ok(()), Aware::check)
     }
 
     pub(super) fn apply(&self, mut candidate: Candidate, setting: &mut Setting<'_>) -> Result<(Candidate, String)> {
@@ -69,6 +78,15 @@ impl Quantize {
         }
         if let Some(calibration) = self.activations {
             candidate.activations = self.calibrate(&candidate, calibration, setting.seed())?;
+        }
+        if let Some(aware) = &self.aware {
+            candidate = aware.train(candidate, setting)?;
+            if let Some(calibration) = self.activations {
+                candidate.activations = self.calibrate(&candidate, calibration, setting.seed())?;
+            }
+            said.push(format!("learned for {} epochs", aware.epochs));
+        }
+        if self.activations.is_some() {
             said.push(format!("{} products in 8 bits", candidate.activations.len()));
         }
         said.push(format!("rows in {}", said_of(&candidate.rows)));

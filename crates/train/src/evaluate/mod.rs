@@ -25,6 +25,7 @@ pub use combine::Combine;
 pub(crate) use judge::{CONFIDENCE, Labelled, auc_replicates, estimate, plan};
 pub use queries::{Query, earlier_splits, full_ranking_queries, ranked_task};
 pub use ranking::{List, TopList, rank_all, rank_among, rank_candidates};
+use score::score_in_codes;
 pub(crate) use score::{Doubted, doubts};
 pub use score::{Scored, ScoredTask, Served, score};
 pub use tally::{Ranked, RankingMetric, Tally};
@@ -36,8 +37,10 @@ use kitestring_core::metrics::{Bootstrap, Interval};
 use kitestring_core::{Result, Seed};
 use kitestring_data::dataset::Dataset;
 use kitestring_nn::engine::Workers;
+use kitestring_nn::quantization::product::Codes;
 use serde::Serialize;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Instant;
 
 /// How a model does on a split.
@@ -153,6 +156,18 @@ pub fn quick(
     seed: Seed,
     workers: &dyn Workers,
 ) -> Result<BTreeMap<String, f64>> {
+    quick_in_codes((model, None), dataset, split, config, seed, workers)
+}
+
+/// [`quick`] with some products in codes.
+pub(crate) fn quick_in_codes(
+    model: (&Model, Option<Arc<Codes>>),
+    dataset: &Dataset,
+    split: &str,
+    config: &EvaluateConfig,
+    seed: Seed,
+    workers: &dyn Workers,
+) -> Result<BTreeMap<String, f64>> {
     let config = without_draws(config);
-    Ok(judge::quick(&score(model, dataset, split, &config, seed, workers, &mut |_, _| {})?))
+    Ok(judge::quick(&score_in_codes(model, dataset, split, &config, seed, workers, &mut |_, _| {})?))
 }

@@ -10,7 +10,9 @@ use kitestring_core::schema::{FeatureKind, TaskKind};
 use kitestring_core::{Batch, Error, Result, Seed};
 use kitestring_data::dataset::Dataset;
 use kitestring_nn::engine::Workers;
+use kitestring_nn::quantization::product::Codes;
 use kitestring_nn::uncertainty;
+use std::sync::Arc;
 use std::time::Instant;
 
 /// A split as the model sees it: a few numbers a sample, no features. Entry `i` of every column is of sample `i` of the split.
@@ -73,6 +75,19 @@ pub fn score(
     workers: &dyn Workers,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<Scored> {
+    score_in_codes((model, None), dataset, split, config, seed, workers, progress)
+}
+
+/// [`score`] with some products in codes.
+pub(super) fn score_in_codes(
+    (model, codes): (&Model, Option<Arc<Codes>>),
+    dataset: &Dataset,
+    split: &str,
+    config: &EvaluateConfig,
+    seed: Seed,
+    workers: &dyn Workers,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<Scored> {
     let start = Instant::now();
     let schema = check_schema(model, dataset)?;
     let split = dataset.split(split)?;
@@ -110,7 +125,7 @@ pub fn score(
     let besides = model.graph.outputs().iter().skip(scored.tasks.len()).map(|(name, _)| (name.clone(), Vec::new()));
     scored.others = besides.collect();
     let mut drawn = Drawn::new(model, config.draws)?;
-    let mut predictor = Predictor::new(model, workers.count());
+    let mut predictor = Predictor::new(model, workers.count()).with_codes(codes);
     let mut scores = Vec::new();
     read_ahead(next, |(), prepared| {
         predictor.score(prepared, workers, &mut scores)?;
