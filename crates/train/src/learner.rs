@@ -71,6 +71,7 @@ impl Learner {
     #[must_use]
     pub fn with_rounding(mut self, rounding: Arc<Rounding>) -> Self {
         self.pass.trainer = self.pass.trainer.with_rounding(Arc::clone(&rounding));
+        self.pass.rows_learn = false;
         self.rounded = Some(Rounded { by: rounding, weights: Vec::new() });
         self
     }
@@ -164,7 +165,7 @@ impl Learner {
         let network = &mut model.network;
         self.steps += 1;
         self.optimizer.apply_with(&mut network.weights, self.pass.network_gradients(), learning_rate, workers);
-        if self.rounded.is_none() {
+        if self.pass.rows_learn {
             let step = Step { number: self.steps, learning_rate };
             self.pass.push(&model.tables, step, workers)?;
             self.evict(&model.tables);
@@ -211,6 +212,8 @@ pub(crate) struct Pass {
     trainer: Trainer,
     pulled: Pulled,
     clip_norm: Option<f64>,
+    /// Whether rows learn, or the network alone does.
+    rows_learn: bool,
     /// What a guide reads, and its gradient.
     values: Vec<f32>,
     gradient: Vec<f32>,
@@ -230,7 +233,7 @@ impl Pass {
 
     fn of(trainer: Trainer, config: &TrainConfig) -> Self {
         let (pulled, values, gradient) = Default::default();
-        Self { trainer, pulled, clip_norm: config.clip_norm, values, gradient }
+        Self { trainer, pulled, clip_norm: config.clip_norm, rows_learn: true, values, gradient }
     }
 
     /// The row of the last batch whose loss was not finite, where that is why it failed.
@@ -287,8 +290,8 @@ impl Pass {
         let gradients = self.trainer.gradients();
         // The network's alone costs next to nothing, and no row's gradient diverges without it.
         let norm = match self.clip_norm {
-            Some(_) => gradient_norm(gradients.network, gradients.rows),
-            None => gradient_norm(gradients.network, &[]),
+            Some(_) if self.rows_learn => gradient_norm(gradients.network, gradients.rows),
+            _ => gradient_norm(gradients.network, &[]),
         };
         if !norm.is_finite() {
             return Err(Error::numeric("a gradient is not a finite number").mend("lower the learning rate"));

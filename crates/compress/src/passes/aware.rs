@@ -1,8 +1,9 @@
 //! Quantization-aware training: the network learns to say in codes what it said in 32 bits.
 //!
-//! Steps read a network rounded as a device has it ([`kitestring_nn::quantization::rounding`]), with ranges that post-training calibration chose and
-//! that stay for as long as it trains; afterwards they are chosen once more. The ranker in 32 bits is the teacher, so that nothing is learned
-//! anew but how to live with codes; labels count where `alpha` leaves them a share.
+//! Steps read a network rounded as a device has it ([`kitestring_nn::quantization::rounding`]), with the ranges that post-training calibration
+//! chose. They stay, for what was learned is to live with them: chosen anew they undid half of it where they cut much off. The ranker in 32
+//! bits is the teacher, so that nothing is learned but how to live with codes; labels count where `alpha` leaves them a share. Steps are as
+//! long as `rate` says at first, and shorten to none along a cosine.
 //!
 //! Only the network learns, over all rows as the artifact stores them: which rows a device has was decided before, and rows that nobody ships
 //! would be learned for nobody. Batch norm goes by each batch and its running statistics go on, so that they are those of the rounded network. A
@@ -16,6 +17,7 @@ use kitestring_core::{Error, Result};
 use kitestring_nn::package::RowCodes;
 use kitestring_table::Route;
 use kitestring_train::Model;
+use kitestring_train::config::Schedule;
 use kitestring_train::fit::{Event, fit_aware};
 use kitestring_train::run::{remove_directory, replace_directory};
 use kitestring_train::workers::Threads;
@@ -79,6 +81,8 @@ impl Aware {
         config.train.epochs = self.epochs;
         config.train.learning_rate *= self.rate;
         config.train.asynchronous = false;
+        // Steps of one length would leave weights as far from where they should be as codes do.
+        config.train.schedule = Schedule::Cosine { warmup: 0 };
         let rounding = Arc::new(candidate.description().rounding(&candidate.model.graph)?);
         let distil = Distil { alpha: self.alpha, temperature: 1.0, ..Distil::default() };
         let workers = Threads::new(config.train.workers)?.count();

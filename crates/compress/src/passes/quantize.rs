@@ -81,9 +81,6 @@ impl Quantize {
         }
         if let Some(aware) = &self.aware {
             candidate = aware.train(candidate, setting)?;
-            if let Some(calibration) = self.activations {
-                candidate.activations = self.calibrate(&candidate, calibration, setting.seed())?;
-            }
             said.push(format!("learned for {} epochs", aware.epochs));
         }
         if self.activations.is_some() {

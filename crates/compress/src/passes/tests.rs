@@ -2,15 +2,20 @@
 #![allow(clippy::unwrap_used)]
 
 use super::Pass;
-use crate::candidate::Candidate;
+use super::aware::Aware;
+use crate::candidate::{Candidate, Recipient, Sealing, rows_of};
 use crate::fixture::Fixture;
 use crate::pipeline::{Progress, Setting};
+use crate::usage::Usage;
+use kitestring_core::artifact::{Aligned, Artifact, SecretKey};
 use kitestring_core::{Result, Seed};
 use kitestring_data::dataset::Vocabularies;
 use kitestring_nn::engine::{OneWorker, Scorer};
+use kitestring_nn::package::Packaged;
 use kitestring_train::Model;
-use kitestring_train::fit::MODEL;
+use kitestring_train::fit::{Event, MODEL};
 use kitestring_train::inputs::{Distinct, Pulled, Readers};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -50,29 +55,122 @@ fn said(candidate: &Candidate, split: &str) -> Vec<f32> {
     scores
 }
 
+/// The mean of squared differences of what two say of each task.
+fn apart(of: &[f32], other: &[f32]) -> [f32; 3] {
+    let mut sums = [0.0; 3];
+    for (at, (a, b)) in of.iter().zip(other).enumerate() {
+        sums[at % 3] += (a - b).powi(2) * 3.0 / of.len() as f32;
+    }
+    sums
+}
+
+/// Ranges that leave a hundredth of all activations out cost much, and most of it is learned back: of samples that were learned from and of
+/// others. Only the network learns, and rows are those that are shipped.
 #[test]
-fn explore() {
+fn what_narrow_ranges_cost_is_learned_back() {
     let fixture = Fixture::new();
     let vocabularies = fixture.dataset.vocabularies().unwrap();
     let full = teacher(&fixture);
-    for share in [1.0, 0.99, 0.9, 0.7, 0.5] {
-        for aware in [
-            "",
-            "aware = { epochs = 10, rate = 0.1 }",
-            "aware = { epochs = 30, rate = 0.3 }",
-            "aware = { epochs = 60, rate = 0.3 }",
-        ] {
-            let scratch = tempfile::tempdir().unwrap();
-            let pass = format!("rows = \"int4\"\nactivations = {{ type = \"percentile\", share = {share} }}\n{aware}");
-            let made = quantized((&fixture, &vocabularies), &pass, (scratch.path(), false), &mut |_| {}).unwrap();
-            for split in ["train", "valid", "test"] {
-                let (a, b) = (said(&full, split), said(&made, split));
-                let far = |task: usize| {
-                    let pairs = a.iter().zip(&b).skip(task).step_by(3);
-                    (pairs.map(|(a, b)| (a - b).powi(2)).sum::<f32>() / (a.len() / 3) as f32).sqrt()
-                };
-                println!("{share} {aware} {split}: {:.5} {:.5} {:.5}", far(0), far(1), far(2));
-            }
+    let narrow = "samples = 10000\nactivations = { type = \"percentile\", share = 0.99 }";
+    let made = |pass: &str| {
+        let scratch = tempfile::tempdir().unwrap();
+        quantized((&fixture, &vocabularies), pass, (scratch.path(), false), &mut |_| {}).unwrap()
+    };
+    let post = made(narrow);
+    let learned = made(&format!("{narrow}\naware = {{ epochs = 30, rate = 0.3 }}"));
+    for split in ["train", "test"] {
+        let truth = said(&full, split);
+        let [post, learned] = [&post, &learned].map(|candidate| apart(&truth, &said(candidate, split)));
+        let ratios: Vec<f32> = learned.iter().zip(&post).map(|(learned, post)| learned / post).collect();
+        assert!(ratios[0] < 0.9 && ratios[1] < 0.4 && ratios[2] < 0.4, "{split}: {post:?} to {learned:?}");
+    }
+    assert_eq!(learned.activations, post.activations, "ranges stay");
+    for (number, (table, before)) in learned.model.tables.iter().zip(&full.model.tables).enumerate() {
+        let ids: Vec<u64> = (0..fixture.dataset.table_size(table.name()).unwrap().unwrap()).collect();
+        let (rows, before) = (rows_of(table, &ids).unwrap(), rows_of(before, &ids).unwrap());
+        assert_ne!(rows, before);
+        let mut bytes = Vec::new();
+        for (row, before) in rows.chunks_exact(table.dim()).zip(before.chunks_exact(table.dim())) {
+            bytes.clear();
+            learned.rows[number].encode(before, &mut bytes).unwrap();
+            let mut shipped = vec![0.0; table.dim()];
+            learned.rows[number].decode(&bytes, &mut shipped).unwrap();
+            assert_eq!(row, shipped);
         }
     }
+}
+
+/// The codes that learning saw are those that the artifact has.
+#[test]
+fn what_learned_is_what_is_sealed() {
+    let fixture = Fixture::new();
+    let vocabularies = fixture.dataset.vocabularies().unwrap();
+    let scratch = tempfile::tempdir().unwrap();
+    let pass = "aware = { epochs = 2 }";
+    let made = quantized((&fixture, &vocabularies), pass, (scratch.path(), false), &mut |_| {}).unwrap();
+    let usage = Usage::of(&fixture.dataset, Seed(0)).unwrap();
+    let key = SecretKey::from_bytes(&[3; 32].into());
+    let sealing = Sealing { vocabularies: &vocabularies, usage: &usage, release: 1, key: &key };
+    let file = made.seal(Recipient::Everybody, &sealing).unwrap();
+    let artifact = Artifact::open(Box::new(Aligned::from(file.as_slice())), &[key.public()]).unwrap();
+    let packaged = Packaged::open(&artifact).unwrap();
+    let rounding = made.description().rounding(&made.model.graph).unwrap();
+    let (weights, mut rounded) = (&made.model.network.weights, Vec::new());
+    rounding.round(weights, &mut rounded).unwrap();
+    assert_eq!(packaged.network.weights, rounded);
+    assert_eq!(*packaged.codes, rounding.codes(weights).unwrap());
+    assert_ne!(*weights, rounded);
+}
+
+/// A run that was killed goes on to what it would have come to, and not from another one's checkpoint.
+#[test]
+fn learning_goes_on_where_it_was_killed() {
+    let mut fixture = Fixture::new();
+    fixture.config.train.checkpoint_steps = 4;
+    let vocabularies = fixture.dataset.vocabularies().unwrap();
+    let (whole, killed) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let pass = "aware = { epochs = 3 }";
+    let data = (&fixture, &vocabularies);
+    let expected = quantized(data, pass, (whole.path(), false), &mut |_| {}).unwrap();
+    let mut steps = 0;
+    let dead = catch_unwind(AssertUnwindSafe(|| {
+        quantized(data, pass, (killed.path(), false), &mut |event| {
+            steps += u32::from(matches!(event, Progress::Training(Event::Step { .. })));
+            assert!(steps < 10, "killed");
+        })
+    }));
+    assert!(dead.is_err());
+    let other = quantized(data, "aware = { epochs = 3, alpha = 0.5 }", (killed.path(), true), &mut |_| {});
+    assert!(other.err().unwrap().to_string().contains("resume"));
+    let mut from = 0;
+    let found = quantized(data, pass, (killed.path(), true), &mut |event| {
+        if let Progress::Training(Event::Resumed { steps }) = event {
+            from = steps;
+        }
+    });
+    assert_eq!(from, 8);
+    assert!(killed.path().read_dir().unwrap().next().is_none(), "what was scratched stays");
+    assert_eq!(found.unwrap().model.network, expected.model.network);
+}
+
+#[test]
+fn what_cannot_be_learned_is_refused() {
+    let fixture = Fixture::new();
+    let vocabularies = fixture.dataset.vocabularies().unwrap();
+    let refused = |pass: &str| {
+        let scratch = tempfile::tempdir().unwrap();
+        let found = quantized((&fixture, &vocabularies), pass, (scratch.path(), false), &mut |_| {});
+        found.err().unwrap().to_string()
+    };
+    assert!(refused("aware = { epochs = 0 }").contains("aware.epochs"));
+    assert!(refused("aware = { rate = 0.0 }").contains("aware.rate"));
+    assert!(refused("aware = { alpha = 1.5 }").contains("aware.alpha"));
+    assert!(refused("weights = false\naware = {}").contains("weights = true"));
+    let mut spreading = teacher(&fixture);
+    spreading.model.config.head = serde_json::from_value(serde_json::json!({"type": "heteroscedastic"})).unwrap();
+    let (scratch, mut observe) = (tempfile::tempdir().unwrap(), |_: Progress<'_>| {});
+    let data = (&fixture.dataset, &vocabularies);
+    let mut setting = Setting::new(data, &fixture.config, (scratch.path(), false), &mut observe);
+    let error = Aware::default().train(spreading, &mut setting).err().unwrap().to_string();
+    assert!(error.contains("aware.alpha"), "{error}");
 }
