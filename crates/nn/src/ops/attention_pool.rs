@@ -397,8 +397,9 @@ impl Operation for AttentionPool {
         transpose(base, &saved[at.key_weight..at.target_weight], d, h);
         transpose(product_transposed, product, d, h);
         if let (Some(by), Some(room)) = (rounding, &mut room) {
-            let grads = (&upper[..pairs * h], [&*base, &*product_transposed], weights, &*out_grad);
-            self.first_layer_rounded_back(cx, by, &mut pass, room, grads, target_grad);
+            let each = [(by[0], &*base), (by[1], &*product_transposed)];
+            let grads = (&upper[..pairs * h], weights, &*out_grad);
+            self.first_layer_rounded_back(cx, each, &mut pass, room, grads, target_grad);
         } else {
             // Samples that share a list add to the gradient of the same keys.
             let shared = !cx.batch().sparse[self.feature].list_of_row.is_empty();

@@ -1,8 +1,8 @@
 //! The attention in training for codes of eight bits: what enters its products is rounded as [`super::codes`] has it.
 //!
-//! A folded matrix a sample has no inputs to round, so the first layer is done in the two products of its own that a device does,
-//! `k (W_k − W_d)` and `(t ⊙ k) W_m`, of weights whose `W_d` is folded away: it stays zero, for it gets no gradient. Hidden layers' activations are kept as they are and rounded where they are
-//! read, because an activation's slope is that of the number before it is rounded.
+//! Keys are no inputs of a matrix folded for each sample, so the first layer is done in the two products that a device does, `k (W_k − W_d)` and
+//! `(t ⊙ k) W_m`, of weights whose `W_d` is folded away: it stays zero, for it gets no gradient. Activations of hidden layers are kept as they
+//! are and rounded where they are read, because their slope is that of numbers not yet rounded.
 
 use super::AttentionPool;
 use crate::engine::Context;
@@ -143,15 +143,15 @@ impl AttentionPool {
     }
 
     /// From the gradient of the first layer's results before their activation to its two weights, the target, and the keys, which get that of
-    /// the pooled row too. `transposed` are the weights of keys and products, `weights` the attention's of each pair.
+    /// the pooled row too. Of keys and of products it takes how they are rounded and their weight, transposed; `weights` are the attention's.
     #[cfg(feature = "train")]
     pub(super) fn first_layer_rounded_back(
         &self,
         cx: &Context<'_>,
-        by: [Affine; 2],
+        [by_keys, by_products]: [(Affine, &[f32]); 2],
         pass: &mut Backward<'_>,
         room: &mut Room<'_>,
-        (pair_grad, transposed, weights, out_grad): (&[f32], [&[f32]; 2], &[f32], &[f32]),
+        (pair_grad, weights, out_grad): (&[f32], &[f32], &[f32]),
         target_grad: &mut [f32],
     ) {
         let (keys, target) = (pass.inputs.get(0), pass.inputs.get(1));
@@ -168,9 +168,9 @@ impl AttentionPool {
             let (grad, weights) = (&pair_grad[first * h..(first + len) * h], &weights[first..first + len]);
             first += len;
             multiply(products, &keys[elements.clone()], target);
-            matmul(products_grad, Matrix::new(grad, len, h), transposed[1], d, Start::Zero);
-            clip(products_grad, products, by[1]);
-            round(products, by[1]);
+            matmul(products_grad, Matrix::new(grad, len, h), by_products.1, d, Start::Zero);
+            clip(products_grad, products, by_products.0);
+            round(products, by_products.0);
             let read = Matrix::new(products, len, d).transposed();
             matmul(of_products.of_mut(pass.weight_grads), read, grad, h, Start::Existing);
             add(&mut room.key_part[list.start * h..list.end * h], grad);
@@ -182,8 +182,8 @@ impl AttentionPool {
         let elements = keys.len() / d;
         let read = Matrix::new(room.keys, elements, d).transposed();
         matmul(of_keys.of_mut(pass.weight_grads), read, room.key_part, h, Start::Existing);
-        matmul(room.keys, Matrix::new(room.key_part, elements, h), transposed[0], d, Start::Zero);
-        clip(room.keys, keys, by[0]);
+        matmul(room.keys, Matrix::new(room.key_part, elements, h), by_keys.1, d, Start::Zero);
+        clip(room.keys, keys, by_keys.0);
         if let Some((key_grads, _)) = pass.input_grad(0) {
             add(key_grads, room.keys);
         }
