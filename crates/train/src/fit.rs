@@ -84,9 +84,9 @@ pub fn fit_guided(
     Fit::new((None, Some(guide), None), (config, dataset), directory, resume, observe)?.run(observe)
 }
 
-/// [`fit_guided`] from a trained model whose network will be done in codes: steps and validation see it rounded as a device will
-/// (quantization-aware training, [`kitestring_nn::quantization::rounding`]), what is learned are the numbers that are not. Rows stay as they are, and
-/// running statistics become those of the rounded network.
+/// [`fit_guided`] from a trained model whose network will be done in codes ([`rounding`](kitestring_nn::quantization::rounding)): steps and
+/// validation see it rounded as a device will, so that an epoch is chosen by what is shipped; what is learned are the numbers that are not
+/// rounded. Rows stay as they are, and running statistics become those of the rounded network.
 ///
 /// # Errors
 /// As [`fit_guided`].

@@ -81,7 +81,10 @@ impl Quantize {
         }
         if let Some(aware) = &self.aware {
             candidate = aware.train(candidate, setting)?;
-            said.push(format!("learned for {} epochs", aware.epochs));
+            said.push(format!(
+                "{} of learning",
+                if aware.epochs == 1 { "an epoch".into() } else { format!("{} epochs", aware.epochs) }
+            ));
         }
         if self.activations.is_some() {
             said.push(format!("{} products in 8 bits", candidate.activations.len()));

@@ -8,7 +8,7 @@ use crate::fixture::Fixture;
 use crate::pipeline::{Progress, Setting};
 use crate::usage::Usage;
 use kitestring_core::artifact::{Aligned, Artifact, SecretKey};
-use kitestring_core::{Result, Seed};
+use kitestring_core::{Batch, Result, Seed};
 use kitestring_data::dataset::Vocabularies;
 use kitestring_nn::engine::{OneWorker, Scorer};
 use kitestring_nn::package::Packaged;
@@ -39,7 +39,7 @@ fn quantized(
 /// What a candidate says of the samples of a split, in codes where it has some.
 fn said(candidate: &Candidate, split: &str) -> Vec<f32> {
     let split = candidate.dataset.split(split).unwrap();
-    let mut batch = kitestring_core::Batch::default();
+    let mut batch = Batch::default();
     split.read(&(0..split.rows()).collect::<Vec<_>>(), Seed(0), &mut batch).unwrap();
     let (model, readers) = (&candidate.model, Readers::new(&candidate.model.schema));
     let (mut distinct, mut pulled) = (Distinct::default(), Pulled::default());
@@ -100,14 +100,33 @@ fn what_narrow_ranges_cost_is_learned_back() {
     }
 }
 
-/// The codes that learning saw are those that the artifact has.
+/// How far off a candidate is on the second task of the split `valid`.
+fn rmse_of(candidate: &Candidate) -> f64 {
+    let (split, mut batch) = (candidate.dataset.split("valid").unwrap(), Batch::default());
+    split.read(&(0..split.rows()).collect::<Vec<_>>(), Seed(0), &mut batch).unwrap();
+    let scores = said(candidate, "valid");
+    let pairs = scores.iter().zip(&batch.labels).skip(1).step_by(3).filter(|(_, label)| !label.is_nan());
+    let squares: Vec<f64> = pairs.map(|(score, label)| f64::from(score - label).powi(2)).collect();
+    (squares.iter().sum::<f64>() / squares.len() as f64).sqrt()
+}
+
+/// The codes that learning and its validation saw are those that the artifact has.
 #[test]
 fn what_learned_is_what_is_sealed() {
-    let fixture = Fixture::new();
+    let mut fixture = Fixture::new();
+    // Serving knows what training knew.
+    fixture.config.evaluate.serve_as.clear();
     let vocabularies = fixture.dataset.vocabularies().unwrap();
     let scratch = tempfile::tempdir().unwrap();
-    let pass = "aware = { epochs = 2 }";
-    let made = quantized((&fixture, &vocabularies), pass, (scratch.path(), false), &mut |_| {}).unwrap();
+    let pass = "activations = { type = \"percentile\", share = 0.99 }\naware = { epochs = 2 }";
+    let mut validated = f64::NAN;
+    let made = quantized((&fixture, &vocabularies), pass, (scratch.path(), false), &mut |event| {
+        if let Progress::Training(Event::Epoch { epoch, .. }) = event {
+            validated = epoch.metrics["seconds.rmse"];
+        }
+    });
+    let made = made.unwrap();
+    assert!((rmse_of(&made) - validated).abs() < 1e-5 * validated, "{validated}");
     let usage = Usage::of(&fixture.dataset, Seed(0)).unwrap();
     let key = SecretKey::from_bytes(&[3; 32].into());
     let sealing = Sealing { vocabularies: &vocabularies, usage: &usage, release: 1, key: &key };
@@ -120,6 +139,8 @@ fn what_learned_is_what_is_sealed() {
     assert_eq!(packaged.network.weights, rounded);
     assert_eq!(*packaged.codes, rounding.codes(weights).unwrap());
     assert_ne!(*weights, rounded);
+    let unrounded = Candidate { coded: Default::default(), activations: Vec::new(), ..made };
+    assert!((rmse_of(&unrounded) - validated).abs() > 1e-3 * validated);
 }
 
 /// A run that was killed goes on to what it would have come to, and not from another one's checkpoint.
