@@ -41,7 +41,7 @@ pub struct Aware {
 
 impl Default for Aware {
     fn default() -> Self {
-        Self { epochs: 1, rate: 0.1, alpha: 1.0 }
+        Self { epochs: 1, rate: 0.5, alpha: 1.0 }
     }
 }
 
