@@ -3,8 +3,12 @@
 //! A sum of `k` products of codes fits an `i32` up to 131,071 inputs, whatever is between overflows and comes back. So the result does
 //! not depend on how it is computed, and every processor has the same. With a zero taken out ([`decode`]) it fits up to 66,311, which is
 //! what is accepted.
-#![allow(unsafe_code)]
 
+#[cfg(target_arch = "x86_64")]
+mod x86;
+
+use super::activation::{Activation, relu, sigmoid, tanh};
+use super::reduce::score_rows;
 use crate::quantization::affine::{Affine, Weights};
 use kitestring_core::{Error, Result};
 
@@ -101,6 +105,78 @@ pub fn products(out: &mut [i32], x: &[u8], weights: &Packed) {
     portable(out, x, &weights.codes, &weights.sums, stride);
 }
 
+/// What the sums of a layer become: `f((sum − offset) · scale + (row + part))`, column by column.
+#[derive(Debug, Clone, Copy)]
+pub struct Numbers<'a> {
+    /// What takes the zero of activations out of a sum.
+    pub offsets: &'a [i32],
+    /// What a step of a sum is worth.
+    pub scales: &'a [f32],
+    /// What is added to the sums of each row; empty where nothing is.
+    pub parts: &'a [f32],
+    /// What is added to the sums of all rows.
+    pub row: &'a [f32],
+    /// `f`.
+    pub activation: Activation,
+}
+
+impl Numbers<'_> {
+    fn check(&self, sums: usize, columns: usize) {
+        assert_eq!((self.offsets.len(), self.scales.len(), self.row.len()), (columns, columns, columns), "columns");
+        assert!(self.parts.is_empty() || self.parts.len() == sums, "a row of parts for each of sums");
+    }
+}
+
+/// A layer from codes to the codes that the next one reads: [`products`], and [`requantize`] of them. `sums` is memory for the moment.
+///
+/// # Panics
+/// If the slices are not as long as they should be.
+pub fn layer(codes: &mut [u8], x: &[u8], weights: &Packed, of: Numbers<'_>, next: Affine, sums: &mut [i32]) {
+    of.check(sums.len(), weights.outputs());
+    #[cfg(target_arch = "x86_64")]
+    if x86::available() && x86::knows(of.activation) {
+        return x86::layer(codes, x, weights, of, next);
+    }
+    products(sums, x, weights);
+    let by = (of.offsets, of.scales);
+    match of.activation {
+        Activation::None => requantize(codes, sums, by, of.parts, of.row, next, |x| x),
+        Activation::Relu => requantize(codes, sums, by, of.parts, of.row, next, relu),
+        Activation::Sigmoid => requantize(codes, sums, by, of.parts, of.row, next, sigmoid),
+        Activation::Tanh => requantize(codes, sums, by, of.parts, of.row, next, tanh),
+    }
+}
+
+/// A layer from codes to one number a row: [`products`], [`activate`]d, and `(⟨·, last⟩ + bias) · scale` of them. `sums` and `numbers` are
+/// memory for the moment, a place for each sum.
+///
+/// # Panics
+/// If the slices are not as long as they should be.
+pub fn last_layers(
+    scores: &mut [f32],
+    x: &[u8],
+    weights: &Packed,
+    of: Numbers<'_>,
+    (last, bias, scale): (&[f32], f32, f32),
+    (sums, numbers): (&mut [i32], &mut [f32]),
+) {
+    of.check(sums.len(), weights.outputs());
+    assert_eq!((last.len(), numbers.len()), (weights.outputs(), sums.len()), "the last layer");
+    #[cfg(target_arch = "x86_64")]
+    if x86::available() && x86::knows(of.activation) && last.len().is_multiple_of(LANES) {
+        return x86::last_layers(scores, x, weights, of, (last, bias, scale), numbers);
+    }
+    products(sums, x, weights);
+    let by = (of.offsets, of.scales);
+    match of.activation {
+        Activation::None => activate(numbers, sums, by, of.parts, of.row, |x| x),
+        Activation::Relu => activate(numbers, sums, by, of.parts, of.row, relu),
+        Activation::Sigmoid => activate(numbers, sums, by, of.parts, of.row, sigmoid),
+        Activation::Tanh => activate(numbers, sums, by, of.parts, of.row, tanh),
+    }
+    score_rows(scores, numbers, last, bias, scale);
+}
+
 kernel! {
     fn portable['a](out: &'a mut [i32], x: &'a [u8], codes: &'a [i8], of_columns: &'a [i32], stride: usize) {
         let outputs = of_columns.len();
@@ -119,116 +195,6 @@ kernel! {
                     }
                 }
                 out.copy_from_slice(&sums[..out.len()]);
-            }
-        }
-    }
-}
-
-/// AVX-512 with VNNI: four products of unsigned and signed bytes a lane and instruction. The 128 that were added to activations the sums of the
-/// weights take out again.
-#[cfg(target_arch = "x86_64")]
-mod x86 {
-    use super::{GROUP, LANES, Packed};
-    use std::arch::x86_64::{
-        __m512i, _mm512_dpbusd_epi32, _mm512_loadu_si512, _mm512_mask_storeu_epi32, _mm512_maskz_loadu_epi32,
-        _mm512_set1_epi32, _mm512_slli_epi32, _mm512_sub_epi32,
-    };
-
-    pub(super) fn available() -> bool {
-        is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512vnni")
-    }
-
-    pub(super) fn products(out: &mut [i32], x: &[u8], weights: &Packed) {
-        // SAFETY: the caller asked `available`.
-        unsafe { all(out, x, weights) }
-    }
-
-    #[target_feature(enable = "avx512f,avx512vnni")]
-    fn all(out: &mut [i32], x: &[u8], weights: &Packed) {
-        let (outputs, stride) = (weights.outputs(), weights.stride());
-        let part = stride * LANES;
-        let mut first = 0;
-        while first < outputs {
-            let vectors = (outputs - first).div_ceil(LANES).min(2);
-            let codes = &weights.codes[first / LANES * part..][..vectors * part];
-            let sums = &weights.sums[first..outputs.min(first + vectors * LANES)];
-            let rows = out.len() / outputs;
-            let mut row = 0;
-            while row < rows {
-                let count = (rows - row).min(6);
-                let x = &x[row * stride..(row + count) * stride];
-                let out = &mut out[row * outputs..(row + count) * outputs];
-                let shape = (first, outputs, stride);
-                match (count, vectors) {
-                    (6, 2) => block::<6, 2>(out, x, codes, sums, shape),
-                    (5, 2) => block::<5, 2>(out, x, codes, sums, shape),
-                    (4, 2) => block::<4, 2>(out, x, codes, sums, shape),
-                    (3, 2) => block::<3, 2>(out, x, codes, sums, shape),
-                    (2, 2) => block::<2, 2>(out, x, codes, sums, shape),
-                    (_, 2) => block::<1, 2>(out, x, codes, sums, shape),
-                    (6, _) => block::<6, 1>(out, x, codes, sums, shape),
-                    (5, _) => block::<5, 1>(out, x, codes, sums, shape),
-                    (4, _) => block::<4, 1>(out, x, codes, sums, shape),
-                    (3, _) => block::<3, 1>(out, x, codes, sums, shape),
-                    (2, _) => block::<2, 1>(out, x, codes, sums, shape),
-                    (_, _) => block::<1, 1>(out, x, codes, sums, shape),
-                }
-                row += count;
-            }
-            first += vectors * LANES;
-        }
-    }
-
-    /// The columns of a vector that there are.
-    fn mask(columns: usize, vector: usize) -> u16 {
-        let count = columns.saturating_sub(vector * LANES).min(LANES);
-        ((1_u32 << count) - 1) as u16
-    }
-
-    /// `ROWS` rows of activations with `VECTORS` times sixteen outputs.
-    #[target_feature(enable = "avx512f,avx512vnni")]
-    #[inline]
-    fn block<const ROWS: usize, const VECTORS: usize>(
-        out: &mut [i32],
-        x: &[u8],
-        codes: &[i8],
-        sums: &[i32],
-        (first, outputs, stride): (usize, usize, usize),
-    ) {
-        assert!(x.len() == ROWS * stride && codes.len() == VECTORS * stride * LANES && out.len() == ROWS * outputs);
-        assert!(first + sums.len() <= outputs && sums.len() <= VECTORS * LANES && stride.is_multiple_of(GROUP));
-        let mut start = [_mm512_set1_epi32(0); VECTORS];
-        for (vector, start) in start.iter_mut().enumerate() {
-            let mask = mask(sums.len(), vector);
-            // SAFETY: the mask reads the sums there are, and no more.
-            let sums = unsafe { _mm512_maskz_loadu_epi32(mask, sums.as_ptr().add((vector * LANES).min(sums.len()))) };
-            *start = _mm512_sub_epi32(_mm512_set1_epi32(0), _mm512_slli_epi32::<7>(sums));
-        }
-        let mut total: [[__m512i; VECTORS]; ROWS] = [start; ROWS];
-        for group in 0..stride / GROUP {
-            let mut weights = start;
-            for (vector, weights) in weights.iter_mut().enumerate() {
-                let at = (vector * stride / GROUP + group) * LANES * GROUP;
-                // SAFETY: the codes hold `VECTORS` runs of `stride / GROUP` vectors, as asserted.
-                *weights = unsafe { _mm512_loadu_si512(codes.as_ptr().add(at).cast()) };
-            }
-            for (row, total) in total.iter_mut().enumerate() {
-                // SAFETY: a row holds `stride` bytes, as asserted; the read need not be aligned.
-                let four = unsafe { x.as_ptr().add(row * stride + group * GROUP).cast::<i32>().read_unaligned() };
-                let x = _mm512_set1_epi32(four);
-                for (total, weights) in total.iter_mut().zip(&weights) {
-                    *total = _mm512_dpbusd_epi32(*total, x, *weights);
-                }
-            }
-        }
-        for (row, total) in total.iter().enumerate() {
-            for (vector, total) in total.iter().enumerate() {
-                let mask = mask(sums.len(), vector);
-                // SAFETY: as many numbers from here as the mask has are the row's, as asserted; it writes no others.
-                unsafe {
-                    let into = out.as_mut_ptr().add(row * outputs + first + vector * LANES);
-                    _mm512_mask_storeu_epi32(into, mask, *total);
-                }
             }
         }
     }
@@ -428,6 +394,72 @@ mod tests {
                     assert_eq!(found[at * columns + column], x);
                 }
             }
+        }
+    }
+
+    /// What follows a layer while its sums are in registers is what follows it step by step, to the bit: for any number of rows and columns.
+    #[test]
+    fn layers_are_what_they_are_step_by_step() {
+        let activations = [Activation::None, Activation::Relu, Activation::Sigmoid, Activation::Tanh];
+        for (rows, inputs, outputs) in
+            [(0, 4, 16), (1, 4, 16), (9, 32, 64), (17, 5, 33), (50, 64, 32), (23, 7, 3), (31, 12, 48), (16, 9, 80)]
+        {
+            let seed = Seed(22).at(outputs as u64);
+            let draw = |name: &str, count: usize| -> Vec<f32> {
+                (0..count as u64).map(|at| seed.child(name).normal_at(at)).collect()
+            };
+            let (x, packed, _) = case(rows, inputs, outputs, false);
+            let offsets: Vec<i32> = draw("offsets", outputs).iter().map(|x| (x * 500.0) as i32).collect();
+            let scales: Vec<f32> = draw("scales", outputs).iter().map(|x| 3e-5 * x.abs()).collect();
+            let (row, last, all) = (draw("row", outputs), draw("last", outputs), draw("parts", rows * outputs));
+            let next = Affine::of_range(-0.6, 1.1).unwrap();
+            for (activation, parts) in activations.into_iter().flat_map(|f| [(f, &all[..]), (f, &[])]) {
+                let f = |x: f32| {
+                    let mut x = [x];
+                    activation.apply(&mut x);
+                    x[0]
+                };
+                let of = Numbers { offsets: &offsets, scales: &scales, parts, row: &row, activation };
+                let (mut sums, mut numbers) = (vec![0; rows * outputs], vec![0.0; rows * outputs]);
+                products(&mut sums, &x, &packed);
+                let stride = outputs.next_multiple_of(GROUP);
+                let mut expected = vec![99_u8; rows * stride];
+                requantize(&mut expected, &sums, (&offsets, &scales), parts, &row, next, f);
+                let mut found = vec![99_u8; rows * stride];
+                layer(&mut found, &x, &packed, of, next, &mut sums);
+                // What is between rows counts for nothing.
+                for (found, expected) in found.chunks(stride).zip(expected.chunks(stride)) {
+                    assert_eq!(found[..outputs], expected[..outputs], "{rows} × {inputs} × {outputs}, {activation:?}");
+                }
+
+                products(&mut sums, &x, &packed);
+                activate(&mut numbers, &sums, (&offsets, &scales), parts, &row, f);
+                let (mut expected, mut found) = (vec![0.0; rows], vec![f32::NAN; rows]);
+                score_rows(&mut expected, &numbers, &last, 0.3, 0.7);
+                last_layers(&mut found, &x, &packed, of, (&last, 0.3, 0.7), (&mut sums, &mut numbers));
+                assert_eq!(found, expected, "{rows} × {inputs} × {outputs}, {activation:?}");
+            }
+        }
+    }
+
+    /// Numbers that are none, or beyond all codes, go the same way.
+    #[test]
+    fn ends_of_codes_are_the_same_in_a_layer() {
+        let (x, packed, _) = case(2, 4, 16, false);
+        let (offsets, scales) = (vec![0; 16], vec![1e-3; 16]);
+        let ends = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 1e30, -1e30, 3e9, -3e9, 0.0];
+        let row: Vec<f32> = ends.into_iter().cycle().take(16).collect();
+        let next = Affine::of_range(-0.6, 1.1).unwrap();
+        for activation in [Activation::None, Activation::Relu] {
+            let of = Numbers { offsets: &offsets, scales: &scales, parts: &[], row: &row, activation };
+            let (mut sums, mut found, mut expected) = (vec![0; 32], vec![9; 32], vec![9; 32]);
+            products(&mut sums, &x, &packed);
+            match activation {
+                Activation::Relu => requantize(&mut expected, &sums, (&offsets, &scales), &[], &row, next, relu),
+                _ => requantize(&mut expected, &sums, (&offsets, &scales), &[], &row, next, |x| x),
+            }
+            layer(&mut found, &x, &packed, of, next, &mut sums);
+            assert_eq!(found, expected, "{activation:?}");
         }
     }
 

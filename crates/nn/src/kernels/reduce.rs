@@ -11,6 +11,13 @@ kernel! {
         dot(x, x)
     }
 
+    /// `scores = (x · last + bias) · scale`, row by row.
+    pub fn score_rows['a](scores: &'a mut [f32], x: &'a [f32], last: &'a [f32], bias: f32, scale: f32) {
+        for (score, x) in scores.iter_mut().zip(x.chunks_exact(last.len())) {
+            *score = (dot(x, last) + bias) * scale;
+        }
+    }
+
     /// `out[c] += Σ_r x[r, c]` over a row-major matrix as wide as `out`.
     pub fn add_column_sums['a](out: &'a mut [f32], x: &'a [f32]) {
         if !out.is_empty() {

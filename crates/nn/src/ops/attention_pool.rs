@@ -15,12 +15,12 @@ use crate::kernels::{
     activation::Activation,
     kernel,
     matmul::{Matrix, Start, matmul},
-    reduce::{axpy, dot},
+    reduce::{axpy, score_rows},
 };
 #[cfg(feature = "train")]
 use crate::kernels::{
     matmul::transpose,
-    reduce::{add, add_column_sums},
+    reduce::{add, add_column_sums, dot},
 };
 #[cfg(feature = "train")]
 use crate::quantization::rounding::clip;
@@ -135,13 +135,6 @@ kernel! {
             for ((folded, base), product) in folded.iter_mut().zip(base).zip(product) {
                 *folded = base + t * product;
             }
-        }
-    }
-
-    /// `scores = x · last + bias`, scaled.
-    fn score_pairs['a](scores: &'a mut [f32], x: &'a [f32], last: &'a [f32], bias: f32, scale: f32) {
-        for (score, x) in scores.iter_mut().zip(x.chunks_exact(last.len())) {
-            *score = (dot(x, last) + bias) * scale;
         }
     }
 
@@ -288,7 +281,7 @@ impl Operation for AttentionPool {
             width = weight.columns;
         }
         let (last, bias) = self.layers[self.layers.len() - 1];
-        score_pairs(weights, hidden, last.of(cx.weights), bias.of(cx.weights)[0], self.scale());
+        score_rows(weights, hidden, last.of(cx.weights), bias.of(cx.weights)[0], self.scale());
         let mut first = 0;
         for (row, out) in out.chunks_exact_mut(d).enumerate() {
             let list = cx.segment(self.feature, row);

@@ -7,7 +7,7 @@
 use super::affine::{Affine, Weights};
 use crate::graph::Weight;
 use crate::kernels::activation::Activation;
-use crate::kernels::int8::{self, Packed};
+use crate::kernels::int8::{self, Numbers, Packed};
 use kitestring_core::{Error, Result};
 use std::collections::BTreeMap;
 
@@ -88,14 +88,14 @@ impl Product {
         self.packed.stride()
     }
 
-    /// What takes zeros out of a sum, and what a step of it is worth, column by column.
-    pub(crate) fn of_columns(&self) -> (&[i32], &[f32]) {
-        (&self.offsets, &self.scales)
+    /// The weights.
+    pub(crate) fn packed(&self) -> &Packed {
+        &self.packed
     }
 
-    /// The exact sums of products of codes.
-    pub(crate) fn sums(&self, codes: &[u8], sums: &mut [i32]) {
-        int8::products(sums, codes, &self.packed);
+    /// What sums become, with a row of `parts` for each row of them, where there are any, and one `row` for all.
+    pub(crate) fn numbers<'a>(&'a self, parts: &'a [f32], row: &'a [f32], activation: Activation) -> Numbers<'a> {
+        Numbers { offsets: &self.offsets, scales: &self.scales, parts, row, activation }
     }
 
     /// Room for the codes of some rows, and for the sums of their products.

@@ -4,45 +4,13 @@
 //! `k (W_k − W_d)`, done once for each element of a list however many samples share it, and `(t ⊙ k) W_m` for each pair. Between layers
 //! sums go straight to the codes of the next one, and from the last hidden layer to its activations.
 
-use super::{AttentionPool, score_pairs, softmax_list, weighted_sum};
+use super::{AttentionPool, softmax_list, weighted_sum};
 use crate::engine::{Context, Inputs};
 use crate::graph::Weight;
-use crate::kernels::activation::{Activation, relu, sigmoid, tanh};
-use crate::kernels::int8::{activate, encode_with, requantize};
+use crate::kernels::activation::Activation;
+use crate::kernels::int8::{encode_with, last_layers, layer};
 use crate::kernels::matmul::{Matrix, Start, matmul};
 use crate::quantization::product::Product;
-
-/// Sums of a layer with what is added to them: a row of `parts` each, where there are any, and one `row` for all.
-#[derive(Clone, Copy)]
-struct Sums<'a> {
-    product: &'a Product,
-    parts: &'a [f32],
-    row: &'a [f32],
-}
-
-impl Sums<'_> {
-    /// The codes of the next layer's inputs.
-    fn requantize(self, sums: &[i32], activation: Activation, next: &Product, codes: &mut [u8]) {
-        let (by, to) = (self.product.of_columns(), next.by());
-        match activation {
-            Activation::None => requantize(codes, sums, by, self.parts, self.row, to, |x| x),
-            Activation::Relu => requantize(codes, sums, by, self.parts, self.row, to, relu),
-            Activation::Sigmoid => requantize(codes, sums, by, self.parts, self.row, to, sigmoid),
-            Activation::Tanh => requantize(codes, sums, by, self.parts, self.row, to, tanh),
-        }
-    }
-
-    /// What the last layer reads.
-    fn activate(self, sums: &[i32], activation: Activation, out: &mut [f32]) {
-        let by = self.product.of_columns();
-        match activation {
-            Activation::None => activate(out, sums, by, self.parts, self.row, |x| x),
-            Activation::Relu => activate(out, sums, by, self.parts, self.row, relu),
-            Activation::Sigmoid => activate(out, sums, by, self.parts, self.row, sigmoid),
-            Activation::Tanh => activate(out, sums, by, self.parts, self.row, tanh),
-        }
-    }
-}
 
 impl AttentionPool {
     /// The parts of the first layer whose products may be done in codes: that of the keys, and that of their products with the target. The
@@ -95,20 +63,22 @@ impl AttentionPool {
         let apart =
             hidden.clone().map(|(product, _)| product.stride()).chain([of_products.stride()]).max().unwrap_or(0);
         let elements = keys.len() / d;
-        let codes = longest * apart / 4;
+        let (codes, sums) = (longest * apart / 4, longest * widest);
         let numbers = longest * self.last_width();
-        let sizes = [elements * h, rows * h, codes, longest * widest, numbers, longest, of_keys.scratch()];
+        let sizes = [elements * h, rows * h, codes, codes, sums, numbers, longest, of_keys.scratch()];
         let needed = sizes.iter().sum();
         if saved.len() < needed {
             saved.resize(needed, 0.0);
         }
         let mut rest = &mut saved[..needed];
-        let [key_part, target_part, codes, sums, numbers, scores, scratch] = sizes.map(|size| {
+        let [key_part, target_part, codes, others, sums, numbers, scores, scratch] = sizes.map(|size| {
             let (part, others) = std::mem::take(&mut rest).split_at_mut(size);
             rest = others;
             part
         });
-        let (codes, sums): (&mut [u8], &mut [i32]) = (bytemuck::cast_slice_mut(codes), bytemuck::cast_slice_mut(sums));
+        let sums: &mut [i32] = bytemuck::cast_slice_mut(sums);
+        let (mut codes, mut others): (&mut [u8], &mut [u8]) =
+            (bytemuck::cast_slice_mut(codes), bytemuck::cast_slice_mut(others));
 
         of_keys.multiply(keys, None, Activation::None, key_part, scratch);
         let (weight, bias) = (self.layers[0].0, self.layers[0].1.of(cx.weights));
@@ -121,19 +91,17 @@ impl AttentionPool {
             let list = cx.segment(self.feature, row);
             let (pairs, parts) = (list.len(), &key_part[list.start * h..list.end * h]);
             let keys = &keys[list.start * d..list.end * d];
-            let mut layer = Sums { product: of_products, parts, row: of_target };
             encode_with(&mut codes[..pairs * of_products.stride()], keys, target, of_products.by());
-            of_products.sums(&codes[..pairs * of_products.stride()], &mut sums[..pairs * h]);
-            for (product, bias) in hidden.clone() {
-                let codes = &mut codes[..pairs * product.stride()];
-                layer.requantize(&sums[..pairs * layer.row.len()], self.activation, product, codes);
-                product.sums(codes, &mut sums[..pairs * product.outputs()]);
-                layer = Sums { product, parts: &[], row: bias.of(cx.weights) };
+            let (mut product, mut of) = (of_products, of_products.numbers(parts, of_target, self.activation));
+            for (next, bias) in hidden.clone() {
+                let (from, to) = (&codes[..pairs * product.stride()], &mut others[..pairs * next.stride()]);
+                layer(to, from, product.packed(), of, next.by(), &mut sums[..pairs * product.outputs()]);
+                std::mem::swap(&mut codes, &mut others);
+                (product, of) = (next, next.numbers(&[], bias.of(cx.weights), self.activation));
             }
-            let scores = &mut scores[..pairs];
-            let numbers = &mut numbers[..pairs * layer.row.len()];
-            layer.activate(&sums[..pairs * layer.row.len()], self.activation, numbers);
-            score_pairs(scores, numbers, last, last_bias, self.scale());
+            let (scores, from) = (&mut scores[..pairs], &codes[..pairs * product.stride()]);
+            let memory = (&mut sums[..pairs * last.len()], &mut numbers[..pairs * last.len()]);
+            last_layers(scores, from, product.packed(), of, (last, last_bias, self.scale()), memory);
             if self.softmax {
                 softmax_list(scores);
             }
