@@ -126,6 +126,16 @@ impl AttentionPool {
     }
 }
 
+/// Some columns of `Σ_p weights[p] · keys[p]`, whose sums stay in registers from the first key to the last.
+#[inline(always)]
+fn sum_of_columns<const COLUMNS: usize>(weights: &[f32], keys: &[f32], width: usize, first: usize) -> [f32; COLUMNS] {
+    let mut sums = [0.0; COLUMNS];
+    for (weight, key) in weights.iter().zip(keys.chunks_exact(width)) {
+        sums.iter_mut().zip(&key[first..first + COLUMNS]).for_each(|(sum, key)| *sum += weight * key);
+    }
+    sums
+}
+
 kernel! {
     /// `folded[i] = base[i] + target[i] · product[i]`, row by row: the first layer for one target.
     fn fold['a](folded: &'a mut [f32], base: &'a [f32], product: &'a [f32], target: &'a [f32]) {
@@ -140,9 +150,20 @@ kernel! {
 
     /// `out = Σ_p weights[p] · keys[p]`.
     fn weighted_sum['a](out: &'a mut [f32], weights: &'a [f32], keys: &'a [f32]) {
-        out.fill(0.0);
-        for (weight, key) in weights.iter().zip(keys.chunks_exact(out.len())) {
-            axpy(out, *weight, key);
+        let width = out.len();
+        let (wide, rest) = out.as_chunks_mut::<32>();
+        let (narrow, rest) = rest.as_chunks_mut::<16>();
+        for (number, out) in wide.iter_mut().enumerate() {
+            *out = sum_of_columns(weights, keys, width, 32 * number);
+        }
+        for out in narrow {
+            *out = sum_of_columns(weights, keys, width, width / 32 * 32);
+        }
+        if !rest.is_empty() {
+            rest.fill(0.0);
+            for (weight, key) in weights.iter().zip(keys.chunks_exact(width)) {
+                axpy(rest, *weight, &key[width / 16 * 16..]);
+            }
         }
     }
 
@@ -474,5 +495,30 @@ impl Operation for AttentionPool {
 
     fn saved_of_position(&self) -> usize {
         self.hidden_widths().sum::<usize>() + 1
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kitestring_core::Seed;
+
+    /// Column by column in the order of keys, to the bit, at every width.
+    #[test]
+    fn weighted_sums() {
+        for width in [1, 15, 16, 17, 32, 47, 48, 64, 83] {
+            for count in [0, 1, 5] {
+                let draw = |name: &str, count: usize| -> Vec<f32> {
+                    (0..count as u64).map(|at| Seed(1).child(name).normal_at(at)).collect()
+                };
+                let (weights, keys) = (draw("weights", count), draw("keys", count * width));
+                let mut found = vec![f32::NAN; width];
+                weighted_sum(&mut found, &weights, &keys);
+                for (column, found) in found.iter().enumerate() {
+                    let sum = (0..count).fold(0.0, |sum, key| sum + weights[key] * keys[key * width + column]);
+                    assert_eq!(*found, sum, "{width}, {count}");
+                }
+            }
+        }
     }
 }
