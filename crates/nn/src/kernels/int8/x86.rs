@@ -35,7 +35,7 @@ pub(super) fn knows(activation: Activation) -> bool {
 pub(super) fn products(out: &mut [i32], x: &[u8], weights: &Packed) {
     let rows = out.len() / weights.outputs();
     // SAFETY: the caller asked `available`.
-    unsafe { all(rows, x, weights, &mut Then::Keep(out)) }
+    unsafe { all::<true>(rows, x, weights, &mut Then::Keep(out)) }
 }
 
 pub(super) fn layer(codes: &mut [u8], x: &[u8], weights: &Packed, of: Numbers<'_>, next: Affine) {
@@ -43,7 +43,7 @@ pub(super) fn layer(codes: &mut [u8], x: &[u8], weights: &Packed, of: Numbers<'_
     let rows = x.len() / stride.max(1);
     assert!(x.len() == rows * stride && codes.len() == rows * apart, "codes of rows");
     // SAFETY: the caller asked `available`.
-    unsafe { all(rows, x, weights, &mut Then::Codes(codes, of, next, apart)) }
+    unsafe { all::<false>(rows, x, weights, &mut Then::Codes(codes, of, next, apart)) }
 }
 
 pub(super) fn last_layers(
@@ -59,13 +59,14 @@ pub(super) fn last_layers(
     let lanes = &mut lanes[..rows * LANES];
     // SAFETY: the caller asked `available`.
     unsafe {
-        all(rows, x, weights, &mut Then::Lanes(lanes, of, last));
+        all::<false>(rows, x, weights, &mut Then::Lanes(lanes, of, last));
         sum_lanes(scores, lanes, bias, scale);
     }
 }
 
+/// Apart for sums that are `KEEP`, so that a small product has nothing of the others' memory to set up.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-fn all(rows: usize, x: &[u8], weights: &Packed, then: &mut Then<'_>) {
+fn all<const KEEP: bool>(rows: usize, x: &[u8], weights: &Packed, then: &mut Then<'_>) {
     let (outputs, stride) = (weights.outputs(), weights.stride());
     let part = stride * LANES;
     let mut first = 0;
@@ -75,27 +76,31 @@ fn all(rows: usize, x: &[u8], weights: &Packed, then: &mut Then<'_>) {
         let sums = &weights.sums[first..outputs.min(first + vectors * LANES)];
         let mut row = 0;
         while row < rows {
-            // As many as in the other blocks that are left, or one less: a block of a few rows would wait for each of its sums.
-            let count = (rows - row).div_ceil((rows - row).div_ceil(ROWS));
+            // The last two are of like size: a block of a few rows would wait for each of its sums.
+            let count = match rows - row {
+                left if left <= ROWS => left,
+                left if left < 2 * ROWS => left.div_ceil(2),
+                _ => ROWS,
+            };
             let x = &x[row * stride..(row + count) * stride];
             let at = At { first, row, outputs, stride };
             match (count, vectors) {
-                (8, 2) => block::<8, 2>(x, codes, sums, at, then),
-                (7, 2) => block::<7, 2>(x, codes, sums, at, then),
-                (6, 2) => block::<6, 2>(x, codes, sums, at, then),
-                (5, 2) => block::<5, 2>(x, codes, sums, at, then),
-                (4, 2) => block::<4, 2>(x, codes, sums, at, then),
-                (3, 2) => block::<3, 2>(x, codes, sums, at, then),
-                (2, 2) => block::<2, 2>(x, codes, sums, at, then),
-                (_, 2) => block::<1, 2>(x, codes, sums, at, then),
-                (8, _) => block::<8, 1>(x, codes, sums, at, then),
-                (7, _) => block::<7, 1>(x, codes, sums, at, then),
-                (6, _) => block::<6, 1>(x, codes, sums, at, then),
-                (5, _) => block::<5, 1>(x, codes, sums, at, then),
-                (4, _) => block::<4, 1>(x, codes, sums, at, then),
-                (3, _) => block::<3, 1>(x, codes, sums, at, then),
-                (2, _) => block::<2, 1>(x, codes, sums, at, then),
-                (_, _) => block::<1, 1>(x, codes, sums, at, then),
+                (8, 2) => block::<8, 2, KEEP>(x, codes, sums, at, then),
+                (7, 2) => block::<7, 2, KEEP>(x, codes, sums, at, then),
+                (6, 2) => block::<6, 2, KEEP>(x, codes, sums, at, then),
+                (5, 2) => block::<5, 2, KEEP>(x, codes, sums, at, then),
+                (4, 2) => block::<4, 2, KEEP>(x, codes, sums, at, then),
+                (3, 2) => block::<3, 2, KEEP>(x, codes, sums, at, then),
+                (2, 2) => block::<2, 2, KEEP>(x, codes, sums, at, then),
+                (_, 2) => block::<1, 2, KEEP>(x, codes, sums, at, then),
+                (8, _) => block::<8, 1, KEEP>(x, codes, sums, at, then),
+                (7, _) => block::<7, 1, KEEP>(x, codes, sums, at, then),
+                (6, _) => block::<6, 1, KEEP>(x, codes, sums, at, then),
+                (5, _) => block::<5, 1, KEEP>(x, codes, sums, at, then),
+                (4, _) => block::<4, 1, KEEP>(x, codes, sums, at, then),
+                (3, _) => block::<3, 1, KEEP>(x, codes, sums, at, then),
+                (2, _) => block::<2, 1, KEEP>(x, codes, sums, at, then),
+                (_, _) => block::<1, 1, KEEP>(x, codes, sums, at, then),
             }
             row += count;
         }
@@ -139,7 +144,13 @@ fn integers(from: &[i32], at: usize, mask: u16) -> __m512i {
 /// `ROWS` rows of activations with `VECTORS` times sixteen outputs, and what follows.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 #[inline]
-fn block<const ROWS: usize, const VECTORS: usize>(x: &[u8], codes: &[i8], sums: &[i32], at: At, then: &mut Then<'_>) {
+fn block<const ROWS: usize, const VECTORS: usize, const KEEP: bool>(
+    x: &[u8],
+    codes: &[i8],
+    sums: &[i32],
+    at: At,
+    then: &mut Then<'_>,
+) {
     let At { first, row: first_row, outputs, stride } = at;
     assert!(x.len() == ROWS * stride && codes.len() == VECTORS * stride * LANES && stride.is_multiple_of(GROUP));
     assert!(first + sums.len() <= outputs && sums.len() <= VECTORS * LANES);
@@ -171,7 +182,7 @@ fn block<const ROWS: usize, const VECTORS: usize>(x: &[u8], codes: &[i8], sums: 
         }
     }
     match then {
-        Then::Keep(out) => {
+        Then::Keep(out) if KEEP => {
             let into = &mut out[first_row * outputs..(first_row + ROWS) * outputs];
             for (row, total) in total.iter().enumerate() {
                 for (vector, total) in total.iter().enumerate() {
@@ -183,7 +194,7 @@ fn block<const ROWS: usize, const VECTORS: usize>(x: &[u8], codes: &[i8], sums: 
                 }
             }
         }
-        Then::Codes(codes, of, next, apart) => {
+        Then::Codes(codes, of, next, apart) if !KEEP => {
             assert!(outputs <= *apart);
             let into = &mut codes[first_row * *apart..(first_row + ROWS) * *apart];
             let (step, zero) = (_mm512_set1_ps(1.0 / next.scale), _mm512_set1_ps(f32::from(next.zero)));
@@ -204,7 +215,7 @@ fn block<const ROWS: usize, const VECTORS: usize>(x: &[u8], codes: &[i8], sums: 
                 }
             }
         }
-        Then::Lanes(lanes, of, last) => {
+        Then::Lanes(lanes, of, last) if !KEEP => {
             let into = &mut lanes.as_chunks_mut::<LANES>().0[first_row..first_row + ROWS];
             let mut by = [_mm512_setzero_ps(); VECTORS];
             for (vector, by) in by.iter_mut().enumerate() {
@@ -222,6 +233,7 @@ fn block<const ROWS: usize, const VECTORS: usize>(x: &[u8], codes: &[i8], sums: 
                 unsafe { _mm512_storeu_ps(into.as_mut_ptr(), sum) };
             }
         }
+        _ => unreachable!("sums are kept by a block of their own"),
     }
 }
 
