@@ -228,7 +228,7 @@ fn what_does_not_fit_is_refused_and_the_ranker_goes_on() {
         (Learning { rate: f32::NAN, ..Learning::default() }, "rate"),
         (Learning { batch: 0, ..Learning::default() }, "batch"),
         (Learning { folds: 0, ..Learning::default() }, "folds"),
-        (Learning { decay: -1.0, ..Learning::default() }, "decay"),
+        (Learning { pull: -1.0, ..Learning::default() }, "pull"),
         (Learning { certainty: f64::NAN, ..Learning::default() }, "certainty"),
     ] {
         let error = device.learn(&had, &wrong).unwrap_err().to_string();

@@ -1,7 +1,7 @@
 //! Numbers in a byte or half of one: weights by column, activations by a range seen in training, rows each by itself.
 //!
-//! Post-training, nothing is learned again; [`Aware`] has the network learn to live with codes. Weights of layers, of attentions, of experts and gates are in codes; products of layers and of
-//! DIN's attention are done in codes, too, the others on the numbers that codes stand for.
+//! Post-training, nothing is learned again; [`Aware`] has the network learn to live with codes. Weights of layers, of attentions, of experts and
+//! gates are in codes; products of layers and of DIN's attention are done in codes, too, the others on the numbers that codes stand for.
 
 use super::aware::Aware;
 use crate::candidate::Candidate;
@@ -21,8 +21,8 @@ use std::sync::Arc;
 pub struct Quantize {
     /// Whether weights are in codes of eight bits.
     pub weights: bool,
-    /// How the ranges of activations are chosen, so that products are done in codes; none for products in `f32`. Only with `weights`.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// How the ranges of activations are chosen, so that products are done in codes; `false` for products in `f32`. Only with `weights`.
+    #[serde(with = "or_false")]
     pub activations: Option<Calibration>,
     /// How rows are stored.
     pub rows: RowCodes,
@@ -33,6 +33,28 @@ pub struct Quantize {
     /// Has the network learn to say in codes what it says in 32 bits; nothing is learned where absent. Only with `weights`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub aware: Option<Aware>,
+}
+
+/// `false` for none, as a key that is left out has its default.
+mod or_false {
+    use kitestring_nn::quantization::calibrate::Calibration;
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(chosen: &Option<Calibration>, serializer: S) -> Result<S::Ok, S::Error> {
+        match chosen {
+            Some(calibration) => calibration.serialize(serializer),
+            None => serializer.serialize_bool(false),
+        }
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Calibration>, D::Error> {
+        let value = serde_json::Value::deserialize(deserializer)?;
+        if value == serde_json::Value::Bool(false) {
+            return Ok(None);
+        }
+        Calibration::deserialize(value).map(Some).map_err(D::Error::custom)
+    }
 }
 
 impl Default for Quantize {

@@ -174,6 +174,24 @@ fn learning_goes_on_where_it_was_killed() {
     assert_eq!(found.unwrap().model.network, expected.model.network);
 }
 
+/// A pass without codes of activations is read back as it was written.
+#[test]
+fn products_may_stay_in_32_bits() {
+    let pass: Pass = toml::from_str("type = \"quantize\"\nweights = false\nactivations = false").unwrap();
+    pass.check().unwrap();
+    assert_eq!(toml::from_str::<Pass>(&toml::to_string(&pass).unwrap()).unwrap(), pass);
+    let usual: Pass = toml::from_str("type = \"quantize\"").unwrap();
+    assert_eq!(toml::from_str::<Pass>(&toml::to_string(&usual).unwrap()).unwrap(), usual);
+    let fixture = Fixture::new();
+    let vocabularies = fixture.dataset.vocabularies().unwrap();
+    let scratch = tempfile::tempdir().unwrap();
+    let pass = "weights = false\nactivations = false";
+    let found = quantized((&fixture, &vocabularies), pass, (scratch.path(), false), &mut |_| {}).unwrap();
+    assert!(found.coded.is_empty() && found.activations.is_empty());
+    let error = toml::from_str::<Pass>("type = \"quantize\"\nactivations = { type = \"guess\" }").unwrap_err();
+    assert!(error.to_string().contains("guess"), "{error}");
+}
+
 #[test]
 fn what_cannot_be_learned_is_refused() {
     let fixture = Fixture::new();

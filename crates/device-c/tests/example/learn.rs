@@ -8,7 +8,7 @@ use kitestring_device::session::Session;
 /// What the bindings' scripts print, too: the scores before and after.
 pub fn native() -> [Vec<f32>; 2] {
     let mut app = App::new(Session::new(example::opened(&example::artifact(1))).unwrap());
-    let mut at = |app: &mut App, round: usize| -> Vec<f32> {
+    let at = |app: &mut App, round: usize| -> Vec<f32> {
         let session = app.session().unwrap();
         session.set("age", Value::Number((20 + 7 * round % 50) as f64)).unwrap();
         let rows = example::CANDIDATES.map(|(item, genres, _)| {

@@ -1,7 +1,7 @@
 //! Learning on a device: a few numbers, from what one user did, and only where it helps.
 //!
 //! A few numbers are learned by gradients of the ranker's own losses, through its weights as the artifact has them and with statistics that
-//! stay, pulled towards the artifact's numbers (`λ/2 ‖θ − θ₀‖²`). Examples come in the order of time and are cut into blocks: of each block but
+//! stay, pulled towards the artifact's numbers: `Σ loss + λ/2 ‖θ − θ₀‖²`, so that few examples move little. Examples come in the order of time and are cut into blocks: of each block but
 //! the first the loss is told after every epoch of learning from those before it, scored as the device scores, products in codes included.
 //! Over all these blocks, which nothing was learned from, the number of epochs is chosen that loses least; and only if it loses less than the
 //! artifact alone by more than chance explains, as many epochs are learned from all examples and taken. Else the device goes on with the artifact.
@@ -29,8 +29,8 @@ pub struct Learning {
     pub epochs: usize,
     /// Examples a step.
     pub batch: usize,
-    /// λ: how strongly numbers are pulled towards the artifact's.
-    pub decay: f32,
+    /// λ: how strongly numbers are pulled towards the artifact's, against the sum of the examples' losses.
+    pub pull: f32,
     /// How many blocks of examples tell what learning from those before them is worth.
     pub folds: usize,
     /// How sure it must be that the loss falls, in standard deviations of a normal distribution: 2 is wrong once in 44 times.
@@ -46,7 +46,7 @@ impl Default for Learning {
             rate: 0.02,
             epochs: 20,
             batch: 16,
-            decay: 0.01,
+            pull: 3.0,
             folds: 4,
             certainty: 2.0,
             seed: 0,
@@ -67,8 +67,8 @@ impl Learning {
         if self.batch == 0 {
             return wrong("batch", "a step has at least one example");
         }
-        if !(self.decay >= 0.0 && self.decay.is_finite()) {
-            return wrong("decay", "a pull is not negative");
+        if !(self.pull >= 0.0 && self.pull.is_finite()) {
+            return wrong("pull", "a pull is not negative");
         }
         if self.folds == 0 {
             return wrong("folds", "at least one block tells what learning is worth");
@@ -197,6 +197,8 @@ impl Runtime {
         let mut optimizer = Optimizer::of_numbers(Rule::default(), numbers.len())?;
         let (mut state, mut gradient) = (learner.network.state.clone(), Vec::new());
         let mut order: Vec<usize> = (0..examples.len()).collect();
+        // A step's gradient is that of a mean.
+        let pull = learning.pull / examples.len().max(1) as f32;
         for epoch in 0..epochs {
             let seed = Seed(learning.seed).child("learn").at(epoch as u64);
             order.sort_by_key(|example| seed.bits_at(*example as u64));
@@ -210,7 +212,7 @@ impl Runtime {
                 gradient.clear();
                 learner.learned.iter().for_each(|range| gradient.extend_from_slice(&found.network[range.clone()]));
                 for ((gradient, number), origin) in gradient.iter_mut().zip(&numbers).zip(&origin) {
-                    *gradient += learning.decay * (number - origin);
+                    *gradient += pull * (number - origin);
                 }
                 optimizer.apply(&mut numbers, &gradient, learning.rate);
                 learner.set(&numbers)?;
