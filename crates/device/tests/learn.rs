@@ -26,7 +26,7 @@ fn show(session: &mut Session, round: u64) -> [(String, String); 3] {
     drawn
 }
 
-/// A user who likes what others leave, for some rounds. Gives the mean loss of what the session said of clicks, and of the truth.
+/// A user who clicks seldom, and rather on what others leave, for some rounds. Gives the mean loss of what the session said of clicks, and of the truth.
 fn live(session: &mut Session, mut learner: Option<&mut Learner>, rounds: std::ops::Range<u64>) -> [f64; 2] {
     let (mut losses, count) = ([0.0; 2], 3 * (rounds.end - rounds.start));
     let mut everybody = self::session(json!({ "type": "gru", "units": 7 }));
@@ -37,7 +37,7 @@ fn live(session: &mut Session, mut learner: Option<&mut Learner>, rounds: std::o
         let said = session.rank().unwrap().scores.to_vec();
         for (at, (item, category)) in drawn.iter().enumerate() {
             let p = f64::from(usual[2 * at]);
-            let truth = 1.0 / (1.0 + (-1.5 + (p / (1.0 - p)).ln()).exp());
+            let truth = 1.0 / (1.0 + (1.0 + (p / (1.0 - p)).ln()).exp());
             let click = f64::from(Seed(5).at(round).unit_at(at as u64)) < truth;
             for (loss, q) in losses.iter_mut().zip([f64::from(said[2 * at]), truth]) {
                 *loss -= if click { q.ln() } else { (1.0 - q).ln() } / count as f64;

@@ -43,10 +43,10 @@ impl Default for Learning {
     fn default() -> Self {
         Self {
             learns: Learns::default(),
-            rate: 0.02,
-            epochs: 20,
+            rate: 0.005,
+            epochs: 60,
             batch: 16,
-            pull: 3.0,
+            pull: 10.0,
             folds: 4,
             certainty: 2.0,
             seed: 0,
