@@ -56,7 +56,9 @@ fn a_run_ships_and_says_what_it_cost() {
     let shown = done(&["device", "show", &path("run/device/ranker.kite"), "--json"]);
     let manifest = shown.json();
     assert_eq!(manifest["release"], 1);
-    assert!(shown.stdout.contains("item_id"), "{}", shown.stdout);
+    for words in ["item_id", "head."] {
+        assert!(shown.stdout.contains(words), "{}", shown.stdout);
+    }
     let told = done(&["device", "bench", &path("run/device/ranker.kite"), "--candidates", "7", "--json"]).json();
     assert_eq!(told["requests"][0]["candidates"], 7);
     assert!(told["requests"][0]["microseconds"].as_f64().unwrap() > 0.0);

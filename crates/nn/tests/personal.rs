@@ -181,6 +181,19 @@ fn what_no_longer_helps_is_given_up() {
     assert_eq!((scored(&mut device, &probe), device.personal()), (before, None));
 }
 
+/// That something never happened in a few examples is no reason to say that it never will.
+#[test]
+fn what_was_never_seen_is_not_unlearned() {
+    let trained = ranker();
+    let mut device = Runtime::open(trained.artifact(false, RowCodes::F32)).unwrap();
+    let mut had = examples(&mut device, 60, LIKE_ALL, Seed(3));
+    had.iter_mut().for_each(|example| example.labels[0] = 0.0);
+    let had: Vec<&Batch> = had.iter().collect();
+    let lesson = device.learn(&had, &Learning::default()).unwrap();
+    assert!(lesson.certainty > 4.0 && !lesson.taken, "{lesson:?}");
+    assert!(device.learn(&had, &Learning { least: 0, ..Learning::default() }).unwrap().taken);
+}
+
 #[test]
 fn too_few_examples_teach_nothing() {
     let trained = ranker();

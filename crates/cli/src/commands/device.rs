@@ -101,6 +101,10 @@ impl Show {
             rows.push(vec![table.name.clone(), table.rows.to_string(), table.row_bytes.to_string()]);
         }
         say(&columns(&rows))?;
+        let weights = manifest.pages.iter().filter_map(|page| Some((page.name.strip_prefix("weights/")?, page.length)));
+        let weights = weights.map(|(name, bytes)| vec![name.to_owned(), bytes.to_string()]);
+        let head = std::iter::once(["weight", "bytes"].map(String::from).to_vec());
+        say(&columns(&head.chain(weights).collect::<Vec<_>>()))?;
         let network: u64 =
             manifest.pages.iter().filter(|page| !page.name.starts_with("rows/")).map(|page| page.length).sum();
         say_line(&format!("network {network} bytes, {} bytes in all", artifact.bytes().len()))?;

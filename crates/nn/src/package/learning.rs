@@ -33,6 +33,9 @@ pub struct Learning {
     pub pull: f32,
     /// How many blocks of examples tell what learning from those before them is worth.
     pub folds: usize,
+    /// How often each outcome of a task with labels 0 and 1 must be among those that tell: of what is seldom few examples have none, and all of them
+    /// are told better by saying that it never happens.
+    pub least: usize,
     /// How sure it must be that the loss falls, in standard deviations of a normal distribution: 2 is wrong once in 44 times.
     pub certainty: f64,
     /// Decides the order of examples.
@@ -48,6 +51,7 @@ impl Default for Learning {
             batch: 16,
             pull: 10.0,
             folds: 4,
+            least: 5,
             certainty: 2.0,
             seed: 0,
         }
@@ -170,7 +174,8 @@ impl Runtime {
             (lesson.judged, lesson.epochs) = (after[0].len(), best);
             (lesson.artifact, lesson.learned) = (means[0], means[best]);
             lesson.certainty = certainty(&after[0], &after[best]);
-            lesson.taken = lesson.certainty > learning.certainty;
+            let known = rarest(&packaged.graph, &examples[count / blocks..]) >= learning.least;
+            lesson.taken = known && lesson.certainty > learning.certainty;
         }
         if lesson.taken {
             learner.set(&origin)?;
@@ -265,6 +270,19 @@ impl Losses {
 /// Whether an example's labels say anything.
 fn counts(graph: &Graph, example: &Batch) -> bool {
     graph.losses().iter().any(|loss| loss.task.is_some() && loss.counts(&example.labels))
+}
+
+/// How often the rarest outcome of a task is among examples, of the tasks whose labels are 0 and 1.
+fn rarest(graph: &Graph, examples: &[&Batch]) -> usize {
+    let tasks = graph.losses().iter().filter_map(|loss| loss.task);
+    let of_task = |task: usize| {
+        let labels =
+            || examples.iter().filter_map(move |example| example.labels.get(task)).filter(|label| !label.is_nan());
+        let count = |outcome: f32| labels().filter(|label| **label == outcome).count();
+        let (no, yes, all) = (count(0.0), count(1.0), labels().count());
+        if all > no + yes || all == 0 { usize::MAX } else { no.min(yes) }
+    };
+    tasks.map(of_task).min().unwrap_or(usize::MAX)
 }
 
 /// The samples of all, one after another.
