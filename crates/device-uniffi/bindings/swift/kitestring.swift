@@ -1581,64 +1581,72 @@ public func FfiConverterTypeEvent_lower(_ value: Event) -> RustBuffer {
  */
 public struct Lesson: Equatable, Hashable {
     /**
-     * Examples that were learned from.
+     * Examples with labels.
      */
     public var examples: UInt64
     /**
-     * Examples that were held out; with fewer than two of them nothing is learned.
+     * How many of them told what learning is worth; 0 where there were too few, and nothing is learned.
      */
-    public var heldOut: UInt64
+    public var judged: UInt64
     /**
      * The numbers that were learned.
      */
     public var numbers: UInt64
     /**
-     * The mean loss of the examples held out, by the artifact alone; NaN where none was held out.
+     * How often the examples were gone through.
+     */
+    public var epochs: UInt64
+    /**
+     * The mean loss of those judged, by the artifact alone; NaN where none was.
      */
     public var artifact: Double
     /**
-     * The same by what was learned before, where anything was.
-     */
-    public var before: Double?
-    /**
-     * The same by what was learned now.
+     * The same by what is learned from the examples before them.
      */
     public var learned: Double
     /**
-     * By what the ranker goes on: something learned is taken only where it is better by more than chance explains.
+     * How sure it is that the loss falls, in standard deviations of a normal distribution.
      */
-    public var taken: Taken
+    public var certainty: Double
+    /**
+     * Whether the ranker goes on with what it learned, or with the artifact alone.
+     */
+    public var taken: Bool
 
     // Default memberwise initializers are never public by default, so we
     // declare one manually.
     public init(
         /**
-         * Examples that were learned from.
+         * Examples with labels.
          */examples: UInt64, 
         /**
-         * Examples that were held out; with fewer than two of them nothing is learned.
-         */heldOut: UInt64, 
+         * How many of them told what learning is worth; 0 where there were too few, and nothing is learned.
+         */judged: UInt64, 
         /**
          * The numbers that were learned.
          */numbers: UInt64, 
         /**
-         * The mean loss of the examples held out, by the artifact alone; NaN where none was held out.
+         * How often the examples were gone through.
+         */epochs: UInt64, 
+        /**
+         * The mean loss of those judged, by the artifact alone; NaN where none was.
          */artifact: Double, 
         /**
-         * The same by what was learned before, where anything was.
-         */before: Double?, 
-        /**
-         * The same by what was learned now.
+         * The same by what is learned from the examples before them.
          */learned: Double, 
         /**
-         * By what the ranker goes on: something learned is taken only where it is better by more than chance explains.
-         */taken: Taken) {
+         * How sure it is that the loss falls, in standard deviations of a normal distribution.
+         */certainty: Double, 
+        /**
+         * Whether the ranker goes on with what it learned, or with the artifact alone.
+         */taken: Bool) {
         self.examples = examples
-        self.heldOut = heldOut
+        self.judged = judged
         self.numbers = numbers
+        self.epochs = epochs
         self.artifact = artifact
-        self.before = before
         self.learned = learned
+        self.certainty = certainty
         self.taken = taken
     }
 
@@ -1659,23 +1667,25 @@ public struct FfiConverterTypeLesson: FfiConverterRustBuffer {
         return
             try Lesson(
                 examples: FfiConverterUInt64.read(from: &buf), 
-                heldOut: FfiConverterUInt64.read(from: &buf), 
+                judged: FfiConverterUInt64.read(from: &buf), 
                 numbers: FfiConverterUInt64.read(from: &buf), 
+                epochs: FfiConverterUInt64.read(from: &buf), 
                 artifact: FfiConverterDouble.read(from: &buf), 
-                before: FfiConverterOptionDouble.read(from: &buf), 
                 learned: FfiConverterDouble.read(from: &buf), 
-                taken: FfiConverterTypeTaken.read(from: &buf)
+                certainty: FfiConverterDouble.read(from: &buf), 
+                taken: FfiConverterBool.read(from: &buf)
         )
     }
 
     public static func write(_ value: Lesson, into buf: inout [UInt8]) {
         FfiConverterUInt64.write(value.examples, into: &buf)
-        FfiConverterUInt64.write(value.heldOut, into: &buf)
+        FfiConverterUInt64.write(value.judged, into: &buf)
         FfiConverterUInt64.write(value.numbers, into: &buf)
+        FfiConverterUInt64.write(value.epochs, into: &buf)
         FfiConverterDouble.write(value.artifact, into: &buf)
-        FfiConverterOptionDouble.write(value.before, into: &buf)
         FfiConverterDouble.write(value.learned, into: &buf)
-        FfiConverterTypeTaken.write(value.taken, into: &buf)
+        FfiConverterDouble.write(value.certainty, into: &buf)
+        FfiConverterBool.write(value.taken, into: &buf)
     }
 }
 
@@ -1901,91 +1911,6 @@ public func FfiConverterTypeKitestringError_lower(_ value: KitestringError) -> R
 
 
 /**
- * By what a ranker goes on.
- */
-
-public enum Taken: Equatable, Hashable {
-    
-    /**
-     * The artifact alone.
-     */
-    case artifact
-    /**
-     * What it had learned before.
-     */
-    case before
-    /**
-     * What it learned now.
-     */
-    case learned
-
-
-
-
-
-}
-
-#if compiler(>=6)
-extension Taken: Sendable {}
-#endif
-
-#if swift(>=5.8)
-@_documentation(visibility: private)
-#endif
-public struct FfiConverterTypeTaken: FfiConverterRustBuffer {
-    typealias SwiftType = Taken
-
-    public static func read(from buf: inout (data: Data, offset: Data.Index)) throws -> Taken {
-        let variant: Int32 = try readInt(&buf)
-        switch variant {
-        
-        case 1: return .artifact
-        
-        case 2: return .before
-        
-        case 3: return .learned
-        
-        default: throw UniffiInternalError.unexpectedEnumCase
-        }
-    }
-
-    public static func write(_ value: Taken, into buf: inout [UInt8]) {
-        switch value {
-        
-        
-        case .artifact:
-            writeInt(&buf, Int32(1))
-        
-        
-        case .before:
-            writeInt(&buf, Int32(2))
-        
-        
-        case .learned:
-            writeInt(&buf, Int32(3))
-        
-        }
-    }
-}
-
-
-#if swift(>=5.8)
-@_documentation(visibility: private)
-#endif
-public func FfiConverterTypeTaken_lift(_ buf: RustBuffer) throws -> Taken {
-    return try FfiConverterTypeTaken.lift(buf)
-}
-
-#if swift(>=5.8)
-@_documentation(visibility: private)
-#endif
-public func FfiConverterTypeTaken_lower(_ value: Taken) -> RustBuffer {
-    return FfiConverterTypeTaken.lower(value)
-}
-
-
-
-/**
  * A value, as an app has it.
  */
 
@@ -2116,30 +2041,6 @@ fileprivate struct FfiConverterOptionUInt64: FfiConverterRustBuffer {
         switch try readInt(&buf) as Int8 {
         case 0: return nil
         case 1: return try FfiConverterUInt64.read(from: &buf)
-        default: throw UniffiInternalError.unexpectedOptionalTag
-        }
-    }
-}
-
-#if swift(>=5.8)
-@_documentation(visibility: private)
-#endif
-fileprivate struct FfiConverterOptionDouble: FfiConverterRustBuffer {
-    typealias SwiftType = Double?
-
-    public static func write(_ value: SwiftType, into buf: inout [UInt8]) {
-        guard let value = value else {
-            writeInt(&buf, Int8(0))
-            return
-        }
-        writeInt(&buf, Int8(1))
-        FfiConverterDouble.write(value, into: &buf)
-    }
-
-    public static func read(from buf: inout (data: Data, offset: Data.Index)) throws -> SwiftType {
-        switch try readInt(&buf) as Int8 {
-        case 0: return nil
-        case 1: return try FfiConverterDouble.read(from: &buf)
         default: throw UniffiInternalError.unexpectedOptionalTag
         }
     }

@@ -26,10 +26,9 @@ impl Rounding {
     }
 
     /// Rounds what enters the products with a matrix, a part of one that is rounded itself. Which matrices these may be, [`Graph::products`]
-    /// says; where an attention's products are among them, the weights are [folded](Graph::fold).
+    /// says; where an attention's products are among them, the weights are [folded](crate::graph::Graph::fold).
     ///
     /// [`Graph::products`]: crate::graph::Graph::products
-    /// [`Graph::fold`]: crate::graph::Graph::fold
     pub fn inputs(&mut self, product: Weight, by: Affine) {
         self.products.insert(product.offset, (product, by));
     }
