@@ -240,6 +240,7 @@ fn what_does_not_fit_is_refused_and_the_ranker_goes_on() {
     for (wrong, key) in [
         (Learning { rate: f32::NAN, ..Learning::default() }, "rate"),
         (Learning { batch: 0, ..Learning::default() }, "batch"),
+        (Learning { epochs: usize::MAX, ..Learning::default() }, "epochs"),
         (Learning { folds: 0, ..Learning::default() }, "folds"),
         (Learning { pull: -1.0, ..Learning::default() }, "pull"),
         (Learning { certainty: f64::NAN, ..Learning::default() }, "certainty"),

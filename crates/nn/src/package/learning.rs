@@ -1,10 +1,11 @@
 //! Learning on a device: a few numbers, from what one user did, and only where it helps.
 //!
 //! A few numbers are learned by gradients of the ranker's own losses, through its weights as the artifact has them and with statistics that
-//! stay, pulled towards the artifact's numbers: `Σ loss + λ/2 ‖θ − θ₀‖²`, so that few examples move little. Examples come in the order of time and are cut into blocks: of each block but
-//! the first the loss is told after every epoch of learning from those before it, scored as the device scores, products in codes included.
-//! Over all these blocks, which nothing was learned from, the number of epochs is chosen that loses least; and only if it loses less than the
-//! artifact alone by more than chance explains, as many epochs are learned from all examples and taken. Else the device goes on with the artifact.
+//! stay, pulled towards the artifact's numbers: `Σ loss + λ/2 ‖θ − θ₀‖²`, so that few examples move little. Examples come in the order of
+//! time and are cut into blocks: of each block but the first the loss is told after every epoch of learning from those before it, scored as
+//! the device scores, products in codes included. Over all these blocks the number of epochs is chosen that loses least; and only if it loses
+//! less than the artifact alone by more than chance explains, as many epochs are learned from all examples and taken. Else the device goes on
+//! with the artifact.
 
 use super::personal::{Learner, Learns, Personal};
 use super::{Packaged, Runtime};
@@ -16,6 +17,9 @@ use crate::quantization::product::Codes;
 use kitestring_core::{Batch, Error, Result, Seed};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
+
+/// Epochs are told one by one, so there is an end to them.
+const MOST_EPOCHS: usize = 10_000;
 
 /// How a device learns.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -67,6 +71,9 @@ impl Learning {
         let wrong = |field: &str, what: &str| Err(Error::config(what).in_field(field));
         if !(self.rate > 0.0 && self.rate.is_finite()) {
             return wrong("rate", "a step has a length above zero");
+        }
+        if self.epochs > MOST_EPOCHS {
+            return wrong("epochs", "more than 10000 epochs");
         }
         if self.batch == 0 {
             return wrong("batch", "a step has at least one example");
