@@ -208,15 +208,15 @@ impl Runtime {
         let mut trainer = Trainer::of_weights(Arc::clone(&learner.graph), &|name| learning.learns.names(name), 1);
         let mut optimizer = Optimizer::of_numbers(Rule::default(), numbers.len())?;
         let (mut state, mut gradient) = (learner.network.state.clone(), Vec::new());
-        let mut order: Vec<usize> = (0..examples.len()).collect();
+        let (mut order, mut batch): (Vec<usize>, _) = ((0..examples.len()).collect(), Batch::default());
         // A step's gradient is that of a mean.
         let pull = learning.pull / examples.len().max(1) as f32;
         for epoch in 0..epochs {
             let seed = Seed(learning.seed).child("learn").at(epoch as u64);
             order.sort_by_key(|example| seed.bits_at(*example as u64));
             for chosen in order.chunks(learning.batch) {
-                let chosen: Vec<&Batch> = chosen.iter().map(|example| examples[*example]).collect();
-                let batch = joined(&chosen);
+                batch.clear();
+                chosen.iter().for_each(|example| batch.append(examples[*example]));
                 self.gather(&batch)?;
                 let inputs = BatchInputs { batch: &batch, lookups: &self.lookups, rows: &self.rows };
                 trainer.step(&learner.network.weights, &mut state, &inputs, None, &OneWorker)?;
