@@ -1,11 +1,14 @@
 //! Arguments that several commands share.
 
+use crate::output::{say, say_line};
+use crate::progress::{Progress, Verbosity};
 use crate::shipping::public_file;
 use clap::Args;
 use kitestring_core::artifact::PublicKey;
 use kitestring_core::{Error, Result};
 use kitestring_retrieve::RetrieveConfig;
 use kitestring_train::RunConfig;
+use serde::Serialize;
 use std::path::{Path, PathBuf};
 
 /// The config that `run` and `simulate` use where none is given.
@@ -101,10 +104,61 @@ impl Trust {
     }
 }
 
-/// How results are told.
+/// How results and progress are written.
 #[derive(Debug, Args)]
-pub struct Telling {
-    /// End with one line of JSON
+pub struct OutputArgs {
+    /// Write one JSON object to standard output and nothing else
     #[arg(long)]
-    pub json: bool,
+    json: bool,
+    /// Write no progress to standard error; notes and errors stay
+    #[arg(long, short)]
+    quiet: bool,
+}
+
+impl OutputArgs {
+    /// Whether the results are one JSON object.
+    pub fn is_json(&self) -> bool {
+        self.json
+    }
+
+    /// Writes results for a reader; nothing with `--json`.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn text(&self, text: &str) -> Result<()> {
+        if self.json { Ok(()) } else { say(text) }
+    }
+
+    /// Writes a line for a reader; nothing with `--json`.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn line(&self, text: &str) -> Result<()> {
+        if self.json { Ok(()) } else { say_line(text) }
+    }
+
+    /// Writes the results as one JSON object where `--json` asks for it. It holds what [`Self::text`] shows, under the same names.
+    ///
+    /// # Errors
+    /// What the system says; a number that is not finite.
+    pub fn object(&self, results: &impl Serialize) -> Result<()> {
+        if !self.json {
+            return Ok(());
+        }
+        let text = serde_json::to_string(results);
+        say_line(&text.map_err(|error| Error::internal("the results cannot be written as JSON").caused_by(error))?)
+    }
+
+    /// How progress is shown.
+    pub fn verbosity(&self) -> Verbosity {
+        if self.quiet { Verbosity::Quiet } else { Verbosity::Normal }
+    }
+
+    /// Progress of the command.
+    ///
+    /// # Errors
+    /// As [`Progress::new`].
+    pub fn progress(&self) -> Result<Progress> {
+        Progress::new(self.verbosity())
+    }
 }

@@ -1,6 +1,6 @@
 //! What a run is worth, as a table and as JSON.
 
-use crate::output::{columns, say_line};
+use crate::output::columns;
 use crate::stages::Judged;
 use kitestring_core::{Error, Result};
 use kitestring_train::assemble::peak_rss_mib;
@@ -31,20 +31,25 @@ impl Told {
         }
     }
 
+    /// As a JSON object, to which a command adds what else it found.
+    ///
+    /// # Errors
+    /// Never: it is a struct of finite numbers.
+    pub fn to_value(&self) -> Result<serde_json::Map<String, serde_json::Value>> {
+        let value =
+            serde_json::to_value(self).map_err(|error| Error::internal("the result is no JSON").caused_by(error))?;
+        match value {
+            serde_json::Value::Object(fields) => Ok(fields),
+            _ => Err(Error::internal("the result is no JSON object")),
+        }
+    }
+
     /// As one line.
     ///
     /// # Errors
     /// Never: every number is finite.
     pub fn to_json(&self) -> Result<String> {
         serde_json::to_string(self).map_err(|error| Error::internal("the result as JSON").caused_by(error))
-    }
-
-    /// Writes it to standard output.
-    ///
-    /// # Errors
-    /// What the system says.
-    pub fn say(&self) -> Result<()> {
-        say_line(&self.to_json()?)
     }
 }
 

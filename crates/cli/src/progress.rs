@@ -1,13 +1,26 @@
-//! Progress on standard error; silent where that is no terminal.
+//! Progress on standard error: a live line in a terminal, elsewhere a line a phase and an epoch.
 
-use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use kitestring_compress::pipeline;
 use kitestring_core::{Error, Result};
 use kitestring_data::prepare;
 use kitestring_train::{evaluate, fit};
-use std::time::Duration;
+use std::io::IsTerminal;
+use std::time::{Duration, Instant};
 
-/// A line on standard error that says what is going on and how far it is.
+/// Time between two lines of one phase where there is no terminal: a log shows that a long phase is alive, and stays short.
+const BETWEEN_LINES: Duration = Duration::from_secs(60);
+
+/// How progress is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verbosity {
+    /// Notes only.
+    Quiet,
+    /// A live line in a terminal, elsewhere a line a phase.
+    Normal,
+}
+
+/// What is going on and how far it is, on standard error.
 pub struct Progress {
     bar: ProgressBar,
     counted: ProgressStyle,
@@ -15,6 +28,21 @@ pub struct Progress {
     phase: &'static str,
     /// Whose line it is, among several.
     name: Option<String>,
+    /// Where there is no terminal, lines are written to a log: when the command started and when the last line was written.
+    log: Option<LogLines>,
+}
+
+/// Progress where there is no terminal.
+struct LogLines {
+    start: Instant,
+    last: Instant,
+}
+
+impl LogLines {
+    fn write(&mut self, text: &str) {
+        self.last = Instant::now();
+        eprintln!("[{:7.1} s] {text}", self.start.elapsed().as_secs_f64());
+    }
 }
 
 fn style(template: &str) -> Result<ProgressStyle> {
@@ -27,8 +55,15 @@ impl Progress {
     ///
     /// # Errors
     /// Never with the templates below.
-    pub fn new() -> Result<Self> {
-        Self::on(ProgressBar::new_spinner(), None)
+    pub fn new(verbosity: Verbosity) -> Result<Self> {
+        let mut progress = Self::on(ProgressBar::new_spinner(), None)?;
+        if verbosity == Verbosity::Quiet {
+            progress.bar.set_draw_target(ProgressDrawTarget::hidden());
+        } else if !std::io::stderr().is_terminal() {
+            let now = Instant::now();
+            progress.log = Some(LogLines { start: now, last: now });
+        }
+        Ok(progress)
     }
 
     fn on(bar: ProgressBar, name: Option<String>) -> Result<Self> {
@@ -39,11 +74,24 @@ impl Progress {
             open: style("{prefix:12} {spinner} {human_pos:>11} {msg}")?,
             phase: "",
             name,
+            log: None,
         })
     }
 
     /// Shows how far a phase is; `of` where it is known how much there is.
     fn show(&mut self, phase: &'static str, done: u64, of: Option<u64>) {
+        if let Some(log) = &mut self.log
+            && (self.phase != phase || log.last.elapsed() >= BETWEEN_LINES)
+        {
+            let message = self.bar.message();
+            let far = match of {
+                Some(of) if self.phase == phase => format!(": {done} of {of}  {message}"),
+                None if self.phase == phase => format!(": {done}  {message}"),
+                Some(of) => format!(": {of} in all"),
+                None => String::new(),
+            };
+            log.write(format!("{phase}{far}").trim_end());
+        }
         if self.phase != phase {
             self.phase = phase;
             self.bar.reset();
@@ -55,6 +103,14 @@ impl Progress {
             self.bar.set_length(of);
         }
         self.bar.set_position(done);
+    }
+
+    /// Writes a line that stays.
+    fn line(&mut self, text: &str) {
+        match &mut self.log {
+            Some(log) => log.write(text),
+            None => self.bar.println(text),
+        }
     }
 
     /// Impressions simulated, of about as many.
@@ -81,7 +137,7 @@ impl Progress {
         match event {
             // Among several runs, each run's end is enough.
             fit::Event::Resumed { .. } | fit::Event::Epoch { .. } if self.name.is_some() => {}
-            fit::Event::Resumed { steps } => self.bar.println(format!("goes on after step {steps}")),
+            fit::Event::Resumed { steps } => self.line(&format!("goes on after step {steps}")),
             fit::Event::Step { epoch, batch, batches, loss, samples_per_second } => {
                 self.show("training", *batch, Some(*batches));
                 self.bar.set_message(format!("epoch {epoch}  loss {loss:.4}  {samples_per_second:.0} samples/s"));
@@ -90,7 +146,7 @@ impl Progress {
                 let metrics = epoch.metrics.iter().map(|(name, value)| format!("{name} {value:.4}"));
                 let metrics = metrics.collect::<Vec<_>>().join("  ");
                 let best = if *best { "  best" } else { "" };
-                self.bar.println(format!("epoch {:3}  {metrics}{best}", epoch.epoch));
+                self.line(&format!("epoch {:3}  {metrics}{best}", epoch.epoch));
             }
         }
     }
@@ -98,7 +154,7 @@ impl Progress {
     /// How far a ranker is on its way to a device.
     pub fn shipping(&mut self, progress: pipeline::Progress<'_>) {
         match progress {
-            pipeline::Progress::Pass(number, of, name) => self.bar.println(format!("pass {number} of {of}: {name}")),
+            pipeline::Progress::Pass(number, of, name) => self.line(&format!("pass {number} of {of}: {name}")),
             pipeline::Progress::Scoring(done, all) => self.show("scoring", done, Some(all)),
             pipeline::Progress::Training(event) => self.training(&event),
         }
@@ -117,6 +173,8 @@ impl Progress {
 pub struct Several {
     lines: MultiProgress,
     all: ProgressBar,
+    /// Whether the end of a run is a line of a log, as there is no terminal.
+    log: bool,
 }
 
 impl Several {
@@ -124,13 +182,17 @@ impl Several {
     ///
     /// # Errors
     /// Never with the template below.
-    pub fn new(runs: u64) -> Result<Self> {
+    pub fn new(runs: u64, verbosity: Verbosity) -> Result<Self> {
         let lines = MultiProgress::new();
+        if verbosity == Verbosity::Quiet {
+            lines.set_draw_target(ProgressDrawTarget::hidden());
+        }
+        let log = verbosity == Verbosity::Normal && !std::io::stderr().is_terminal();
         let all = lines.add(ProgressBar::new(runs));
         all.set_style(style("{prefix:12} {wide_bar} {human_pos:>11}/{human_len:11} {eta:>5}")?);
         all.set_prefix("runs");
         all.enable_steady_tick(Duration::from_millis(500));
-        Ok(Self { lines, all })
+        Ok(Self { lines, all, log })
     }
 
     /// A line for a run.
@@ -151,6 +213,9 @@ impl Several {
     pub fn done(&self, name: &str, result: std::result::Result<String, String>) {
         self.all.inc(1);
         match result {
+            Ok(said) if self.log => {
+                eprintln!("{} of {}: {name}: {said}", self.all.position(), self.all.length().unwrap_or(0))
+            }
             // A line that cannot be shown is no reason to stop.
             Ok(said) => _ = self.lines.println(format!("{name}: {said}")),
             Err(why) => self.note(&format!("{name} failed: {why}")),

@@ -170,9 +170,10 @@ fn malformed_rows_are_dropped_and_counted_where_that_is_allowed() {
     let clicks = Clicks::new();
     clicks.line(7, "u1,i2,5,cheap,1");
     clicks.line(9, "u1,i2");
+    let outcome = clicks.prepare(&["--max-bad-rows", "2"]);
+    assert!(outcome.stdout.contains("2 malformed rows were dropped"), "{}", outcome.stdout);
     let outcome = clicks.prepare(&["--max-bad-rows", "2", "--json"]);
     assert_eq!(outcome.code, Some(0), "{}", outcome.stderr);
-    assert!(outcome.stdout.contains("2 malformed rows were dropped"), "{}", outcome.stdout);
     let told = outcome.json();
     let rows: u64 = told["rows"].as_object().unwrap().values().map(|rows| rows.as_u64().unwrap()).sum();
     assert_eq!((told["bad_rows"].as_u64(), rows), (Some(2), ROWS as u64 - 2));

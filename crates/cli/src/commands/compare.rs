@@ -1,10 +1,9 @@
 //! `kitestring compare`: runs side by side.
 
 use super::report::stored;
-use crate::arguments::Telling;
-use crate::output::{say, say_line};
+use crate::arguments::OutputArgs;
 use clap::Args;
-use kitestring_core::{Error, Result};
+use kitestring_core::Result;
 use kitestring_train::report::{compare, compare_text};
 use kitestring_train::run::Run;
 use serde_json::{Map, json};
@@ -23,7 +22,7 @@ pub struct Compare {
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
     #[command(flatten)]
-    telling: Telling,
+    output: OutputArgs,
 }
 
 impl Compare {
@@ -31,12 +30,12 @@ impl Compare {
     /// A directory that is no run, or a run that was not evaluated.
     pub fn execute(self) -> Result<()> {
         let reports = self.runs.iter().map(|run| stored(&Run::open(run)?)).collect::<Result<Vec<_>>>()?;
-        say(&compare_text(&reports))?;
+        self.output.text(&compare_text(&reports))?;
         if let Some(out) = &self.out {
             super::write_beside(out, compare(&reports).as_bytes())?;
-            say_line(&format!("comparison: {}", out.display()))?;
+            self.output.line(&format!("comparison: {}", out.display()))?;
         }
-        if self.telling.json {
+        if self.output.is_json() {
             let mut runs = Vec::new();
             for (run, report) in self.runs.iter().zip(&reports) {
                 let mut metrics: Map<String, serde_json::Value> = Map::new();
@@ -48,8 +47,7 @@ impl Compare {
                 }
                 runs.push(json!({ "run": run, "title": report.title, "metrics": metrics }));
             }
-            let told = serde_json::to_string(&json!({ "runs": runs }));
-            say_line(&told.map_err(|error| Error::internal("the comparison as JSON").caused_by(error))?)?;
+            self.output.object(&json!({ "runs": runs, "page": self.out }))?;
         }
         Ok(())
     }

@@ -1,8 +1,6 @@
 //! `kitestring compress`: from a run to an artifact for a device.
 
-use crate::arguments::Telling;
-use crate::output::{say, say_line};
-use crate::progress::Progress;
+use crate::arguments::OutputArgs;
 use crate::shipping::{self, ARTIFACT, DEVICE, Parcel};
 use clap::Args;
 use kitestring_compress::config::CompressConfig;
@@ -51,7 +49,7 @@ pub struct Compress {
     #[arg(long = "set", value_name = "KEY=VALUE")]
     set: Vec<String>,
     #[command(flatten)]
-    telling: Telling,
+    output: OutputArgs,
 }
 
 impl Compress {
@@ -69,7 +67,7 @@ impl Compress {
             None => shipping::key_of_run(&folder)?,
         };
         let out = self.out.clone().unwrap_or_else(|| folder.join(ARTIFACT));
-        let mut progress = Progress::new()?;
+        let mut progress = self.output.progress()?;
         let parcel = Parcel {
             config: &device,
             split: self.split.as_deref(),
@@ -88,25 +86,35 @@ impl Compress {
         };
         let page = shipping::write(&out, &outcome, &config, &key.public())?;
         drop(progress);
-        say(&ledger_text(&outcome.ledger))?;
-        say_line(&format!("page: {}", page.display()))?;
+        self.output.text(&ledger_text(&outcome.ledger))?;
+        self.output.line(&format!("page: {}", page.display()))?;
         if !outcome.missed.is_empty() {
             return Err(shipping::refusal(&outcome.missed).in_file(self.device.display().to_string()));
         }
-        say_line(&format!("artifact: {}, {} bytes, signed by {}", out.display(), outcome.file.len(), key.public()))?;
+        self.output.line(&format!(
+            "artifact: {}, {} bytes, signed by {}",
+            out.display(),
+            outcome.file.len(),
+            key.public()
+        ))?;
         if let Some((bytes, found)) = &changes {
             let rows = format!("{} rows added, {} changed, {} evicted", found.added, found.changed, found.evicted);
-            say_line(&format!("delta: {}, {bytes} bytes: {} pages, {rows}", delta.display(), found.pages))?;
+            self.output.line(&format!("delta: {}, {bytes} bytes: {} pages, {rows}", delta.display(), found.pages))?;
         }
-        if self.telling.json {
-            let told = json!({
-                "artifact": out,
-                "bytes": outcome.file.len(),
-                "delta_bytes": changes.map(|(bytes, _)| bytes),
-                "ledger": outcome.ledger,
-            });
-            say_line(&told.to_string())?;
-        }
-        Ok(())
+        self.output.object(&json!({
+            "artifact": out,
+            "page": page,
+            "public_key": key.public().to_string(),
+            "bytes": outcome.file.len(),
+            "delta": changes.as_ref().map(|(bytes, found)| json!({
+                "file": delta,
+                "bytes": bytes,
+                "pages": found.pages,
+                "rows_added": found.added,
+                "rows_changed": found.changed,
+                "rows_evicted": found.evicted,
+            })),
+            "ledger": outcome.ledger,
+        }))
     }
 }

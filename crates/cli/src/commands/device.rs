@@ -1,8 +1,8 @@
 //! `kitestring device`: what a device does with an artifact.
 
-use crate::arguments::{Telling, Trust};
+use crate::arguments::{OutputArgs, Trust};
 use crate::commands::write_beside;
-use crate::output::{columns, say, say_line};
+use crate::output::{columns, say_line};
 use crate::shipping;
 use clap::{Args, Subcommand};
 use kitestring_compress::measure::median;
@@ -43,7 +43,7 @@ struct Show {
     #[command(flatten)]
     trust: Trust,
     #[command(flatten)]
-    telling: Telling,
+    output: OutputArgs,
 }
 
 #[derive(Debug, Args)]
@@ -56,7 +56,7 @@ struct Bench {
     #[arg(long, value_name = "N", default_values_t = [1, 100, 512])]
     candidates: Vec<usize>,
     #[command(flatten)]
-    telling: Telling,
+    output: OutputArgs,
 }
 
 #[derive(Debug, Args)]
@@ -88,31 +88,27 @@ impl Show {
     fn execute(self) -> Result<()> {
         let artifact = shipping::open(&self.artifact, &[self.trust.key(&self.artifact)?])?;
         let manifest = artifact.manifest();
-        say_line(&format!(
+        self.output.line(&format!(
             "release {} of model {}, signed by {}",
             manifest.release,
             manifest.version,
             artifact.publisher()
         ))?;
         let features: Vec<&str> = manifest.schema.features.iter().map(|feature| feature.name.as_str()).collect();
-        say_line(&format!("reads {}", features.join(", ")))?;
+        self.output.line(&format!("reads {}", features.join(", ")))?;
         let mut rows = vec![["table", "rows", "bytes a row"].map(String::from).to_vec()];
         for table in &manifest.tables {
             rows.push(vec![table.name.clone(), table.rows.to_string(), table.row_bytes.to_string()]);
         }
-        say(&columns(&rows))?;
+        self.output.text(&columns(&rows))?;
         let weights = manifest.pages.iter().filter_map(|page| Some((page.name.strip_prefix("weights/")?, page.length)));
         let weights = weights.map(|(name, bytes)| vec![name.to_owned(), bytes.to_string()]);
         let head = std::iter::once(["weight", "bytes"].map(String::from).to_vec());
-        say(&columns(&head.chain(weights).collect::<Vec<_>>()))?;
+        self.output.text(&columns(&head.chain(weights).collect::<Vec<_>>()))?;
         let network: u64 =
             manifest.pages.iter().filter(|page| !page.name.starts_with("rows/")).map(|page| page.length).sum();
-        say_line(&format!("network {network} bytes, {} bytes in all", artifact.bytes().len()))?;
-        if !self.telling.json {
-            return Ok(());
-        }
-        let text = serde_json::to_string(manifest);
-        say_line(&text.map_err(|error| Error::internal("the manifest as JSON").caused_by(error))?)
+        self.output.line(&format!("network {network} bytes, {} bytes in all", artifact.bytes().len()))?;
+        self.output.object(manifest)
     }
 }
 
@@ -154,19 +150,20 @@ impl Bench {
             told.push(json!({ "candidates": count, "microseconds": all }));
         }
         let resident = runtime.artifact().bytes().len() + runtime.memory();
-        say_line(&format!("opened and checked in {:.2} ms, first score after {:.2} ms", 1e3 * opened, 1e3 * first))?;
-        say_line(&format!("{resident} bytes resident, {} of them the file", runtime.artifact().bytes().len()))?;
-        say(&columns(&rows))?;
-        if self.telling.json {
-            let told = json!({
-                "open_seconds": opened,
-                "first_score_seconds": first,
-                "resident_bytes": resident,
-                "requests": told,
-            });
-            say_line(&told.to_string())?;
-        }
-        Ok(())
+        self.output.line(&format!(
+            "opened and checked in {:.2} ms, first score after {:.2} ms",
+            1e3 * opened,
+            1e3 * first
+        ))?;
+        self.output
+            .line(&format!("{resident} bytes resident, {} of them the file", runtime.artifact().bytes().len()))?;
+        self.output.text(&columns(&rows))?;
+        self.output.object(&json!({
+            "open_seconds": opened,
+            "first_score_seconds": first,
+            "resident_bytes": resident,
+            "requests": told,
+        }))
     }
 }
 

@@ -1,14 +1,14 @@
 //! `kitestring evaluate`: what a run is worth.
 
-use crate::arguments::{BadRows, Telling};
+use crate::arguments::{BadRows, OutputArgs};
 use crate::metrics::{Told, table};
-use crate::output::{dropped, say, say_line};
-use crate::progress::Progress;
+use crate::output::dropped;
 use crate::stages::{self, Judged, Known};
 use clap::Args;
 use kitestring_core::{Error, Result, Seed};
 use kitestring_data::dataset::Dataset;
 use kitestring_train::run::Run;
+use serde_json::json;
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -39,7 +39,7 @@ pub struct Evaluate {
     #[command(flatten)]
     bad_rows: BadRows,
     #[command(flatten)]
-    telling: Telling,
+    output: OutputArgs,
 }
 
 impl Evaluate {
@@ -52,7 +52,7 @@ impl Evaluate {
         config.evaluate.splits = self.split.clone();
         let model = run.model()?;
         let how = stages::how(&run)?;
-        let mut progress = Progress::new()?;
+        let mut progress = self.output.progress()?;
         let mut bad_rows = 0;
         let (_encoded, datasets);
         match &self.data {
@@ -81,11 +81,14 @@ impl Evaluate {
             stages::report(out, &known(dataset), &judged)?;
         }
         drop(progress);
-        say(&table(&judged, false))?;
-        say(&dropped(bad_rows))?;
+        self.output.text(&table(&judged, false))?;
+        self.output.text(&dropped(bad_rows))?;
         if let Some(out) = out {
-            say_line(&format!("report: {}", out.join(stages::REPORT).display()))?;
+            self.output.line(&format!("report: {}", out.join(stages::REPORT).display()))?;
         }
-        if self.telling.json { told.say() } else { Ok(()) }
+        let mut results = told.to_value()?;
+        results.insert("bad_rows".into(), json!(bad_rows));
+        results.insert("report".into(), json!(out.map(|out| out.join(stages::REPORT))));
+        self.output.object(&results)
     }
 }

@@ -1,8 +1,6 @@
 //! `kitestring export`: a ranker in the formats of others.
 
-use crate::arguments::{Telling, Trust};
-use crate::output::say_line;
-use crate::progress::Progress;
+use crate::arguments::{OutputArgs, Trust};
 use crate::shipping;
 use clap::Args;
 use kitestring_compress::export;
@@ -32,7 +30,7 @@ pub struct Export {
     #[command(flatten)]
     trust: Trust,
     #[command(flatten)]
-    telling: Telling,
+    output: OutputArgs,
 }
 
 impl Export {
@@ -46,15 +44,15 @@ impl Export {
                 .mend("give --out an empty or a new folder"));
         }
         let mut names = Vec::new();
-        let progress = Progress::new()?;
+        let progress = self.output.progress()?;
         replace_directory(&self.out, |folder| {
             let files = if self.from.is_dir() { self.run(folder)? } else { self.artifact(folder)? };
             names = files.iter().filter_map(|file| file.file_name()).map(|name| self.out.join(name)).collect();
             Ok(())
         })?;
         drop(progress);
-        names.iter().try_for_each(|name| say_line(&name.display().to_string()))?;
-        if self.telling.json { say_line(&json!({ "files": names }).to_string()) } else { Ok(()) }
+        names.iter().try_for_each(|name| self.output.line(&name.display().to_string()))?;
+        self.output.object(&json!({ "files": names }))
     }
 
     fn run(&self, folder: &std::path::Path) -> Result<Vec<PathBuf>> {

@@ -1,9 +1,8 @@
 //! `kitestring predict`: a prediction a task for every row of a file.
 
 use super::{create_beside, put};
-use crate::arguments::{BadRows, Telling};
-use crate::output::{dropped, say, say_line};
-use crate::progress::Progress;
+use crate::arguments::{BadRows, OutputArgs};
+use crate::output::{dropped, say};
 use crate::stages;
 use arrow_array::{ArrayRef, Float32Array, RecordBatch, StringArray, UInt64Array};
 use clap::Args;
@@ -51,7 +50,7 @@ pub struct Predict {
     #[command(flatten)]
     bad_rows: BadRows,
     #[command(flatten)]
-    telling: Telling,
+    output: OutputArgs,
 }
 
 /// Predictions in the order of the files.
@@ -78,7 +77,7 @@ impl Predict {
         let mut config = run.config()?;
         config.evaluate.draws = self.draws.unwrap_or(config.evaluate.draws);
         let model = run.model()?;
-        let mut progress = Progress::new()?;
+        let mut progress = self.output.progress()?;
         let bad_rows = self.bad_rows.allowed(&config);
         let encoded = stages::encode(&run, &config, &self.data, (bad_rows, !self.without_past), &mut progress)?;
         let threads = Threads::new(config.train.workers)?;
@@ -105,27 +104,25 @@ impl Predict {
         found.rows.sort_unstable();
         match &self.out {
             None => {
-                found.csv(&mut |text| say(text))?;
+                if !self.output.is_json() {
+                    found.csv(&mut |text| say(text))?;
+                }
                 // Among the predictions it would be taken for one.
                 eprint!("{}", dropped(encoded.bad_rows));
             }
             Some(out) => {
                 found.write(out)?;
-                say_line(&format!("{} predictions: {}", found.rows.len(), out.display()))?;
-                say(&dropped(encoded.bad_rows))?;
+                self.output.line(&format!("{} predictions: {}", found.rows.len(), out.display()))?;
+                self.output.text(&dropped(encoded.bad_rows))?;
             }
         }
-        if self.telling.json {
-            let told = json!({
-                "run": self.run,
-                "predictions": found.rows.len(),
-                "bad_rows": encoded.bad_rows,
-                "out": self.out,
-                "seconds": start.elapsed().as_secs_f64(),
-            });
-            say_line(&told.to_string())?;
-        }
-        Ok(())
+        self.output.object(&json!({
+            "run": self.run,
+            "predictions": found.rows.len(),
+            "bad_rows": encoded.bad_rows,
+            "out": self.out,
+            "seconds": start.elapsed().as_secs_f64(),
+        }))
     }
 }
 

@@ -1,8 +1,7 @@
 //! `kitestring prepare`: from raw files to a data set directory.
 
-use crate::arguments::{BadRows, Settings, Telling};
-use crate::output::{columns, dropped, say, say_line};
-use crate::progress::Progress;
+use crate::arguments::{BadRows, OutputArgs, Settings};
+use crate::output::{columns, dropped};
 use crate::stages;
 use crate::start::vocabularies;
 use clap::Args;
@@ -36,7 +35,7 @@ pub struct Prepare {
     #[command(flatten)]
     settings: Settings,
     #[command(flatten)]
-    telling: Telling,
+    output: OutputArgs,
 }
 
 impl Prepare {
@@ -46,28 +45,32 @@ impl Prepare {
         let start = Instant::now();
         let config = self.settings.read(Some(&self.config))?;
         let raw = stages::raw(&config, self.data.as_deref())?;
-        let mut progress = Progress::new()?;
+        let mut progress = self.output.progress()?;
         let like = self.like.as_deref().map(vocabularies).transpose()?;
         let how = (self.bad_rows.allowed(&config), like.as_ref());
         let dataset = stages::prepare(&config, how, &raw, &self.out, &mut progress)?;
         drop(progress);
         let manifest = dataset.manifest();
-        say(&splits(manifest))?;
-        say(&tables(&dataset))?;
-        say(&dropped(manifest.bad_rows))?;
-        say_line(&format!("data set: {}", self.out.display()))?;
-        if self.telling.json {
-            let rows = manifest.splits.iter().map(|split| (split.name.clone(), json!(split.rows)));
-            let told = json!({
-                "dataset": self.out,
-                "rows": rows.collect::<serde_json::Map<_, _>>(),
-                "bad_rows": manifest.bad_rows,
-                "seconds": start.elapsed().as_secs_f64(),
-                "peak_rss_mib": peak_rss_mib(),
-            });
-            say_line(&told.to_string())?;
-        }
-        Ok(())
+        self.output.text(&splits(manifest))?;
+        self.output.text(&tables(&dataset))?;
+        self.output.text(&dropped(manifest.bad_rows))?;
+        self.output.line(&format!("data set: {}", self.out.display()))?;
+        let rows = manifest.splits.iter().map(|split| (split.name.clone(), json!(split.rows)));
+        let means = manifest.splits.iter().map(|split| {
+            let labels = manifest.schema.tasks.iter().zip(&split.labels);
+            let labels = labels.map(|(task, label)| (task.name.clone(), json!(label.mean)));
+            (split.name.clone(), json!(labels.collect::<serde_json::Map<_, _>>()))
+        });
+        let tables = manifest.tables.iter().map(|table| (table.name.clone(), json!(table.rows)));
+        self.output.object(&json!({
+            "dataset": self.out,
+            "rows": rows.collect::<serde_json::Map<_, _>>(),
+            "label_means": means.collect::<serde_json::Map<_, _>>(),
+            "tables": tables.collect::<serde_json::Map<_, _>>(),
+            "bad_rows": manifest.bad_rows,
+            "seconds": start.elapsed().as_secs_f64(),
+            "peak_rss_mib": peak_rss_mib(),
+        }))
     }
 }
 

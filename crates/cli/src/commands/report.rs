@@ -1,7 +1,6 @@
 //! `kitestring report`: draws a run's report again.
 
-use crate::arguments::Telling;
-use crate::output::say_line;
+use crate::arguments::OutputArgs;
 use crate::retriever::RETRIEVER;
 use crate::stages;
 use clap::Args;
@@ -23,7 +22,7 @@ pub struct Report {
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
     #[command(flatten)]
-    telling: Telling,
+    output: OutputArgs,
 }
 
 impl Report {
@@ -34,8 +33,8 @@ impl Report {
         let page = report::html(&stored(&run)?);
         let out = self.out.unwrap_or_else(|| place(&run).with_file_name(stages::REPORT));
         super::write_beside(&out, page.as_bytes())?;
-        say_line(&format!("report: {}", out.display()))?;
-        if self.telling.json { say_line(&json!({ "run": self.run, "report": out }).to_string()) } else { Ok(()) }
+        self.output.line(&format!("report: {}", out.display()))?;
+        self.output.object(&json!({ "run": self.run, "report": out }))
     }
 }
 

@@ -1,9 +1,8 @@
 //! `kitestring retrieve`: candidates for a ranker, from two towers and an index.
 
 use super::{create_beside, put};
-use crate::arguments::{BadRows, Place, Settings, Telling};
-use crate::output::{columns, dropped, say, say_line};
-use crate::progress::Progress;
+use crate::arguments::{BadRows, OutputArgs, Place, Settings};
+use crate::output::{columns, dropped};
 use crate::retriever::{self, RETRIEVER};
 use crate::stages;
 use arrow_array::builder::{ListBuilder, StringBuilder};
@@ -65,7 +64,7 @@ struct Train {
     #[command(flatten)]
     settings: Settings,
     #[command(flatten)]
-    telling: Telling,
+    output: OutputArgs,
 }
 
 /// Add items to a run's index, remove some, or build it again as the config's retrieve.index or --set says
@@ -93,7 +92,7 @@ struct Index {
     #[arg(long = "set", value_name = "KEY=VALUE", conflicts_with_all = ["add", "remove"])]
     set: Vec<String>,
     #[command(flatten)]
-    telling: Telling,
+    output: OutputArgs,
 }
 
 /// What is asked, however it is answered.
@@ -109,7 +108,7 @@ struct Asked {
     #[arg(long)]
     with_seen: bool,
     #[command(flatten)]
-    telling: Telling,
+    output: OutputArgs,
 }
 
 /// Answer for one user: the best items, as the user's newest row in the data tells
@@ -167,25 +166,21 @@ impl Train {
         let config = self.settings.read(Some(&self.config))?;
         let section = retriever::section(&config)?;
         let run = Run::create(self.place.out.as_deref())?;
-        let mut progress = Progress::new()?;
+        let mut progress = self.output.progress()?;
         let how = (self.bad_rows.allowed(&config), self.place.resume);
         let dataset = stages::data(&run, &config, self.place.data.as_deref(), None, how, &mut progress)?;
         let found = retriever::train(&run, (&config, &section), &dataset, self.place.resume, &mut progress)?;
         drop(progress);
-        say(&found.table())?;
+        self.output.text(&found.table())?;
         let report = run.directory().join(RETRIEVER).join(stages::REPORT);
-        say_line(&format!("retriever: {}", run.directory().join(RETRIEVER).display()))?;
-        say_line(&format!("report: {}", report.display()))?;
-        if self.telling.json {
-            let told = json!({
-                "run": run.directory(),
-                "retrieval": found.told(),
-                "report": report,
-                "seconds": start.elapsed().as_secs_f64(),
-            });
-            say_line(&told.to_string())?;
-        }
-        Ok(())
+        self.output.line(&format!("retriever: {}", run.directory().join(RETRIEVER).display()))?;
+        self.output.line(&format!("report: {}", report.display()))?;
+        self.output.object(&json!({
+            "run": run.directory(),
+            "retrieval": found.told(),
+            "report": report,
+            "seconds": start.elapsed().as_secs_f64(),
+        }))
     }
 }
 
@@ -208,23 +203,19 @@ impl Index {
         let (retrieval, recall, seconds) =
             Retrieval::build(model, &section, (table, dataset.split("train")?), &threads)?;
         retrieval.save_index(&directory)?;
-        say_line(&retriever::index_in_words(&retrieval, recall, seconds))?;
+        self.output.line(&retriever::index_in_words(&retrieval, recall, seconds))?;
         if changed != (0, 0) {
             let (added, removed) = changed;
-            say_line(&format!("against the data, {added} items were added and {removed} removed"))?;
+            self.output.line(&format!("against the data, {added} items were added and {removed} removed"))?;
         }
-        if self.telling.json {
-            let (added, removed) = changed;
-            let told = json!({
-                "items": retrieval.index.len(),
-                "recall": recall,
-                "seconds": seconds,
-                "added": added,
-                "removed": removed,
-            });
-            say_line(&told.to_string())?;
-        }
-        Ok(())
+        let (added, removed) = changed;
+        self.output.object(&json!({
+            "items": retrieval.index.len(),
+            "recall": recall,
+            "seconds": seconds,
+            "added": added,
+            "removed": removed,
+        }))
     }
 
     /// Changes the items of an index that stays otherwise as it is.
@@ -260,23 +251,19 @@ impl Index {
         put(file, &path)?;
         retrieval.save_index(directory)?;
         let (updated, removed, left) = (changed.items.len() - added, gone.len(), retrieval.index.len());
-        say_line(&format!("{added} items added, {updated} updated, {removed} removed: {left} items"))?;
-        say(&dropped(bad_rows.count()))?;
+        self.output.line(&format!("{added} items added, {updated} updated, {removed} removed: {left} items"))?;
+        self.output.text(&dropped(bad_rows.count()))?;
         self.note(&changed, section, added);
-        if self.telling.json {
-            let told = json!({
-                "items": left,
-                "added": added,
-                "updated": updated,
-                "removed": removed,
-                "without_features": changed.featureless,
-                "unknown_values": changed.unknown.iter().cloned().collect::<BTreeMap<String, u64>>(),
-                "bad_rows": bad_rows.count(),
-                "seconds": start.elapsed().as_secs_f64(),
-            });
-            say_line(&told.to_string())?;
-        }
-        Ok(())
+        self.output.object(&json!({
+            "items": left,
+            "added": added,
+            "updated": updated,
+            "removed": removed,
+            "without_features": changed.featureless,
+            "unknown_values": changed.unknown.iter().cloned().collect::<BTreeMap<String, u64>>(),
+            "bad_rows": bad_rows.count(),
+            "seconds": start.elapsed().as_secs_f64(),
+        }))
     }
 
     /// Says what about new items may not be meant.
@@ -405,15 +392,10 @@ impl Query {
         for found in &found {
             rows.push(vec![answering.name(found)?.to_owned(), format!("{:.4}", found.score)]);
         }
-        say(&columns(&rows))?;
-        if self.asked.telling.json {
-            let items: Vec<_> = found
-                .iter()
-                .map(|found| json!({ "item": vocabularies.item(found.item), "score": found.score }))
-                .collect();
-            say_line(&json!({ "user": self.user, "items": items, "seconds": seconds }).to_string())?;
-        }
-        Ok(())
+        self.asked.output.text(&columns(&rows))?;
+        let items: Vec<_> =
+            found.iter().map(|found| json!({ "item": vocabularies.item(found.item), "score": found.score })).collect();
+        self.asked.output.object(&json!({ "user": self.user, "items": items, "seconds": seconds }))
     }
 }
 
@@ -450,11 +432,9 @@ impl Candidates {
         });
         written.map_err(|error| Error::io(std::io::Error::other(error), "could not write the file", &self.out))?;
         put(file, &self.out)?;
-        say_line(&format!("candidates for {} users: {}", queries.len(), self.out.display()))?;
-        if self.asked.telling.json {
-            let told = json!({ "users": queries.len(), "out": self.out, "seconds": start.elapsed().as_secs_f64() });
-            say_line(&told.to_string())?;
-        }
-        Ok(())
+        self.asked.output.line(&format!("candidates for {} users: {}", queries.len(), self.out.display()))?;
+        self.asked
+            .output
+            .object(&json!({ "users": queries.len(), "out": self.out, "seconds": start.elapsed().as_secs_f64() }))
     }
 }

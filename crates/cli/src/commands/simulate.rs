@@ -1,8 +1,7 @@
 //! `kitestring simulate`: logs of a marketplace whose truth is known.
 
-use crate::arguments::{Settings, Telling};
-use crate::output::{columns, say, say_line};
-use crate::progress::Progress;
+use crate::arguments::{OutputArgs, Settings};
+use crate::output::columns;
 use clap::Args;
 use kitestring_core::{Error, Result};
 use kitestring_data::simulator;
@@ -27,7 +26,7 @@ pub struct Simulate {
     #[command(flatten)]
     settings: Settings,
     #[command(flatten)]
-    telling: Telling,
+    output: OutputArgs,
 }
 
 impl Simulate {
@@ -40,12 +39,12 @@ impl Simulate {
             Error::config("the config has no [simulator] section")
                 .mend("add one, or leave the config out for the built-in one")
         })?;
-        let mut progress = Progress::new()?;
+        let mut progress = self.output.progress()?;
         let summary = simulator::write(&config, &self.out, &mut |done| progress.simulating(done, config.events))?;
         drop(progress);
         let seconds = start.elapsed().as_secs_f64();
         let number = |name: &str, value: u64| vec![name.to_owned(), value.to_string()];
-        say(&columns(&[
+        self.output.text(&columns(&[
             vec!["folder".into(), self.out.display().to_string()],
             number("impressions", summary.impressions),
             number("sessions", summary.sessions),
@@ -57,11 +56,8 @@ impl Simulate {
             vec!["MiB".into(), format!("{:.1}", summary.bytes as f64 / f64::from(1 << 20))],
             vec!["seconds".into(), format!("{seconds:.1}")],
         ]))?;
-        if self.telling.json {
-            let rate = summary.impressions as f64 / seconds;
-            let told = json!({ "folder": self.out, "summary": summary, "seconds": seconds, "events_per_second": rate });
-            say_line(&told.to_string())?;
-        }
-        Ok(())
+        let rate = summary.impressions as f64 / seconds;
+        self.output
+            .object(&json!({ "folder": self.out, "summary": summary, "seconds": seconds, "events_per_second": rate }))
     }
 }

@@ -1,9 +1,9 @@
 //! `kitestring sweep`: many runs for one question.
 
-use crate::arguments::{BadRows, Telling};
+use crate::arguments::{BadRows, OutputArgs};
 use crate::metrics::Told;
 use crate::output::{columns, say, say_line};
-use crate::progress::{Progress, Several};
+use crate::progress::Several;
 use crate::stages::{self, Judged, Known};
 use clap::Args;
 use kitestring_core::{Error, Result, Seed};
@@ -60,7 +60,7 @@ pub struct Sweep {
     #[command(flatten)]
     bad_rows: BadRows,
     #[command(flatten)]
-    telling: Telling,
+    output: OutputArgs,
 }
 
 type Plan = kitestring_train::sweep::Sweep;
@@ -76,7 +76,7 @@ impl Sweep {
         let place = Run::create(self.out.as_deref())?;
         let folder = place.directory().to_owned();
         self.check_place(&place)?;
-        let mut progress = Progress::new()?;
+        let mut progress = self.output.progress()?;
         let how = (self.bad_rows.allowed(&plan.base), self.resume);
         let dataset = stages::data(&place, &plan.base, self.data.as_deref(), None, how, &mut progress)?;
         drop(progress);
@@ -86,7 +86,7 @@ impl Sweep {
         let runs = plan.runs();
         let needs = |run: &RunOf| Ok((jobs::memory(&work.config(*run)?, &dataset)?, *run));
         let waiting = runs.iter().map(needs).collect::<Result<Vec<_>>>()?;
-        let several = Several::new(runs.len() as u64)?;
+        let several = Several::new(runs.len() as u64, self.output.verbosity())?;
         if let Some((bytes, run)) =
             waiting.iter().max_by_key(|(bytes, _)| *bytes).filter(|(bytes, _)| *bytes > limits.memory)
         {
@@ -113,11 +113,9 @@ impl Sweep {
         drop(several);
         written?;
         let report = found.write(&folder)?;
-        say(&report::sweep_text(&report))?;
-        say_line(&format!("comparison: {}", folder.join(PAGE).display()))?;
-        if self.telling.json {
-            say_line(&found.json(&report)?)?;
-        }
+        self.output.text(&report::sweep_text(&report))?;
+        self.output.line(&format!("comparison: {}", folder.join(PAGE).display()))?;
+        self.output.object(&report)?;
         match found.failures.first() {
             None => Ok(()),
             Some((run, why)) => Err(Error::data(format!(

@@ -1,9 +1,7 @@
 //! `kitestring train`: from data to a model; and what `run` does besides.
 
-use crate::arguments::{BadRows, Place, Settings, Telling};
+use crate::arguments::{BadRows, OutputArgs, Place, Settings};
 use crate::metrics::{Told, table};
-use crate::output::{say, say_line};
-use crate::progress::Progress;
 use crate::retriever;
 use crate::shipping::{self, ARTIFACT, DEVICE};
 use crate::stages::{self, Judged, Known};
@@ -50,7 +48,7 @@ pub struct Learning {
     #[command(flatten)]
     settings: Settings,
     #[command(flatten)]
-    telling: Telling,
+    output: OutputArgs,
 }
 
 impl Learning {
@@ -65,7 +63,7 @@ impl Learning {
         let section = (report && config.retrieve.is_some()).then(|| retriever::section(&config)).transpose()?;
         let begin = self.starting.open(&config, self.place.out.as_deref())?;
         let run = Run::create(self.place.out.as_deref())?;
-        let mut progress = Progress::new()?;
+        let mut progress = self.output.progress()?;
         let how = (self.bad_rows.allowed(&config), self.place.resume);
         let dataset = stages::data(&run, &config, self.place.data.as_deref(), begin.as_ref(), how, &mut progress)?;
         let grown = begin.as_ref().map(|begin| begin.grow(&config, &dataset)).transpose()?;
@@ -96,28 +94,47 @@ impl Learning {
         }
         drop(progress);
         for [kind, name, nearest] in &added {
-            say_line(&format!("new {kind}: {name}, started as {nearest}"))?;
+            self.output.line(&format!("new {kind}: {name}, started as {nearest}"))?;
         }
-        say(&table(&judged, true))?;
+        self.output.text(&table(&judged, true))?;
         if let Some(found) = &retrieval {
-            say_line("")?;
-            say(&found.table())?;
-            say(&retriever::recall_table(&judged.recall))?;
-            say_line("")?;
+            self.output.line("")?;
+            self.output.text(&found.table())?;
+            self.output.text(&retriever::recall_table(&judged.recall))?;
+            self.output.line("")?;
         }
         if let Some(parcel) = &parcel {
-            say(&ledger_text(&parcel.ledger))?;
+            self.output.text(&ledger_text(&parcel.ledger))?;
             match parcel.missed.as_slice() {
-                [] => say_line(&format!("artifact: {}", run.directory().join(DEVICE).join(ARTIFACT).display()))?,
-                missed => say_line(&format!("no artifact: it misses {}", missed.join(", ")))?,
+                [] => {
+                    self.output.line(&format!("artifact: {}", run.directory().join(DEVICE).join(ARTIFACT).display()))?
+                }
+                missed => self.output.line(&format!("no artifact: it misses {}", missed.join(", ")))?,
             }
-            say_line("")?;
+            self.output.line("")?;
         }
         let (what, place) = match report {
             true => ("report", run.directory().join(stages::REPORT)),
             false => ("run", run.directory().to_owned()),
         };
-        say_line(&format!("{what}: {}", place.display()))?;
-        if self.telling.json { told.say() } else { Ok(()) }
+        self.output.line(&format!("{what}: {}", place.display()))?;
+        let mut results = told.to_value()?;
+        results.insert(what.into(), json!(place));
+        if !added.is_empty() {
+            let added =
+                added.iter().map(|[kind, name, nearest]| json!({ "kind": kind, "name": name, "started_as": nearest }));
+            results.insert("added".into(), added.collect());
+        }
+        if let Some(found) = &retrieval {
+            results.insert("retrieval".into(), found.told());
+            results.insert("recall".into(), json!(judged.recall));
+        }
+        if let Some(parcel) = &parcel {
+            results.insert("ledger".into(), json!(parcel.ledger));
+            results.insert("violations".into(), json!(parcel.missed));
+            let artifact = parcel.missed.is_empty().then(|| run.directory().join(DEVICE).join(ARTIFACT));
+            results.insert("artifact".into(), json!(artifact));
+        }
+        self.output.object(&results)
     }
 }

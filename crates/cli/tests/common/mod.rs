@@ -3,21 +3,35 @@
 
 use serde_json::Value;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 use tempfile::TempDir;
 
 /// What a command left behind.
 pub struct Outcome {
     pub code: Option<i32>,
     pub stdout: String,
+    /// Standard error without the lines of progress: notes and errors.
     pub stderr: String,
+    /// The lines of progress.
+    pub progress: Vec<String>,
 }
 
 impl Outcome {
-    /// The last line of standard output, as JSON.
+    fn new(output: Output) -> Self {
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        let (progress, others) = stderr.split_inclusive('\n').partition::<Vec<&str>, _>(|line| line.starts_with('['));
+        Self {
+            code: output.status.code(),
+            stdout: String::from_utf8(output.stdout).unwrap(),
+            stderr: others.concat(),
+            progress: progress.into_iter().map(str::to_owned).collect(),
+        }
+    }
+
+    /// Standard output as JSON, which is one line and nothing else.
     pub fn json(&self) -> Value {
-        let line = self.stdout.lines().last().unwrap_or_default();
-        serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))
+        assert_eq!(self.stdout.lines().count(), 1, "{}", self.stdout);
+        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {}", self.stdout))
     }
 }
 
@@ -30,15 +44,10 @@ pub fn command<S: AsRef<std::ffi::OsStr>>(arguments: &[S]) -> Command {
 
 /// Runs the built command.
 pub fn kitestring<S: AsRef<std::ffi::OsStr>>(arguments: &[S]) -> Outcome {
-    let output = command(arguments).output().unwrap();
-    Outcome {
-        code: output.status.code(),
-        stdout: String::from_utf8(output.stdout).unwrap(),
-        stderr: String::from_utf8(output.stderr).unwrap(),
-    }
+    Outcome::new(command(arguments).output().unwrap())
 }
 
-/// Runs the built command, which must succeed and be silent on standard error.
+/// Runs the built command, which must succeed and write nothing but progress to standard error.
 pub fn done<S: AsRef<std::ffi::OsStr> + std::fmt::Debug>(arguments: &[S]) -> Outcome {
     let outcome = kitestring(arguments);
     assert_eq!(outcome.code, Some(0), "{arguments:?}: {}", outcome.stderr);
