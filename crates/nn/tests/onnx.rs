@@ -298,6 +298,7 @@ fn in_eight_bits() -> Case {
         operations: operations(&graph),
         model,
         is_rough: false,
+        level: common::onnx::ALL,
     }
 }
 
@@ -332,6 +333,7 @@ fn ranker_in_eight_bits() -> Case {
         operations: operations(graph),
         model,
         is_rough: true,
+        level: common::onnx::ALL,
     }
 }
 

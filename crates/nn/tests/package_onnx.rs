@@ -4,13 +4,14 @@
 mod common;
 
 use common::model::schema;
-use common::onnx::{Case, feed, metadata, operations, outputs, python, run};
+use common::onnx::{ALL, Case, feed, metadata, operations, outputs, python, run, run_by};
 use common::trained::{Trained, batch, each_variant, keyed};
 use kitestring_core::Seed;
 use kitestring_nn::onnx::{Quantized, to_onnx};
 use kitestring_nn::package::{Packaged, RowCodes, Runtime};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::process::Command;
 
 /// How many samples are scored.
 const ROWS: usize = 300;
@@ -34,6 +35,7 @@ fn case(what: &str, trained: &Trained, change: impl FnOnce(&mut BTreeMap<String,
         operations: operations(&packaged.graph),
         model,
         is_rough: true,
+        level: ALL,
     }
 }
 
@@ -65,24 +67,136 @@ const HALFWAY: f32 = 0.02;
 /// What a step of a code or two may do to such a sample's score.
 const STEPS: f32 = 0.02;
 
+fn assert_same(case: &Case, result: &Value) {
+    let apart = apart(case, result);
+    assert!(share(&apart) <= HALFWAY, "{}: {} of samples are apart: {apart:?}", case.what, share(&apart));
+    assert!(apart.iter().all(|off| *off <= STEPS), "{}: {apart:?}", case.what);
+}
+
 #[test]
 fn every_variant_says_in_onnxruntime_what_its_artifact_says() {
     let mut cases = Vec::new();
     each_variant(|what, trained| cases.push(case(what, &trained, |_| ())));
     let Some(python) = python("artifacts in onnxruntime") else { return };
     for (case, result) in cases.iter().zip(&run(&python, &cases)) {
-        let apart = apart(case, result);
-        assert!(share(&apart) <= HALFWAY, "{}: {} of samples are apart: {apart:?}", case.what, share(&apart));
-        assert!(apart.iter().all(|off| *off <= STEPS), "{}: {apart:?}", case.what);
+        assert_same(case, result);
+        // All that was a product in codes is one of integers there: nothing is left to be made a real number again.
+        let operations = &result["operations"];
+        assert!(operations["MatMulIntegerToFloat"].as_u64() > Some(0), "{}: {operations}", case.what);
+        assert!(operations["DequantizeLinear"].is_null(), "{}: {operations}", case.what);
     }
+}
+
+/// Attention and layers with codes at both ends of their range, products of whose pairs are beyond 16 bits.
+fn din() -> Trained {
+    let config = json!({ "dimension": 8, "encoder": { "type": "din", "attention": [12, 20, 8] },
+        "body": { "type": "mlp", "units": [20, 9] } });
+    Trained::new(serde_json::from_value(config).unwrap()).unwrap()
+}
+
+#[test]
+fn every_level_of_optimization_says_the_same() {
+    let trained = din();
+    let levels = ["DISABLE_ALL", "ENABLE_BASIC", "ENABLE_EXTENDED", ALL];
+    let cases = levels.map(|level| Case { level, ..case(level, &trained, |_| ()) });
+    let Some(python) = python("optimizations of artifacts in onnxruntime") else { return };
+    for (case, result) in cases.iter().zip(&run(&python, &cases)) {
+        assert_same(case, result);
+    }
+}
+
+/// What a processor with AVX2 but without VNNI says: there, onnxruntime's products of unsigned by signed bytes saturate.
+#[test]
+fn a_processor_without_vnni_says_the_same() {
+    let (name, emulator) = ("artifacts in onnxruntime without VNNI", "qemu-x86_64");
+    let cases = [case(name, &din(), |_| ())];
+    let Some(python) = python(name) else { return };
+    let is_there = Command::new(emulator).arg("--version").output().is_ok_and(|output| output.status.success());
+    if !cfg!(target_arch = "x86_64") || !is_there {
+        assert!(
+            std::env::var("CI").as_deref() != Ok("true") || !cfg!(target_arch = "x86_64"),
+            "there is no {emulator}"
+        );
+        println!("skipped: {name}: there is no {emulator}, or the processor is none that it emulates");
+        return;
+    }
+    // A name may be that of a script that finds the program.
+    let program = Command::new(&python).args(["-c", "import sys; print(sys.executable)"]).output().unwrap();
+    let program = String::from_utf8(program.stdout).unwrap();
+    let mut emulated = Command::new(emulator);
+    assert_same(&cases[0], &run_by(emulated.args(["-cpu", "Haswell", program.trim()]), &cases, &["scores"])[0]);
+}
+
+/// The types are part of what makes it exact: signed weights are not, on every processor.
+#[test]
+fn codes_are_unsigned_on_both_sides() {
+    let case = case("types", &din(), |_| ());
+    let mut types = BTreeMap::new();
+    for (_, graph) in fields(&case.model.bytes).filter(|(field, _)| *field == GRAPH) {
+        for (_, tensor) in fields(graph).filter(|(field, _)| *field == INITIALIZER) {
+            let (mut name, mut kind) = (String::new(), 0);
+            for (field, bytes) in fields(tensor) {
+                match field {
+                    DATA_TYPE => kind = bytes[0],
+                    NAME => name = String::from_utf8(bytes.to_vec()).unwrap(),
+                    _ => {}
+                }
+            }
+            types.insert(name, kind);
+        }
+    }
+    assert!(types.values().all(|kind| *kind != INT8), "{types:?}");
+    let products = types.keys().filter_map(|name| name.strip_suffix(".scales"));
+    let names = products.flat_map(|name| [name.into(), format!("{name}.zeros"), format!("{name}.input_zero")]);
+    let names: Vec<String> = names.collect();
+    assert!(names.len() >= 3 * 7, "{names:?}");
+    names.iter().for_each(|name| assert_eq!(types.get(name), Some(&UINT8), "{name}: {types:?}"));
+}
+
+/// Numbers of `ModelProto.graph`, of the fields of `GraphProto` and `TensorProto`, and of `TensorProto.DataType`.
+const GRAPH: u64 = 7;
+const INITIALIZER: u64 = 5;
+const DATA_TYPE: u64 = 2;
+const NAME: u64 = 8;
+const UINT8: u8 = 2;
+const INT8: u8 = 3;
+
+/// The fields of a message of Protocol Buffers: their numbers and bytes, those of a whole number as they stand there.
+fn fields(message: &[u8]) -> impl Iterator<Item = (u64, &[u8])> {
+    fn varint(rest: &mut &[u8]) -> u64 {
+        let (mut value, mut shift) = (0, 0);
+        loop {
+            let (byte, behind) = rest.split_first().unwrap();
+            *rest = behind;
+            value |= u64::from(byte & 0x7f) << shift;
+            shift += 7;
+            if byte & 0x80 == 0 {
+                return value;
+            }
+        }
+    }
+    let mut rest = message;
+    std::iter::from_fn(move || {
+        if rest.is_empty() {
+            return None;
+        }
+        let tag = varint(&mut rest);
+        let start = rest;
+        let len = match (tag & 7, varint(&mut rest)) {
+            (0, _) => start.len() - rest.len(),
+            (2, len) => len as usize,
+            (other, _) => panic!("no field of wire type {other} is written"),
+        };
+        let start = if tag & 7 == 0 { start } else { rest };
+        rest = &start[len..];
+        Some((tag >> 3, &start[..len]))
+    })
 }
 
 /// Each product's scales, zero and codes count: where one of them is a little off, the scores are not the same.
 #[test]
 fn another_scale_zero_or_code_would_be_noticed() {
-    let config = json!({ "dimension": 8, "encoder": { "type": "din", "attention": [12, 20, 8] },
-        "body": { "type": "mlp", "units": [20, 9] } });
-    let trained = Trained::new(serde_json::from_value(config).unwrap()).unwrap();
+    let trained = din();
     let mut names = Vec::new();
     let mut cases = vec![case("as it is", &trained, |quantized| names.extend(quantized.keys().cloned()))];
     let part = names.iter().filter(|name| name.contains("attention.") && name.ends_with(']')).count();

@@ -4,6 +4,9 @@
 //! order it likes, and for these sizes that is a fifth of its time, for those of a phone most of it. Here nothing is copied. A block
 //! of the result stays in registers while the inner dimension runs; the part of the right factor under it, 128 rows by four vectors,
 //! stays in the first-level cache while all rows of the left factor pass.
+//!
+//! The loops read without bounds checks, so that sizes are checked here once: a product of sizes that is beyond a `usize` is no length of any
+//! slice, and must not be taken for the one that it wraps to.
 #![allow(unsafe_code)]
 
 use pulp::{Simd, WithSimd};
@@ -24,7 +27,7 @@ impl<'a> Matrix<'a> {
     /// # Panics
     /// If the slice is not `rows × columns` long.
     pub fn new(data: &'a [f32], rows: usize, columns: usize) -> Self {
-        assert_eq!(data.len(), rows * columns, "matrix of {rows} × {columns}");
+        assert_eq!(Some(data.len()), rows.checked_mul(columns), "matrix of {rows} × {columns}");
         Self { data, rows, columns, row_stride: columns, column_stride: 1 }
     }
 
@@ -65,8 +68,8 @@ impl Start<'_> {
 /// If the shapes do not fit.
 pub fn matmul(out: &mut [f32], left: Matrix<'_>, right: &[f32], n: usize, start: Start<'_>) {
     let (m, k) = (left.rows, left.columns);
-    assert_eq!(right.len(), k * n, "right factor of a product of {k} × {n}");
-    assert_eq!(out.len(), m * n, "result of a product of {m} × {n}");
+    assert_eq!(Some(right.len()), k.checked_mul(n), "right factor of a product of {k} × {n}");
+    assert_eq!(Some(out.len()), m.checked_mul(n), "result of a product of {m} × {n}");
     if let Start::Row(row) = start {
         assert_eq!(row.len(), n, "first row of a product of {m} × {n}");
     }
@@ -97,7 +100,8 @@ kernel! {
     /// # Panics
     /// If the slices are not `rows × columns` long.
     pub fn transpose['a](out: &'a mut [f32], x: &'a [f32], rows: usize, columns: usize) {
-        assert_eq!((x.len(), out.len()), (rows * columns, rows * columns), "transpose of {rows} × {columns}");
+        let size = rows.checked_mul(columns);
+        assert_eq!((Some(x.len()), Some(out.len())), (size, size), "transpose of {rows} × {columns}");
         // Four rows are interleaved, which vectorizes, and go out four numbers at a time. Sixteen rows are a line of cache of each column.
         let mut interleaved = [[0.0; 4]; BLOCK];
         for first_row in (0..rows).step_by(16) {
@@ -352,6 +356,27 @@ mod tests {
                 }
             }
         }
+    }
+
+    /// Sizes whose product wraps to the length of the slice that is given: a matrix without bounds, if one believed them.
+    #[test]
+    fn sizes_that_wrap_are_refused() {
+        const HALF: usize = 1 << (usize::BITS / 2);
+        const QUARTER: usize = usize::MAX / 4 + 1;
+        let refused = |what: fn()| {
+            let message = std::panic::catch_unwind(what).expect_err("it was taken");
+            let message = message.downcast::<String>().expect("a message");
+            assert!(message.contains(" × "), "{message}");
+        };
+        refused(|| _ = Matrix::new(&[], HALF, HALF));
+        refused(|| _ = Matrix::new(&[0.0; 4], QUARTER + 1, 4));
+        // Both factors and the result are as long as what their sizes wrap to.
+        refused(|| matmul(&mut [], Matrix::new(&[], 0, HALF), &[], HALF, Start::Zero));
+        refused(|| matmul(&mut [], Matrix::new(&[1.0; 4], 4, 1), &[], QUARTER, Start::Zero));
+        refused(|| matmul(&mut [0.0; 4], Matrix::new(&[1.0; 4], 4, 1), &[1.0], QUARTER + 1, Start::Zero));
+        refused(|| transpose(&mut [], &[], HALF, HALF));
+        // Without an inner dimension a matrix may have any number of rows; a result may not.
+        refused(|| matmul(&mut [], Matrix::new(&[], QUARTER, 0), &[], 4, Start::Existing));
     }
 
     #[test]

@@ -18,7 +18,7 @@ const MOST_BYTES: usize = i32::MAX as usize;
 
 /// Numbers of `TensorProto.DataType`.
 pub(super) const FLOAT: i64 = 1;
-pub(super) const INT8: i64 = 3;
+pub(super) const UINT8: i64 = 2;
 pub(super) const INT32: i64 = 6;
 pub(super) const INT64: i64 = 7;
 
@@ -179,10 +179,9 @@ impl<'a> Builder<'a> {
         self.initializer(name, FLOAT, dims, &raw)
     }
 
-    /// A constant of bytes.
-    pub(super) fn codes(&mut self, name: &str, dims: &[i64], values: &[i8]) -> Tensor {
-        let raw: Vec<u8> = values.iter().map(|value| *value as u8).collect();
-        self.initializer(name, INT8, dims, &raw)
+    /// A constant of unsigned bytes.
+    pub(super) fn bytes(&mut self, name: &str, dims: &[i64], values: &[u8]) -> Tensor {
+        self.initializer(name, UINT8, dims, values)
     }
 
     /// A single number.

@@ -39,7 +39,8 @@
 //! | position bias | what the missing position adds |
 //! | losses and what weighs them | an error: no output depends on them |
 //!
-//! *Eight bits.* A product whose weight has codes ([`Quantized`]) becomes one between pairs of `QuantizeLinear` and `DequantizeLinear`.
+//! *Eight bits.* A product whose weight has codes ([`Quantized`]) becomes one between pairs of `QuantizeLinear` and `DequantizeLinear`, of
+//! unsigned bytes on both sides: the one pair of types that onnxruntime multiplies exactly on every processor.
 
 mod builder;
 mod lists;

@@ -239,7 +239,9 @@ impl Builder<'_> {
         let mut y = self.product(x, weight)?;
         if let Some(bias) = bias {
             let bias = self.weight(bias)?;
-            y = self.op("Add", &[y, bias]);
+            // Of a product and an `Add` onnxruntime makes one operation of real numbers before it looks for products of codes.
+            let add = if self.quantized(weight)?.is_some() { "Sum" } else { "Add" };
+            y = self.op(add, &[y, bias]);
         }
         Ok(self.activation(activation, y))
     }

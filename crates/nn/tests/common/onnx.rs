@@ -19,7 +19,12 @@ pub struct Case {
     pub expected: Vec<Vec<f32>>,
     /// Whether what comes out is only near to what is expected, and so on the whole.
     pub is_rough: bool,
+    /// How far onnxruntime optimizes the model.
+    pub level: &'static str,
 }
+
+/// As far as onnxruntime goes unless it is told otherwise.
+pub const ALL: &str = "ENABLE_ALL";
 
 pub fn metadata() -> Metadata {
     Metadata { name: "ranker".into(), version: "2026-11-22.1".into(), description: "A ranker of tests".into() }
@@ -45,6 +50,7 @@ impl Case {
             model,
             operations: operations(graph),
             is_rough: false,
+            level: ALL,
         }
     }
 }
@@ -114,16 +120,21 @@ pub fn python(test: &str) -> Option<String> {
 
 /// Runs all models in one process and returns what it found.
 pub fn run(python: &str, cases: &[Case]) -> Vec<Value> {
+    run_by(&mut Command::new(python), cases, &[])
+}
+
+/// Runs all models in one process, of a command that ends with a Python, and returns what it found.
+pub fn run_by(python: &mut Command, cases: &[Case], arguments: &[&str]) -> Vec<Value> {
     let folder = tempfile::tempdir().unwrap();
     let described = cases.iter().enumerate().map(|(number, case)| {
         let model = format!("{number}.onnx");
         std::fs::write(folder.path().join(&model), &case.model.bytes).unwrap();
-        json!({"model": model, "feeds": case.feeds})
+        json!({"model": model, "level": case.level, "feeds": case.feeds})
     });
     let described: Vec<Value> = described.collect();
     std::fs::write(folder.path().join("cases.json"), serde_json::to_vec(&described).unwrap()).unwrap();
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/python/run_onnx.py");
-    let output = Command::new(python).arg(script).arg(folder.path()).output().unwrap();
+    let output = python.arg(script).arg(folder.path()).args(arguments).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let results: Vec<Value> =
         serde_json::from_slice(&std::fs::read(folder.path().join("results.json")).unwrap()).unwrap();
