@@ -36,6 +36,9 @@ pub(super) struct Corpus {
     pub(super) gone: Vec<bool>,
     /// The row of each item that is there.
     pub(super) rows: HashMap<u64, u32>,
+    /// For each attribute the rows of each code, ascending, with those that are gone: what a filter leaves is found without a look at the
+    /// rest.
+    rows_of_code: Vec<HashMap<u32, Vec<u32>>>,
 }
 
 impl Corpus {
@@ -51,7 +54,8 @@ impl Corpus {
             }
             known.push((name.to_owned(), Vec::new()));
         }
-        Ok(Self { dimension, attributes: known, ..Self::default() })
+        let rows_of_code = vec![HashMap::new(); known.len()];
+        Ok(Self { dimension, attributes: known, rows_of_code, ..Self::default() })
     }
 
     /// How many rows there are, with those that are gone.
@@ -61,6 +65,11 @@ impl Corpus {
 
     pub(super) fn gone(&self) -> usize {
         self.len() - self.rows.len()
+    }
+
+    /// The rows that have a code of an attribute, by the attribute's place; some of them may be gone.
+    pub(super) fn rows_of_code(&self, attribute: usize, code: u32) -> &[u32] {
+        self.rows_of_code.get(attribute).and_then(|rows| rows.get(&code)).map_or(&[], Vec::as_slice)
     }
 
     pub(super) fn row(&self, row: usize) -> &[f32] {
@@ -118,9 +127,10 @@ impl Corpus {
         self.ids.extend_from_slice(items.ids);
         self.vectors.extend_from_slice(items.vectors);
         self.gone.resize(self.ids.len(), false);
-        for (name, codes) in &mut self.attributes {
+        for ((name, codes), rows_of_code) in self.attributes.iter_mut().zip(&mut self.rows_of_code) {
             if let Some(attribute) = items.attributes.iter().find(|attribute| attribute.name == name) {
                 codes.extend_from_slice(attribute.codes);
+                index_codes(attribute.codes, first, rows_of_code);
             }
         }
     }
@@ -151,16 +161,29 @@ impl Corpus {
         let there: Vec<usize> = (0..self.len()).filter(|row| !self.gone[*row]).collect();
         let mut vectors = Vec::with_capacity(there.len() * self.dimension);
         there.iter().for_each(|row| vectors.extend_from_slice(self.row(*row)));
-        let attributes = self.attributes.iter();
+        let attributes: Vec<(String, Vec<u32>)> = self
+            .attributes
+            .iter()
+            .map(|(name, codes)| (name.clone(), there.iter().map(|row| codes[*row]).collect()))
+            .collect();
+        let rows_of_code = attributes.iter().map(|(_, codes)| {
+            let mut rows_of_code = HashMap::new();
+            index_codes(codes, 0, &mut rows_of_code);
+            rows_of_code
+        });
         Self {
             dimension: self.dimension,
             ids: there.iter().map(|row| self.ids[*row]).collect(),
             vectors,
-            attributes: attributes
-                .map(|(name, codes)| (name.clone(), there.iter().map(|row| codes[*row]).collect()))
-                .collect(),
+            rows_of_code: rows_of_code.collect(),
+            attributes,
             gone: vec![false; there.len()],
             rows: there.iter().zip(0..).map(|(row, new)| (self.ids[*row], new)).collect(),
         }
     }
+}
+
+/// Notes the rows of codes, which are those from `first` on.
+fn index_codes(codes: &[u32], first: u32, rows_of_code: &mut HashMap<u32, Vec<u32>>) {
+    codes.iter().zip(first..).for_each(|(code, row)| rows_of_code.entry(*code).or_default().push(row));
 }

@@ -47,18 +47,19 @@ impl<'a> Wanted<'a> {
         Ok(Self { excluded: filter.excluded, required: required.collect::<Result<_>>()? })
     }
 
-    /// How many items it excludes by number.
-    pub(super) fn excluded(&self) -> usize {
-        self.excluded.len()
-    }
-
-    /// Whether it asks for attributes.
-    pub(super) fn requires(&self) -> bool {
-        !self.required.is_empty()
+    /// Lists of the rows that have one of the codes of the attribute that leaves fewest, and how many these are: every row that may be returned
+    /// is in one of them. `None` where the filter asks for no attribute.
+    pub(super) fn rows<'c>(&self, corpus: &'c Corpus) -> Option<RowLists<'c>> {
+        let of_attribute = |(place, codes): &(usize, &[u32])| {
+            let distinct = codes.iter().enumerate().filter(|(at, code)| !codes[..*at].contains(code));
+            let lists: Vec<&[u32]> = distinct.map(|(_, code)| corpus.rows_of_code(*place, *code)).collect();
+            RowLists { count: lists.iter().map(|rows| rows.len()).sum(), lists }
+        };
+        self.required.iter().map(of_attribute).min_by_key(|rows| rows.count)
     }
 
     /// Whether a row is there and has the attributes.
-    pub(super) fn has(&self, corpus: &Corpus, row: usize) -> bool {
+    fn has(&self, corpus: &Corpus, row: usize) -> bool {
         !corpus.gone[row]
             && self.required.iter().all(|(place, codes)| codes.contains(&corpus.attributes[*place].1[row]))
     }
@@ -68,4 +69,11 @@ impl<'a> Wanted<'a> {
         let item = corpus.ids[row];
         (self.has(corpus, row) && self.excluded.binary_search(&item).is_err()).then_some(item)
     }
+}
+
+/// Rows in ascending lists, each row in one of them.
+pub(super) struct RowLists<'a> {
+    pub(super) lists: Vec<&'a [u32]>,
+    /// How many rows there are in all lists.
+    pub(super) count: usize,
 }

@@ -25,12 +25,30 @@ use kitestring_nn::engine::{Workers, each_piece};
 use kitestring_nn::kernels::scan::{products_at, squared_distance};
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
+use std::sync::{Mutex, PoisonError};
 
 /// Edges between the first rows of a corpus: those of row `r` lead to `neighbours[offsets[r]..offsets[r + 1]]`.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug)]
 pub(super) struct Graph {
     offsets: Vec<u32>,
     neighbours: Vec<u32>,
+    /// Bitmaps of the rows, all zero, that walks took and gave back: as many as there were walks at one time.
+    bitmaps: Mutex<Vec<Vec<u64>>>,
+}
+
+impl PartialEq for Graph {
+    fn eq(&self, other: &Self) -> bool {
+        self.parts() == other.parts()
+    }
+}
+
+/// How far a walk goes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Reach {
+    /// How many results it keeps: it ends where nothing that is left to look at is better than the worst of them.
+    pub(super) width: usize,
+    /// How many edges it follows at most.
+    pub(super) edges: usize,
 }
 
 /// Rows at which a search looks first: it goes on from the best of them, and from the others if that leads nowhere.
@@ -83,7 +101,7 @@ impl Graph {
     }
 
     fn of(edges: &[Vec<u32>]) -> Result<Self> {
-        let mut graph = Self { offsets: vec![0], neighbours: Vec::new() };
+        let mut graph = Self { offsets: vec![0], neighbours: Vec::new(), bitmaps: Mutex::default() };
         for edges in edges {
             graph.neighbours.extend_from_slice(edges);
             let end = u32::try_from(graph.neighbours.len());
@@ -106,10 +124,12 @@ impl Graph {
             |(), (piece, (answers, queries))| {
                 for (at, (answers, query)) in answers.iter_mut().zip(queries.chunks_exact(dimension)).enumerate() {
                     let mut best = Best::new(count);
-                    self.walk(vectors, query, 2 * count, |row, score| {
+                    let reach = Reach { width: 2 * count, edges: usize::MAX };
+                    self.walk(vectors, query, reach, |row, score| {
                         if row != piece * PIECE + at {
                             best.offer(row as u64, score);
                         }
+                        true
                     });
                     answers.extend(best.into_sorted().into_iter().map(|(row, _)| row as u32));
                 }
@@ -125,7 +145,7 @@ impl Graph {
             && offsets.is_sorted()
             && offsets.last().is_some_and(|end| *end as usize == neighbours.len())
             && neighbours.iter().all(|row| (*row as usize) < count);
-        whole.then_some(Self { offsets, neighbours })
+        whole.then(|| Self { offsets, neighbours, bitmaps: Mutex::default() })
     }
 
     /// Where each row's edges begin and end, and where they lead.
@@ -138,48 +158,95 @@ impl Graph {
         self.offsets.len() - 1
     }
 
-    /// Walks towards the rows with the largest inner products with a query, keeping `width` candidates, and shows every row that it
-    /// meets with its score, each once.
-    pub(super) fn walk(&self, vectors: &[f32], query: &[f32], width: usize, mut meet: impl FnMut(usize, f32)) {
-        let mut met = vec![0_u64; self.len().div_ceil(64)];
-        let mut is_new = |row: u32| {
-            let (word, bit) = (&mut met[row as usize / 64], 1 << (row % 64));
-            let new = *word & bit == 0;
-            *word |= bit;
-            new
-        };
+    /// Walks towards the rows with the largest inner products with a query, and shows `offer` every row whose score may matter, each once.
+    /// `offer` says whether the row is a result. Only results count for the width; the other rows are walked through all the same, because
+    /// they lead on: where many of them stand near the query, the walk goes on until it has found as many results as elsewhere. Returns
+    /// whether it ended by itself, and not because it had followed as many edges as it may.
+    pub(super) fn walk(
+        &self,
+        vectors: &[f32],
+        query: &[f32],
+        reach: Reach,
+        mut offer: impl FnMut(usize, f32) -> bool,
+    ) -> bool {
+        let mut met = Met::new(self);
         let mut frontier: BinaryHeap<(Score, Reverse<u32>)> = BinaryHeap::new();
-        // The best so far, the worst of them on top.
-        let mut nearest: BinaryHeap<Reverse<Score>> = BinaryHeap::with_capacity(width + 1);
+        // The best results so far, the worst of them on top.
+        let mut nearest: BinaryHeap<Reverse<Score>> = BinaryHeap::new();
         let mut fresh: Vec<u32> = entries(self.len());
         let mut scores = Vec::new();
+        let mut left = reach.edges;
         loop {
-            fresh.retain(|row| is_new(*row));
+            fresh.retain(|row| met.is_new(*row));
             scores.resize(fresh.len(), 0.0);
             products_at(&mut scores, query, vectors, &fresh);
             for (row, score) in fresh.iter().zip(&scores) {
                 let Some(ordered) = Score::new(*score) else { continue };
-                meet(*row as usize, *score);
-                let worst = nearest.peek();
-                if nearest.len() < width || worst.is_some_and(|Reverse(worst)| ordered > *worst) {
+                let worst = nearest.peek().filter(|_| nearest.len() >= reach.width);
+                // A row as good as the worst result may win by its number, but leads nowhere better.
+                let better = worst.is_none_or(|Reverse(worst)| ordered > *worst);
+                if !better && worst.is_none_or(|Reverse(worst)| ordered < *worst) {
+                    continue;
+                }
+                let is_result = offer(*row as usize, *score);
+                if better {
                     frontier.push((ordered, Reverse(*row)));
-                    nearest.push(Reverse(ordered));
-                    if nearest.len() > width {
-                        nearest.pop();
+                    if is_result {
+                        nearest.push(Reverse(ordered));
+                        if nearest.len() > reach.width {
+                            nearest.pop();
+                        }
                     }
                 }
             }
-            let Some((score, Reverse(row))) = frontier.pop() else { return };
-            if nearest.len() >= width && nearest.peek().is_some_and(|Reverse(worst)| score < *worst) {
-                return;
+            let Some((score, Reverse(row))) = frontier.pop() else { return true };
+            if nearest.len() >= reach.width && nearest.peek().is_some_and(|Reverse(worst)| score < *worst) {
+                return true;
             }
+            let edges = self.edges(row);
+            let Some(rest) = left.checked_sub(edges.len()) else { return false };
+            left = rest;
             fresh.clear();
-            fresh.extend_from_slice(self.edges(row));
+            fresh.extend_from_slice(edges);
         }
     }
 
     fn edges(&self, row: u32) -> &[u32] {
         &self.neighbours[self.offsets[row as usize] as usize..self.offsets[row as usize + 1] as usize]
+    }
+}
+
+/// The rows that a walk has met. Its bitmap is as long as the graph, so it is taken from the graph, and given back with only those words
+/// cleared that were written: a walk costs what it meets, however many rows there are.
+struct Met<'a> {
+    graph: &'a Graph,
+    bitmap: Vec<u64>,
+    written: Vec<u32>,
+}
+
+impl<'a> Met<'a> {
+    fn new(graph: &'a Graph) -> Self {
+        let kept = graph.bitmaps.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        Self { graph, bitmap: kept.unwrap_or_else(|| vec![0; graph.len().div_ceil(64)]), written: Vec::new() }
+    }
+
+    /// Whether a row is met for the first time.
+    fn is_new(&mut self, row: u32) -> bool {
+        let (word, bit) = (&mut self.bitmap[row as usize / 64], 1 << (row % 64));
+        let new = *word & bit == 0;
+        if *word == 0 {
+            self.written.push(row / 64);
+        }
+        *word |= bit;
+        new
+    }
+}
+
+impl Drop for Met<'_> {
+    fn drop(&mut self) {
+        self.written.iter().for_each(|word| self.bitmap[*word as usize] = 0);
+        let bitmap = std::mem::take(&mut self.bitmap);
+        self.graph.bitmaps.lock().unwrap_or_else(PoisonError::into_inner).push(bitmap);
     }
 }
 
@@ -277,7 +344,12 @@ mod tests {
         assert_eq!(graph, build());
         let walk = |graph: &Graph, width| {
             let mut met = Vec::new();
-            graph.walk(&vectors, &vectors[..dimension], width, |row, score| met.push((row, score)));
+            let reach = Reach { width, edges: usize::MAX };
+            let ended = graph.walk(&vectors, &vectors[..dimension], reach, |row, score| {
+                met.push((row, score));
+                true
+            });
+            assert!(ended);
             met
         };
         let met = walk(&graph, 50);
@@ -297,11 +369,47 @@ mod tests {
     }
 
     #[test]
+    fn rows_that_are_no_results_are_walked_through() {
+        let dimension = 8;
+        let vectors: Vec<f32> = (0..4000 * dimension as u64).map(|i| Seed(3).normal_at(i)).collect();
+        let graph = Graph::build(&vectors, dimension, 8, 40, &OneWorker).unwrap();
+        let query = &vectors[..dimension];
+        let mut sorted: Vec<(f32, usize)> = vectors
+            .chunks(dimension)
+            .map(|vector| vector.iter().zip(query).map(|(a, b)| a * b).sum())
+            .zip(0..)
+            .collect();
+        sorted.sort_by(|a, b| b.0.total_cmp(&a.0));
+        // The three hundred best are no results: the walk goes on to the twenty after them.
+        let passed: Vec<usize> = sorted[..300].iter().map(|(_, row)| *row).collect();
+        let walk = |edges| {
+            let mut results = Vec::new();
+            let ended = graph.walk(&vectors, query, Reach { width: 40, edges }, |row, _| {
+                let is_result = !passed.contains(&row);
+                results.extend(is_result.then_some(row));
+                is_result
+            });
+            (ended, sorted[300..320].iter().filter(|(_, row)| results.contains(row)).count())
+        };
+        let (ended, found) = walk(usize::MAX);
+        assert!(ended && found >= 19, "{found} of 20");
+        // Three hundred rows have more edges than these.
+        assert!(!walk(1000).0);
+        let bitmaps = graph.bitmaps.lock().unwrap();
+        assert_eq!(bitmaps.len(), 1, "walks one after the other share one");
+        assert!(bitmaps.iter().flatten().all(|word| *word == 0));
+    }
+
+    #[test]
     fn vectors_all_alike_and_vast_ones_are_no_trouble() {
         for value in [0.0, 1.0, f32::MAX, f32::MIN_POSITIVE / 4.0] {
             let graph = Graph::build(&vec![value; 2000 * 3], 3, 8, 20, &OneWorker).unwrap();
             let mut met = 0;
-            graph.walk(&vec![value; 2000 * 3], &[1.0, -0.5, 0.0], 2000, |_, _| met += 1);
+            let reach = Reach { width: 2000, edges: usize::MAX };
+            graph.walk(&vec![value; 2000 * 3], &[1.0, -0.5, 0.0], reach, |_, _| {
+                met += 1;
+                true
+            });
             assert_eq!(met, 2000, "{value}");
         }
     }

@@ -2,7 +2,7 @@
 
 use super::best::Best;
 use super::corpus::Corpus;
-use super::filter::Wanted;
+use super::filter::{RowLists, Wanted};
 use kitestring_nn::kernels::matmul::{Matrix, Start, matmul, transpose};
 use kitestring_nn::kernels::scan::{products, products_at};
 use std::ops::Range;
@@ -13,23 +13,21 @@ pub(super) const BLOCK: usize = 256;
 /// Shows `best` the scores of the wanted ones of some rows.
 pub(super) fn one(corpus: &Corpus, query: &[f32], rows: Range<usize>, wanted: &Wanted<'_>, best: &mut Best) {
     let mut scores = [0.0; BLOCK];
-    let mut chosen = Vec::with_capacity(BLOCK);
     for first in rows.clone().step_by(BLOCK) {
         let block = first..rows.end.min(first + BLOCK);
-        if wanted.requires() {
-            // Where attributes choose, the vectors of the others need not be read.
-            chosen.clear();
-            chosen.extend(block.clone().filter(|row| wanted.has(corpus, *row)).map(|row| row as u32));
-            if chosen.len() <= block.len() / 2 {
-                let scores = &mut scores[..chosen.len()];
-                products_at(scores, query, &corpus.vectors, &chosen);
-                best.offer_run(scores, 0, |at| wanted.item(corpus, chosen[at] as usize));
-                continue;
-            }
-        }
         let scores = &mut scores[..block.len()];
         products(scores, query, &corpus.vectors[first * corpus.dimension..block.end * corpus.dimension]);
         best.offer_run(scores, first, |row| wanted.item(corpus, row));
+    }
+}
+
+/// The same for the rows of lists: the vectors of others are not read.
+pub(super) fn listed(corpus: &Corpus, query: &[f32], rows: &RowLists<'_>, wanted: &Wanted<'_>, best: &mut Best) {
+    let mut scores = [0.0; BLOCK];
+    for rows in rows.lists.iter().flat_map(|rows| rows.chunks(BLOCK)) {
+        let scores = &mut scores[..rows.len()];
+        products_at(scores, query, &corpus.vectors, rows);
+        best.offer_run(scores, 0, |at| wanted.item(corpus, rows[at] as usize));
     }
 }
 

@@ -4,10 +4,10 @@ use super::best::Best;
 use super::codes::Codes;
 use super::config::{IndexConfig, Kind};
 use super::corpus::Corpus;
-use super::filter::Wanted;
-use super::graph::Graph;
+use super::filter::{RowLists, Wanted};
+use super::graph::{Graph, Reach};
 use super::{Found, RECALL_AT, sampled, scan, share};
-use kitestring_core::{Result, Seed};
+use kitestring_core::Result;
 use kitestring_nn::engine::{Workers, each_piece};
 
 #[derive(Debug, PartialEq)]
@@ -123,50 +123,41 @@ impl State {
         let corpus = &self.corpus;
         let k = k.min(corpus.rows.len());
         let mut best = Best::new(k);
-        let mut scanned = self.covered();
-        match (&self.shortcut, how) {
-            (Shortcut::Codes(codes), How::Rescore(rescore)) => {
+        let listed = wanted.rows(corpus);
+        let scan = Scan::of(corpus, listed.as_ref());
+        // Rows from here on are still to be scanned.
+        let scanned = match (&self.shortcut, how) {
+            _ if scan.rows < k || k == 0 => None,
+            // A vector of the int8 copy has a quarter of the bytes.
+            (Shortcut::Codes(codes), How::Rescore(rescore)) if corpus.len() / 4 < scan.cost => {
                 codes.search(corpus, query, rescore.saturating_mul(k), wanted, &mut best);
+                Some(codes.len())
             }
-            (Shortcut::Graph(graph, _), How::Width(width)) => match self.width(graph, width, k, wanted) {
-                Some(width) => graph.walk(&corpus.vectors, query, width, |row, score| {
-                    if score >= best.least()
-                        && let Some(item) = wanted.item(corpus, row)
-                    {
+            (Shortcut::Graph(graph, _), How::Width(width)) => {
+                let reach = scan.reach(graph, width, k);
+                let ended = reach.is_some_and(|reach| {
+                    graph.walk(&corpus.vectors, query, reach, |row, score| {
+                        let Some(item) = wanted.item(corpus, row) else { return false };
                         best.offer(item, score);
-                    }
-                }),
-                None => scanned = 0,
-            },
-            _ => scanned = 0,
+                        true
+                    })
+                });
+                ended.then(|| graph.len())
+            }
+            _ => None,
+        };
+        if let Some(scanned) = scanned {
+            scan::one(corpus, query, scanned..corpus.len(), wanted, &mut best);
         }
-        scan::one(corpus, query, scanned..corpus.len(), wanted, &mut best);
-        if best.len() < k && scanned > 0 {
-            // The walk missed some, or there are none: the scan of all knows.
+        if scanned.is_none() || best.len() < k {
+            // The walk gave up or missed some, or there are none: the scan knows.
             best = Best::new(k);
-            scan::one(corpus, query, 0..corpus.len(), wanted, &mut best);
+            match &listed {
+                Some(listed) if scan.is_listed => scan::listed(corpus, query, listed, wanted, &mut best),
+                _ => scan::one(corpus, query, 0..corpus.len(), wanted, &mut best),
+            }
         }
         best.into_sorted().into_iter().map(|(item, score)| Found { item, score }).collect()
-    }
-
-    /// How many candidates a walk must keep for `k` of them to be wanted; `None` where it would read about as many rows as a scan.
-    fn width(&self, graph: &Graph, width: usize, k: usize, wanted: &Wanted<'_>) -> Option<usize> {
-        /// Rows that are asked whether they are wanted.
-        const SAMPLE: usize = 512;
-        let rows = graph.len();
-        let mut needed = k + wanted.excluded();
-        if wanted.requires() || self.corpus.gone() > 0 {
-            // Anywhere, because attributes may come in turn.
-            let sample = (0..SAMPLE as u64).map(|at| (Seed(0).bits_at(at) % rows as u64) as usize);
-            let there = sample.filter(|row| wanted.has(&self.corpus, *row)).count();
-            needed = needed.saturating_mul(SAMPLE).checked_div(there)?;
-        }
-        let width = width.max(needed);
-        let (_, neighbours) = graph.parts();
-        // All edges of each candidate are followed. Many lead where it was already, and a jump to a row takes longer than reading on to it:
-        // where they are as many as rows, a scan is as fast.
-        let read = width.saturating_mul(neighbours.len() / rows.max(1));
-        (read < rows).then_some(width)
     }
 
     pub(super) fn search_batch(
@@ -206,5 +197,45 @@ impl State {
             },
         );
         results
+    }
+}
+
+/// What an exact answer to a query takes: what a walk has to be cheaper than.
+struct Scan {
+    /// Rows among which every result is.
+    rows: usize,
+    /// Whether these are read alone, and not all rows of the corpus.
+    is_listed: bool,
+    /// What it costs, in rows read one after the other.
+    cost: usize,
+    /// The share of the corpus's rows that may be results.
+    share: f64,
+}
+
+impl Scan {
+    /// A row that is read by itself takes as long as so many that are read one after the other.
+    const JUMP: usize = 2;
+
+    fn of(corpus: &Corpus, listed: Option<&RowLists<'_>>) -> Self {
+        let all = corpus.len();
+        let rows = listed.map_or(all, |listed| listed.count);
+        let is_listed = rows.saturating_mul(Self::JUMP) < all;
+        let cost = if is_listed { rows * Self::JUMP } else { all };
+        // Rows that are gone are taken to have what a filter asks for as often as others.
+        let there = corpus.rows.len() as f64 / all.max(1) as f64;
+        Self { rows, is_listed, cost, share: there * rows as f64 / all.max(1) as f64 }
+    }
+
+    /// How far a walk goes for `k` results; `None` where it would cost as much as the scan.
+    fn reach(&self, graph: &Graph, width: usize, k: usize) -> Option<Reach> {
+        // The width was found to be enough for so many results, and more take more.
+        let width = if k > RECALL_AT { (width as f64 * k as f64 / RECALL_AT as f64).ceil() as usize } else { width };
+        let width = width.max(k);
+        let (_, neighbours) = graph.parts();
+        let edges = neighbours.len() as f64 / graph.len().max(1) as f64;
+        // All edges of each row that it goes through are followed. Many lead where it was already, and a jump to a row takes longer than
+        // reading on to it: where they are as many as rows, a scan is as fast.
+        let expected = width as f64 * edges / self.share;
+        (expected < self.cost as f64).then_some(Reach { width, edges: self.cost })
     }
 }

@@ -248,6 +248,124 @@ fn filters_over_shortcuts_return_k_where_there_are_k() {
     }
 }
 
+/// The share of the exact `k` best of a query that a search finds.
+fn recall_of(index: &Index, query: &[f32], k: usize, filter: &Filter<'_>) -> f64 {
+    let exact = index.search_exactly(query, k, filter).unwrap();
+    share(&[exact], &[index.search(query, k, filter).unwrap()])
+}
+
+/// The mean, and what nineteen queries of twenty are not below.
+fn mean_and_low(mut recalls: Vec<f64>) -> (f64, f64) {
+    recalls.sort_by(f64::total_cmp);
+    (recalls.iter().sum::<f64>() / recalls.len() as f64, recalls[recalls.len() / 20])
+}
+
+/// The items nearest to a query, ascending by number.
+fn nearest(index: &Index, query: &[f32], count: usize) -> Vec<u64> {
+    let mut items: Vec<u64> =
+        index.search_exactly(query, count, &Filter::default()).unwrap().iter().map(|found| found.item).collect();
+    items.sort_unstable();
+    items
+}
+
+/// An index of clustered vectors whose build promises a recall, and queries.
+fn promising(count: usize, dimension: usize, attributes: &[Attribute<'_>]) -> (Index, Vec<f32>) {
+    let (ids, vectors, queries) = (ids(count), clustered(1, count, dimension), clustered(2, 500, dimension));
+    let kind = Kind::Graph { connections: 8, build_width: 40, recall: 0.95, search_width: None };
+    let config = IndexConfig { kind, ..IndexConfig::default() };
+    let items = items(&ids, &vectors, attributes);
+    let built = Index::build(&items, dimension, &config, "v1", Some(&queries), &OneWorker).unwrap();
+    assert!((0.93..0.999).contains(&built.recall.unwrap()), "{:?}", built.recall);
+    (built.index, queries)
+}
+
+#[test]
+fn recall_is_kept_where_items_near_the_query_go() {
+    let (count, dimension) = (8000, 16);
+    let (index, queries) = promising(count, dimension, &[]);
+    let place = tempfile::tempdir().unwrap();
+    index.save(place.path()).unwrap();
+    let queries: Vec<&[f32]> = queries.chunks(dimension).take(20).collect();
+    let before = queries.iter().map(|query| recall_of(&index, query, 50, &Filter::default()));
+    let (mean, low) = mean_and_low(before.collect());
+    // Fewer than a walk gets past, and more.
+    for share in [0.005, 0.02, 0.08] {
+        let going = (share * count as f64) as usize;
+        let mut removed = Vec::new();
+        for query in &queries {
+            let near = nearest(&index, query, going);
+            let changed = Index::open(place.path(), "v1").unwrap();
+            changed.remove(&near, &OneWorker).unwrap();
+            assert_eq!(changed.state().corpus.gone(), going, "it was not built again");
+            removed.push(recall_of(&changed, query, 50, &Filter::default()));
+            // Items that the user had already stand in the way just so.
+            let filter = Filter { excluded: &near, required: &[] };
+            assert_eq!(
+                index.search(query, 50, &filter).unwrap(),
+                changed.search(query, 50, &Filter::default()).unwrap()
+            );
+        }
+        let (mean_after, low_after) = mean_and_low(removed);
+        assert!(mean_after >= mean - 0.01 && low_after >= low - 0.04, "{share}: {mean_after}, {low_after}");
+    }
+}
+
+#[test]
+fn recall_is_kept_under_filters_that_go_with_the_query() {
+    let (count, dimension) = (8000, 16);
+    // By how near an item is to one query: a twentieth of the items has each code, the nearest have code 0.
+    let (vectors, centre) = (clustered(1, count, dimension), clustered(2, 1, dimension));
+    let mut rows: Vec<(f32, usize)> =
+        vectors.chunks(dimension).map(|x| x.iter().zip(&centre).map(|(a, b)| a * b).sum()).zip(0..).collect();
+    rows.sort_by(|a, b| b.0.total_cmp(&a.0));
+    let mut codes = vec![0; count];
+    rows.iter().enumerate().for_each(|(rank, (_, row))| codes[*row] = (20 * rank / count) as u32);
+    let (index, _) = promising(count, dimension, &[Attribute { name: "place", codes: &codes }]);
+    // Queries about that one.
+    let noise = |at: u64| centre.iter().zip(0..).map(move |(x, column)| x + 0.2 * Seed(4).at(at).normal_at(column));
+    let queries: Vec<Vec<f32>> = (0..20).map(|at| noise(at).collect()).collect();
+    let recalls =
+        |filter: &Filter<'_>| mean_and_low(queries.iter().map(|query| recall_of(&index, query, 50, filter)).collect());
+    let (mean, low) = recalls(&Filter::default());
+    for allowed in
+        [vec![0], vec![19], vec![1, 2], (1..20).collect(), (4..20).collect(), (10..20).collect(), (0..8).collect()]
+    {
+        // A code that is given twice is one.
+        let allowed: Vec<u32> = allowed.iter().chain(&allowed).copied().collect();
+        let required = [Required { attribute: "place", codes: &allowed }];
+        let filter = Filter { excluded: &[], required: &required };
+        let (mean_under, low_under) = recalls(&filter);
+        assert!(mean_under >= mean - 0.01 && low_under >= low - 0.04, "{allowed:?}: {mean_under}, {low_under}");
+        let found = index.search(&centre, 50, &filter).unwrap();
+        let distinct: HashSet<u64> = found.iter().map(|found| found.item).collect();
+        assert_eq!(distinct.len(), 50, "each item once");
+    }
+}
+
+#[test]
+fn recall_is_kept_after_additions_and_removals() {
+    let (count, dimension) = (8000, 16);
+    let (index, queries) = promising(count, dimension, &[]);
+    let queries: Vec<&[f32]> = queries.chunks(dimension).take(60).collect();
+    let recalls = |index: &Index, k| {
+        mean_and_low(queries.iter().map(|query| recall_of(index, query, k, &Filter::default())).collect())
+    };
+    let before = [10, 100, 400].map(|k| recalls(&index, k));
+    // What comes stands near queries, and what stood near them goes; a part of what came goes as well.
+    let new: Vec<u64> = (1_000_000..1_000_800).collect();
+    index.add(&items(&new, &clustered(5, new.len(), dimension), &[]), &OneWorker).unwrap();
+    for query in &queries {
+        index.remove(&nearest(&index, query, 15), &OneWorker).unwrap();
+    }
+    assert!(index.state().covered() == count, "it was not built again");
+    for ((k, (mean, low)), (mean_after, low_after)) in
+        [10, 100, 400].into_iter().zip(before).zip([10, 100, 400].map(|k| recalls(&index, k)))
+    {
+        assert!(mean >= 0.93, "{k}: {mean}");
+        assert!(mean_after >= mean - 0.01 && low_after >= low - 0.04, "{k}: {mean_after}, {low_after}");
+    }
+}
+
 #[test]
 fn few_vectors_are_scanned_exactly_whatever_the_kind() {
     let (ids, vectors) = (ids(SMALL - 1), whole(1, SMALL - 1, 8));
