@@ -2,11 +2,12 @@
 
 use crate::config::RetrieveConfig;
 use crate::objective::config::Objective;
-use crate::objective::pairs::{Links, Pairs};
+use crate::objective::pairs::{Links, Pairs, UserPositives};
 use kitestring_core::schema::{Of, TaskKind};
 use kitestring_core::{Batch, Error, Result, Schema, Seed};
 use kitestring_data::dataset::{Dataset, ItemTable, Permutation, Split};
 use kitestring_train::inputs::{Distinct, Readers};
+use std::collections::HashMap;
 
 /// Pairs read at once where all are gone through.
 const BLOCK: u64 = 8192;
@@ -29,6 +30,8 @@ pub struct Corpus<'a> {
     /// The same for each item number.
     item_weights: Vec<f32>,
     draws: Option<Draws>,
+    /// What users have, where the objective holds pairs against other items and users are known.
+    positives: Option<ItemsOfUsers>,
     /// The sparse features that are the item's own id, and how often a step does as if it did not know them.
     ids: Vec<usize>,
     unknown: f32,
@@ -44,6 +47,14 @@ struct Draws {
     probability: Vec<f32>,
 }
 
+/// The distinct items of each user's training pairs.
+struct ItemsOfUsers {
+    /// Where each user's items start, by the user's number, and one past the last.
+    starts: Vec<usize>,
+    /// Ascending within a user.
+    items: Vec<u32>,
+}
+
 /// The pairs of a step, read and indexed. A workspace: a warm one allocates nothing that grows with the corpus.
 #[derive(Debug, Default)]
 pub struct PairBatch {
@@ -56,6 +67,9 @@ pub struct PairBatch {
     /// The numbers of the distinct items.
     pub items: Vec<u32>,
     links: Links,
+    positives: UserPositives,
+    /// The list in `positives` of each user.
+    lists: HashMap<u64, u32>,
     labels: Vec<f32>,
     numbers: Vec<u64>,
     query_weights: Vec<f32>,
@@ -76,6 +90,7 @@ impl PairBatch {
             queries,
             items,
             links: &self.links,
+            positives: &self.positives,
             labels: &self.labels,
             numbers: &self.numbers,
             query_weights: &self.query_weights,
@@ -90,6 +105,12 @@ impl PairBatch {
     pub(crate) fn ids(&self, query: usize, item: usize) -> impl Iterator<Item = (u64, u64)> + '_ {
         let items = self.item_of.iter().map(move |row| self.item.sparse[item].ids[*row as usize]);
         self.query.sparse[query].ids.iter().copied().zip(items)
+    }
+
+    /// The row of an item, if it is in this batch.
+    fn known_row(&self, item: u32) -> Option<u32> {
+        let row = self.rows.get(item as usize).copied()?;
+        (self.items.get(row as usize) == Some(&item)).then_some(row)
     }
 
     /// The row of an item of this batch.
@@ -153,6 +174,8 @@ impl<'a> Corpus<'a> {
         let (mut samples, mut of_item) = (Vec::new(), vec![0_u32; items.count()]);
         let users = dataset.manifest().user.map(|at| dataset.manifest().vocabularies[at].entries as usize);
         let mut of_user = vec![0_u32; users.unwrap_or(0)];
+        let masks = users.is_some() && matches!(config.objective, Objective::Softmax(_) | Objective::Contrastive(_));
+        let mut had: Vec<(u32, u32)> = Vec::new();
         split.each_block(|batch| {
             let tasks = batch.labels.len() / batch.rows.max(1);
             for (row, sample) in batch.index.iter().enumerate() {
@@ -165,6 +188,10 @@ impl<'a> Corpus<'a> {
                 *of_item.get_mut(batch.item[row] as usize).ok_or_else(missing)? += 1;
                 if let Some(user) = batch.user.get(row) {
                     *of_user.get_mut(*user as usize).ok_or_else(missing)? += 1;
+                    // Number 0 is all users that nobody named.
+                    if masks && *user > 0 {
+                        had.push((*user as u32, batch.item[row] as u32));
+                    }
                 }
             }
             Ok(())
@@ -208,6 +235,7 @@ impl<'a> Corpus<'a> {
             query_weights,
             item_weights,
             draws,
+            positives: masks.then(|| ItemsOfUsers::new(had, of_user.len())),
             ids,
             unknown: config.unknown_items,
         })
@@ -289,6 +317,10 @@ impl<'a> Corpus<'a> {
         let linked = batch.links.set(&item_of, batch.items.len());
         batch.item_of = item_of;
         linked?;
+        batch.positives.clear();
+        if let Some(positives) = &self.positives {
+            positives.put(batch);
+        }
         fill(&mut batch.frequency, &batch.items, &self.frequency);
         fill(&mut batch.item_weights, &batch.items, &self.item_weights);
         let probability = self.draws.as_ref().filter(|_| draws.is_some()).map(|draws| draws.probability.as_slice());
@@ -329,6 +361,43 @@ impl<'a> Corpus<'a> {
         self.items.put(&batch.items, &mut batch.item)?;
         batch.item.rows = batch.items.len();
         Ok(())
+    }
+}
+
+impl ItemsOfUsers {
+    /// Of pairs of a user and an item, for so many users.
+    fn new(mut pairs: Vec<(u32, u32)>, users: usize) -> Self {
+        pairs.sort_unstable();
+        pairs.dedup();
+        let mut starts = vec![0; users + 1];
+        pairs.iter().for_each(|(user, _)| starts[*user as usize + 1] += 1);
+        (0..users).for_each(|user| starts[user + 1] += starts[user]);
+        Self { starts, items: pairs.into_iter().map(|(_, item)| item).collect() }
+    }
+
+    fn of(&self, user: u64) -> &[u32] {
+        let user = user as usize;
+        self.starts.get(user).zip(self.starts.get(user + 1)).map_or(&[], |(start, end)| &self.items[*start..*end])
+    }
+
+    /// Notes for each pair of a batch which of the batch's items its user has. A user's items are looked up in the batch, or the batch's in
+    /// the user's where these are many more: no user costs more than the batch is large.
+    fn put(&self, batch: &mut PairBatch) {
+        let (mut positives, mut lists) = (std::mem::take(&mut batch.positives), std::mem::take(&mut batch.lists));
+        lists.clear();
+        for user in &batch.query.user {
+            let list = lists.entry(*user).or_insert_with(|| {
+                let had = self.of(*user);
+                if had.len() / 8 <= batch.items.len() {
+                    positives.push_list(had.iter().filter_map(|item| batch.known_row(*item)))
+                } else {
+                    let rows = (0_u32..).zip(&batch.items).filter(|(_, item)| had.binary_search(item).is_ok());
+                    positives.push_list(rows.map(|(row, _)| row))
+                }
+            });
+            positives.push_pair(*list);
+        }
+        (batch.positives, batch.lists) = (positives, lists);
     }
 }
 

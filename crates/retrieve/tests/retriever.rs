@@ -19,6 +19,7 @@ use kitestring_table::Route;
 use kitestring_train::RunConfig;
 use kitestring_train::evaluate::full_ranking_queries;
 use kitestring_train::watch::Event;
+use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::path::Path;
 use tempfile::TempDir;
@@ -126,6 +127,45 @@ impl World {
         let table = self.dataset.items().unwrap();
         (queries, encoder.items(table, table.seen(), &OneWorker).unwrap())
     }
+}
+
+/// What is held against no pair of a user is exactly what the user visited in training: not what was seen and not visited, and not what is
+/// visited in a later split alone, which training must not know of.
+#[test]
+fn what_a_user_has_in_training_is_no_negative_and_nothing_else_is() {
+    let world = World::new(CONFIG);
+    let section = world.section(&["retrieve.objective.drawn=200", "retrieve.objective.power=0.0"]);
+    let corpus = Corpus::new(&world.dataset, &section).unwrap();
+    let visited = |split: &str| {
+        let mut visited = HashSet::new();
+        world.dataset.split(split).unwrap().each_block(|batch| {
+            let rows = (0..batch.rows).filter(|row| batch.labels[*row] > 0.5);
+            visited.extend(rows.map(|row| (batch.user[row], batch.item[row])));
+            Ok(())
+        })?;
+        Ok::<_, kitestring_core::Error>(visited)
+    };
+    let (train, test) = (visited("train").unwrap(), visited("test").unwrap());
+    let mut batch = PairBatch::default();
+    let mut later = 0;
+    for part in 0..4 {
+        let numbers: Vec<u64> = (0..150).map(|at| at * 4 + part).collect();
+        corpus.read(&numbers, Some(Seed(part)), &mut batch).unwrap();
+        let pairs = batch.pairs(1, &[], &[]);
+        for (pair, user) in batch.query.user.iter().enumerate() {
+            let known = pairs.positives.of_pair(pair);
+            for (row, item) in batch.items.iter().enumerate() {
+                let key = (*user, u64::from(*item));
+                assert_eq!(known.contains(&(row as u32)), train.contains(&key), "{key:?}");
+                later += usize::from(test.contains(&key) && !train.contains(&key));
+            }
+        }
+    }
+    assert!(later > 0, "some of them are visited later");
+    // A loss without others needs no list.
+    let gramian = world.section(&["retrieve.objective.type=gramian"]);
+    Corpus::new(&world.dataset, &gramian).unwrap().read(&[0, 1], Some(Seed(1)), &mut batch).unwrap();
+    assert_eq!(batch.pairs(1, &[], &[]).positives.of_pair(0), [0; 0]);
 }
 
 /// Every objective finds far more than chance (20 of 112 places, of which 12 are of a user's kind), from towers with histories, numbers and

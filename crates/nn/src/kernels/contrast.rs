@@ -7,7 +7,8 @@ const LANES: usize = 16;
 
 kernel! {
     /// From scores to the gradient of `−ln softmax(x)[own]` over them, in place, with logits `x_j = scale · score_j + offset_j`, and
-    /// `x_own = scale · score_own + own_offset`. The result is the loss. Shares below e⁻⁵⁰ of the largest are zero.
+    /// `x_own = scale · score_own + own_offset`. The result is the loss. Shares below e⁻⁵⁰ of the largest are zero. A score or an offset of minus
+    /// infinity leaves a column out: its gradient is zero.
     ///
     /// # Panics
     /// If there are not as many offsets as scores, or `own` is past them.
@@ -40,7 +41,7 @@ kernel! {
 
 kernel! {
     /// From scores to the gradient of `1 − score_own + Σ_j weight_j · max(0, score_j − margin)` over them, in place; `own` is none of the j. The
-    /// result is the loss.
+    /// result is the loss. A score of minus infinity leaves a column out.
     ///
     /// # Panics
     /// If there are not as many weights as scores, or `own` is past them.

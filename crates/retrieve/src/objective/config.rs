@@ -153,7 +153,7 @@ fn power() -> f32 {
 }
 
 /// `−ln softmax` of each pair's item among others. Logits are inner products over the temperature, less the logarithm of how often the item
-/// was to be expected (Bengio and Senécal 2003; for batches, Yi et al. 2019).
+/// was to be expected (Bengio and Senécal 2003; for batches, Yi et al. 2019). The others are what the pair's user has in no training pair.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Softmax {
@@ -177,7 +177,7 @@ impl Default for Softmax {
 }
 
 /// `1 − ⟨u, v⟩ + w · mean_j max(0, ⟨u, v_j⟩ − m)` over drawn items j (cosine contrastive loss, Mao et al. 2021). Inner products are to be
-/// cosines: `retrieve.model.unit_length = true`. One draw serves the whole batch.
+/// cosines: `retrieve.model.unit_length = true`. One draw serves the whole batch; what the pair's user has in training is left out of it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Contrastive {

@@ -4,6 +4,10 @@
 //! of B pairs, f the item's share of training pairs; `M d_j` in M draws), so its column counts for `n_j` items and is corrected by
 //! `e_j`: logits are `⟨u, v_j⟩ / τ + ln n_j − c ln e_j`. The pair's own item counts once, however often it came up. For cosine contrast
 //! a column's weight is that of others by its share of the draws, `w n_j / M`, and the pair's own item is none of the others.
+//!
+//! Other items that the pair's user has in training are none of the others either: they are what the user's other pairs pull up, and to push
+//! them down here would be to learn the contrary of what the log says. So a softmax is over the pair's own item and the items that its user
+//! has in no training pair. What the user has in later splits alone is held against the pair like any other item.
 
 use super::config::{Contrastive, Softmax};
 use super::pairs::{Gradients, Pairs};
@@ -81,6 +85,11 @@ impl Others {
                 matmul(scores, Matrix::new(queries, rows, k), &this.transposed, items, Start::Zero);
                 for (row, scores) in scores.chunks_exact_mut(items).enumerate() {
                     let own = pairs.links.item_of()[first + row] as usize;
+                    for item in pairs.positives.of_pair(first + row).iter().map(|item| *item as usize) {
+                        if item != own {
+                            scores[item] = f32::NEG_INFINITY;
+                        }
+                    }
                     *loss += f64::from(this.compare(scores, own));
                     let share = 1.0 / count as f32;
                     scores.iter_mut().for_each(|gradient| *gradient *= share);

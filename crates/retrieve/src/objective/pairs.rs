@@ -68,6 +68,49 @@ impl Links {
     }
 }
 
+/// The item rows of a step that each pair's user has in training: they are no negatives of the pair. Pairs of a user share one list; without
+/// known users there are none.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct UserPositives {
+    /// For each pair its list.
+    list_of: Vec<u32>,
+    /// Where each list starts in `rows`, and one past the last.
+    starts: Vec<u32>,
+    rows: Vec<u32>,
+}
+
+impl UserPositives {
+    /// Forgets all lists and keeps their memory.
+    pub fn clear(&mut self) {
+        self.list_of.clear();
+        self.starts.clear();
+        self.starts.push(0);
+        self.rows.clear();
+    }
+
+    /// Adds a list of item rows and returns its number, for [`Self::push_pair`].
+    pub fn push_list(&mut self, rows: impl Iterator<Item = u32>) -> u32 {
+        if self.starts.is_empty() {
+            self.starts.push(0);
+        }
+        self.rows.extend(rows);
+        self.starts.push(self.rows.len() as u32);
+        self.starts.len() as u32 - 2
+    }
+
+    /// Gives the next pair a list.
+    pub fn push_pair(&mut self, list: u32) {
+        self.list_of.push(list);
+    }
+
+    /// The item rows that a pair's user has in training, the pair's own among them; empty where the user is not known.
+    #[inline(always)]
+    pub fn of_pair(&self, pair: usize) -> &[u32] {
+        let Some(list) = self.list_of.get(pair) else { return &[] };
+        &self.rows[self.starts[*list as usize] as usize..self.starts[*list as usize + 1] as usize]
+    }
+}
+
 /// What an objective sees of a step.
 #[derive(Debug, Clone, Copy)]
 pub struct Pairs<'a> {
@@ -79,6 +122,8 @@ pub struct Pairs<'a> {
     pub items: &'a [f32],
     /// Which item each pair has.
     pub links: &'a Links,
+    /// Which items each pair's user has in training.
+    pub positives: &'a UserPositives,
     /// What each pair's inner product should be; 1 where something happened.
     pub labels: &'a [f32],
     /// The number of each pair among all training pairs.
@@ -171,5 +216,17 @@ mod tests {
         links.set(&[], 0).unwrap();
         assert!(links.is_empty());
         assert!(links.set(&[1], 1).is_err());
+    }
+
+    #[test]
+    fn pairs_of_a_user_share_a_list() {
+        let mut positives = UserPositives::default();
+        assert_eq!(positives.of_pair(0), [0; 0]);
+        for _ in 0..2 {
+            let lists = [positives.push_list([3, 1].into_iter()), positives.push_list([].into_iter())];
+            [lists[0], lists[1], lists[0]].into_iter().for_each(|list| positives.push_pair(list));
+            assert_eq!([0, 1, 2, 3].map(|pair| positives.of_pair(pair)), [&[3, 1][..], &[], &[3, 1], &[]]);
+            positives.clear();
+        }
     }
 }

@@ -2,7 +2,7 @@
 use super::config::{Contrastive, Estimator, Fit, Gramian, Objective, Prior, Sag, Softmax};
 use super::gram::Gram;
 use super::moments::{Moments, PriorVectors};
-use super::pairs::{Gradients, Links, Pairs};
+use super::pairs::{Gradients, Links, Pairs, UserPositives};
 use super::{Minimized, estimator::Moving};
 use kitestring_core::Seed;
 use kitestring_nn::engine::{OneWorker, Workers};
@@ -13,6 +13,7 @@ struct World {
     queries: Vec<f32>,
     items: Vec<f32>,
     links: Links,
+    positives: UserPositives,
     labels: Vec<f32>,
     numbers: Vec<u64>,
     query_weights: Vec<f32>,
@@ -50,6 +51,7 @@ impl World {
         let frequency = (0..m).map(|item| links.of_item(item).len() as f32 / n as f32).collect();
         Self {
             k,
+            positives: UserPositives::default(),
             queries: normal("u", n * k),
             items: normal("v", m * k),
             labels: (0..n).map(|at| f32::from(at % 3 != 0)).collect(),
@@ -69,6 +71,7 @@ impl World {
             queries: &self.queries,
             items: &self.items,
             links: &self.links,
+            positives: &self.positives,
             labels: &self.labels,
             numbers: &self.numbers,
             query_weights: &self.query_weights,
@@ -90,6 +93,7 @@ impl World {
             queries: pairs.iter().flat_map(|pair| self.pairs().query(*pair).to_vec()).collect(),
             items: self.items.clone(),
             links,
+            positives: UserPositives::default(),
             labels: of(&self.labels),
             numbers: pairs.iter().map(|pair| *pair as u64).collect(),
             query_weights: of(&self.query_weights),
@@ -98,6 +102,25 @@ impl World {
             frequency: self.frequency.clone(),
             draw_probability: self.draw_probability.clone(),
         }
+    }
+
+    /// Gives the pairs users, three pairs each and the last ones unknown, who have what their pairs have and an item more.
+    fn with_users(mut self) -> Self {
+        let (n, m) = (self.labels.len(), self.links.items());
+        let mut positives = UserPositives::default();
+        for user in 0..n / 3 {
+            let mut rows: Vec<u32> = (3 * user..3 * user + 3).map(|pair| self.own(pair) as u32).collect();
+            rows.push((user % m) as u32);
+            let list = positives.push_list(rows.into_iter());
+            (0..3).for_each(|_| positives.push_pair(list));
+        }
+        self.positives = positives;
+        self
+    }
+
+    /// Whether an item is held against a pair.
+    fn is_other(&self, pair: usize, item: usize) -> bool {
+        item != self.own(pair) && !self.positives.of_pair(pair).contains(&(item as u32))
     }
 
     /// The inner product of a pair's query with an item.
@@ -212,7 +235,7 @@ fn gramian_gradients_are_those_of_all_pairs() {
 }
 
 /// The loss by the definition, over a list of columns with repetitions: the pairs' items as they came, then the drawn ones. The pair's own
-/// item is its own column only.
+/// item is its own column only, and what else the pair's user has is none.
 fn softmax_by_definition(world: &World, config: &Softmax) -> f64 {
     let n = world.labels.len();
     let draws: u32 = world.drawn.iter().sum();
@@ -234,7 +257,7 @@ fn softmax_by_definition(world: &World, config: &Softmax) -> f64 {
                 - f64::from(config.correction) * f64::from(expected(item)).ln()
         };
         let own = world.own(pair);
-        let others = columns.iter().filter(|item| **item != own).map(|item| logit(*item).exp());
+        let others = columns.iter().filter(|item| world.is_other(pair, **item)).map(|item| logit(*item).exp());
         loss += (logit(own).exp() + others.sum::<f64>()).ln() - logit(own);
     }
     loss / n as f64
@@ -242,9 +265,18 @@ fn softmax_by_definition(world: &World, config: &Softmax) -> f64 {
 
 #[test]
 fn softmax_gradients_are_those_of_repeated_columns() {
-    for (in_batch, drawn, correction) in [(true, false, 1.0), (true, false, 0.0), (false, true, 1.0), (true, true, 0.5)]
-    {
-        let mut world = World::new(12, 7, 3, false);
+    for (in_batch, drawn, correction, users) in [
+        (true, false, 1.0, false),
+        (true, false, 0.0, true),
+        (false, true, 1.0, true),
+        (true, true, 0.5, false),
+        (true, true, 0.5, true),
+    ] {
+        let mut world = World::new(13, 7, 3, false);
+        if users {
+            world = world.with_users();
+            assert!((0..12).any(|pair| (0..7).filter(|item| world.is_other(pair, *item)).count() < 5));
+        }
         if drawn {
             world.drawn = vec![2, 0, 1, 3, 0, 1, 2];
             world.draw_probability = vec![0.2, 0.1, 0.1, 0.25, 0.05, 0.1, 0.2];
@@ -266,7 +298,7 @@ fn contrast_by_definition(world: &World, config: &Contrastive) -> f64 {
     for pair in 0..n {
         let own = world.own(pair);
         let over = |item: usize| (world.product(pair, item) - f64::from(config.margin)).max(0.0);
-        let others = world.drawn.iter().enumerate().filter(|(item, _)| *item != own);
+        let others = world.drawn.iter().enumerate().filter(|(item, _)| world.is_other(pair, *item));
         let others: f64 = others.map(|(item, times)| f64::from(*times) * over(item)).sum();
         loss += 1.0 - world.product(pair, own) + f64::from(config.negative_weight) * others / f64::from(draws);
     }
@@ -275,8 +307,11 @@ fn contrast_by_definition(world: &World, config: &Contrastive) -> f64 {
 
 #[test]
 fn contrast_gradients_are_those_of_the_definition() {
-    for (margin, negative_weight) in [(0.1, 2.0), (-0.9, 0.5), (0.1, 0.0)] {
-        let mut world = World::new(12, 7, 3, false);
+    for (margin, negative_weight, users) in [(0.1, 2.0, false), (-0.9, 0.5, true), (0.1, 0.0, false)] {
+        let mut world = World::new(13, 7, 3, false);
+        if users {
+            world = world.with_users();
+        }
         world.drawn = vec![2, 0, 1, 3, 0, 1, 2];
         let config = Contrastive { drawn: 9, power: 0.0, margin, negative_weight };
         let (losses, queries, items) = step(&world, &Objective::Contrastive(config.clone()), &OneWorker);
@@ -288,9 +323,40 @@ fn contrast_gradients_are_those_of_the_definition() {
     }
 }
 
+/// Two pairs of one user and one of another, by hand: `u = (1,0), (1,0), (0,1)`, `v = (1,0), (2,0), (0,3)`. The first user's two items are no
+/// negatives of each other: the losses are `ln(1 + e⁻¹)`, `ln(1 + e⁻²)` and `ln(1 + 2e⁻³)`.
+#[test]
+fn a_users_other_positives_are_no_negatives() {
+    let mut world = World::new(3, 5, 2, false);
+    world.links.set(&[0, 1, 2], 3).unwrap();
+    world.queries = vec![1.0, 0.0, 1.0, 0.0, 0.0, 1.0];
+    world.items = vec![1.0, 0.0, 2.0, 0.0, 0.0, 3.0];
+    world.frequency = vec![1.0 / 3.0; 3];
+    let first = world.positives.push_list([0, 1].into_iter());
+    let second = world.positives.push_list([2].into_iter());
+    [first, first, second].into_iter().for_each(|list| world.positives.push_pair(list));
+    let softmax = Softmax { temperature: 1.0, correction: 0.0, ..Softmax::default() };
+    let (losses, queries, items) = step(&world, &Objective::Softmax(softmax), &OneWorker);
+    let near = |found: f64, expected: f64| assert!((found - expected).abs() < 1e-6, "{found} {expected}");
+    near(losses[0], (0.313_261_688 + 0.126_928_011 + 0.094_922_956) / 3.0);
+    // The second item is pulled by its own pair alone: (1 / (1 + e⁻²) − 1) / 3 along the first user's query.
+    near(items[2].into(), -0.039_734_307);
+    near(items[3].into(), (3.0_f64.exp() + 2.0).recip() / 3.0);
+    // And the first user's first query is moved by its own item and the other user's, not by its second item.
+    near(queries[0].into(), -0.268_941_421 / 3.0);
+    near(queries[1].into(), 3.0 * 0.268_941_421 / 3.0);
+
+    world.drawn = vec![1; 3];
+    let contrastive = Contrastive { drawn: 3, power: 0.0, margin: 0.5, negative_weight: 3.0 };
+    let (losses, _, items) = step(&world, &Objective::Contrastive(contrastive), &OneWorker);
+    // Nothing of another user is above the margin, and the first user's items are not held against each other.
+    near(losses[0], ((1.0 - 1.0) + (1.0 - 2.0) + (1.0 - 3.0)) / 3.0);
+    assert_eq!(items[2..4], [-1.0 / 3.0, 0.0]);
+}
+
 #[test]
 fn workers_change_nothing_but_rounding() {
-    let mut world = World::new(90, 40, 5, true);
+    let mut world = World::new(90, 40, 5, true).with_users();
     world.drawn = vec![1; 40];
     let prior = Prior::Constant { value: 0.1 };
     let objectives = [
