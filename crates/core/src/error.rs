@@ -134,6 +134,11 @@ impl Error {
         self.0.kind
     }
 
+    /// How to mend it, where it says so.
+    pub fn hint(&self) -> Option<&str> {
+        self.0.mend.as_deref()
+    }
+
     /// Where it failed.
     pub fn place(&self) -> &Place {
         &self.0.place
@@ -145,11 +150,34 @@ impl Error {
     }
 }
 
+/// The longest name and the longest text of a message, in letters: what comes from a file may be of any length.
+const LONGEST_NAME: usize = 100;
+const LONGEST: usize = 1200;
+
+/// A text for a terminal: without control characters, and cut at a length.
+pub fn shown(text: &str, longest: usize) -> std::borrow::Cow<'_, str> {
+    let end = if text.len() > longest { text.char_indices().nth(longest).map(|(end, _)| end) } else { None };
+    if end.is_none() && !text.contains(char::is_control) {
+        return text.into();
+    }
+    let mut shown = String::with_capacity(text.len().min(4 * longest));
+    for letter in text.chars().take(longest) {
+        match letter.is_control() {
+            true => shown.extend(letter.escape_default()),
+            false => shown.push(letter),
+        }
+    }
+    if end.is_some() {
+        shown.push('…');
+    }
+    shown.into()
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Inner { what, place, mend, source, .. } = &*self.0;
         if let Some(file) = &place.file {
-            write!(f, "{file}")?;
+            write!(f, "{}", shown(file, usize::MAX))?;
             if let Some(line) = place.line {
                 write!(f, ":{line}")?;
             }
@@ -158,14 +186,14 @@ impl fmt::Display for Error {
             write!(f, "line {line}: ")?;
         }
         if let Some(field) = &place.field {
-            write!(f, "`{field}`: ")?;
+            write!(f, "`{}`: ", shown(field, LONGEST_NAME))?;
         }
-        write!(f, "{what}")?;
+        write!(f, "{}", shown(what, LONGEST))?;
         if let Some(source) = source {
             write!(f, " ({source})")?;
         }
         if let Some(mend) = mend {
-            write!(f, "; {mend}")?;
+            write!(f, "; {}", shown(mend, LONGEST))?;
         }
         Ok(())
     }
@@ -193,8 +221,17 @@ impl Error {
     }
 }
 
-/// The candidate closest to a misspelt name, for "did you mean". `None` when nothing is near.
+/// The candidate closest to a misspelt name, for "did you mean": one that differs in case, spaces and signs alone before all others.
+/// `None` when nothing is near.
 pub fn did_you_mean<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let letters = |name: &str| -> String {
+        name.chars().filter(|letter| letter.is_alphanumeric()).flat_map(char::to_lowercase).collect()
+    };
+    let candidates: Vec<&str> = candidates.into_iter().collect();
+    let plain = letters(name);
+    if let Some(same) = candidates.iter().find(|candidate| !plain.is_empty() && letters(candidate) == plain) {
+        return Some(same);
+    }
     candidates
         .into_iter()
         .map(|candidate| (strsim::damerau_levenshtein(name, candidate), candidate))
@@ -220,6 +257,22 @@ mod tests {
         );
         assert_eq!(error.exit_code(), 1);
         assert_eq!(Error::config("x").exit_code(), 2);
+    }
+
+    #[test]
+    fn what_is_shown_has_no_control_characters_and_an_end() {
+        let error = Error::data(format!("found `a\rb\u{1b}[2J{}`", "x".repeat(5000))).in_field("c\nd").to_string();
+        assert!(error.starts_with("`c\\nd`: found `a\\rb\\u{1b}[2Jxxx"), "{error}");
+        assert!(error.ends_with('…') && error.chars().count() < 1300, "{error}");
+        assert_eq!(shown("caf\u{e9}", 3), "caf…");
+        assert_eq!(shown("caf\u{e9}", 4), "caf\u{e9}");
+    }
+
+    #[test]
+    fn suggests_names_that_differ_in_case_and_spaces() {
+        assert_eq!(did_you_mean("user_id", ["item_id", " User ID"]), Some(" User ID"));
+        assert_eq!(did_you_mean("userId", ["user_ids", "USER_ID"]), Some("USER_ID"));
+        assert_eq!(did_you_mean("_", ["-"]), Some("-"));
     }
 
     #[test]

@@ -64,17 +64,19 @@ pub struct Layout {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Source {
-    /// Path within the data folder: a file, a folder, or files with `*` in the name. A compressed `path.gz` or
-    /// `path.zst` is found too.
+    /// Path within the data folder: a file, a folder with all in it and its subfolders, or files and folders with `*` in their names. A
+    /// compressed `path.gz`, `path.zst` or `path.br` is found too. Folders such as `day=1` are partitions: `day` is a column of the rows
+    /// in them, and takes the place of one of that name in the files.
     pub path: String,
-    /// The format, where the name's extension does not tell: `.parquet`, `.arrow`, `.feather` and `.ipc` are what they
-    /// say, everything else is text.
+    /// The format, where neither the first bytes tell (Parquet and Arrow) nor the extension: `.json`, `.jsonl` and `.ndjson` are JSON,
+    /// everything else is text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub format: Option<Format>,
     /// Text between two fields, of any length. By default a comma for `.csv` and a tab for others.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub separator: Option<String>,
-    /// The columns' names, for files without a header line, or in place of it. Only for text.
+    /// The columns' names, for text without a header line, or in place of it. Of JSON, where an object's members are columns (those of
+    /// objects within it by `outer.inner`), the ones there are besides those of the first rows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub columns: Option<Vec<String>>,
     /// Whether the last of `columns` repeats: a line is a row for each of its values, and none without any. An empty value
@@ -88,6 +90,10 @@ pub struct Source {
     /// comma or a semicolon, else none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quote: Option<String>,
+    /// The letter before a quote, or before itself, that is a part of the text, where quotes within quotes are not doubled: `\\` as a
+    /// rule. Only within quotes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub escape: Option<String>,
     /// Whether white space around unquoted fields is dropped.
     #[serde(default)]
     pub trim: bool,
@@ -116,6 +122,20 @@ pub enum Format {
     Parquet,
     /// Apache Arrow IPC file (Feather version 2).
     Arrow,
+    /// JSON: an object a line, or objects one after the other or in one array.
+    Json,
+}
+
+impl Format {
+    /// Its name in messages, with its article.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Text => "a text",
+            Self::Parquet => "a Parquet",
+            Self::Arrow => "an Arrow",
+            Self::Json => "a JSON",
+        }
+    }
 }
 
 /// How bytes become letters.

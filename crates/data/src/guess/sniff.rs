@@ -26,7 +26,7 @@ pub(super) fn source(path: &Path) -> Result<(PathBuf, Source)> {
     let first = files.iter().flatten().next().ok_or_else(|| {
         Error::config("there is no such file").in_file(path.display().to_string()).mend("check the path")
     })?;
-    if files::format(&source, first) == Format::Text {
+    if files::format(&source, first)? == Format::Text {
         sniff(first, &mut source)?;
     }
     Ok((folder, source))
@@ -60,6 +60,7 @@ fn without_numbers(name: &str) -> String {
 
 fn sniff(path: &Path, source: &mut Source) -> Result<()> {
     let mut lines = Lines::open(path)?;
+    source.separator = lines.excel_separator()?;
     let mut texts: Vec<String> = Vec::new();
     while texts.len() < LINES {
         let Some(length) = lines.length()? else { break };
@@ -76,7 +77,7 @@ fn sniff(path: &Path, source: &mut Source) -> Result<()> {
         lines.consume(length.all, 1);
     }
     let usual = files::separator(&Source::default(), path).to_owned();
-    let separator = separator(&texts, &usual);
+    let separator = source.separator.clone().unwrap_or_else(|| separator(&texts, &usual));
     if separator != usual {
         source.separator = Some(separator.clone());
     }

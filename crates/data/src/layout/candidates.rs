@@ -6,7 +6,7 @@ use crate::reader::lines::Lines;
 use crate::reader::{BadRows, CHUNK_BYTES, CHUNK_ROWS, Input, Rows, files};
 use arrow_array::builder::StringBuilder;
 use arrow_array::{ArrayRef, RecordBatch};
-use kitestring_core::error::{Error, Result};
+use kitestring_core::error::{Error, Result, shown};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -120,8 +120,8 @@ fn pair(line: &[u8]) -> Result<Option<(&str, &str, &str)>> {
         (!parts.0.is_empty() && !parts.1.is_empty() && !parts.2.is_empty()).then_some(parts)
     };
     parts().map(Some).ok_or_else(|| {
-        let shown: String = String::from_utf8_lossy(line).chars().take(40).collect();
-        Error::data(format!("expected `(user,item)` and candidates after tabs, found `{shown}`"))
+        let line = String::from_utf8_lossy(line.get(..200).unwrap_or(line));
+        Error::data(format!("expected `(user,item)` and candidates after tabs, found `{}`", shown(&line, 40)))
     })
 }
 

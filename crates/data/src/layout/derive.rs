@@ -2,6 +2,7 @@
 
 use super::value::{Texts, meets};
 use crate::config::Rule;
+use crate::reader::partitions::percent_decoded;
 use arrow_array::cast::AsArray;
 use arrow_array::types::Int32Type;
 use arrow_array::{Array, ArrayRef, DictionaryArray, Int64Array, StringArray};
@@ -137,24 +138,6 @@ impl Deriver {
         let column = DictionaryArray::try_new(dictionary.keys().clone(), parts);
         Ok(Arc::new(column.map_err(|cause| Error::internal("a dictionary lost values").caused_by(cause))?))
     }
-}
-
-/// The bytes of a text in which `%41` stands for the byte 0x41 (RFC 3986, 2.1). A `%` without two digits behind it stays.
-fn percent_decoded(text: &str) -> Vec<u8> {
-    let digit = |byte: Option<&u8>| byte.and_then(|byte| char::from(*byte).to_digit(16));
-    let mut rest = text.as_bytes();
-    let mut decoded = Vec::with_capacity(rest.len());
-    while let Some((first, others)) = rest.split_first() {
-        rest = others;
-        decoded.push(match (first, digit(rest.first()), digit(rest.get(1))) {
-            (b'%', Some(high), Some(low)) => {
-                rest = rest.get(2..).unwrap_or_default();
-                (16 * high + low) as u8
-            }
-            _ => *first,
-        });
-    }
-    decoded
 }
 
 /// What the ranges between ascending borders are called.

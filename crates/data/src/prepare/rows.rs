@@ -313,11 +313,12 @@ impl RowEncoder {
                     }
                 }
             } else {
-                let Some(separator) = separator else {
-                    return Err(Error::config("a column of several values needs a list type or a separator")
-                        .mend("set `separator` for the feature"));
-                };
+                // A column without any value has no type.
                 if let Some(text) = cells.text(row, &mut scratch) {
+                    let separator = separator.ok_or_else(|| {
+                        Error::config("a column of several values needs a list type or a separator")
+                            .mend("set `separator` for the feature")
+                    })?;
                     let parts = text.split(separator).map(str::trim).filter(|part| !part.is_empty());
                     found.extend(parts.map(|part| id(&mut self.interners, ids, part)));
                 }

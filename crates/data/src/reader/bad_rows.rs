@@ -35,10 +35,13 @@ impl BadRows {
         let Shared { allowed, count, messages } = &*self.0;
         let number = count.fetch_add(1, Ordering::Relaxed) + 1;
         if number > *allowed {
-            return Err(error.mend(match allowed {
-                0 => "mend the row, or have such rows dropped and counted with --max-bad-rows".to_owned(),
-                _ => format!("this is bad row {number}, and --max-bad-rows allows {allowed}"),
-            }));
+            let own = error.hint().unwrap_or("mend the row");
+            let hint = match allowed {
+                0 => format!("{own}, or have such rows dropped and counted with --max-bad-rows"),
+                _ if error.hint().is_none() => format!("this is bad row {number}, and --max-bad-rows allows {allowed}"),
+                _ => format!("{own}; this is bad row {number}, and --max-bad-rows allows {allowed}"),
+            };
+            return Err(error.mend(hint));
         }
         let mut messages = messages.lock().unwrap_or_else(PoisonError::into_inner);
         if messages.len() < KEPT {
@@ -78,6 +81,17 @@ mod tests {
     fn without_a_budget_the_first_one_stops() {
         let error = BadRows::default().tolerate(Error::data("x")).unwrap_err().to_string();
         assert_eq!(error, "x; mend the row, or have such rows dropped and counted with --max-bad-rows");
+    }
+
+    #[test]
+    fn the_remedy_of_who_found_it_stays() {
+        let error = || Error::data("x").mend("set quote = \"\"");
+        let stopped = BadRows::default().tolerate(error()).unwrap_err().to_string();
+        assert_eq!(stopped, "x; set quote = \"\", or have such rows dropped and counted with --max-bad-rows");
+        let bad = BadRows::new(1);
+        bad.tolerate(error()).unwrap();
+        let stopped = bad.tolerate(error()).unwrap_err().to_string();
+        assert_eq!(stopped, "x; set quote = \"\"; this is bad row 2, and --max-bad-rows allows 1");
     }
 
     #[test]

@@ -106,5 +106,13 @@ impl ColumnarReader {
 }
 
 fn damaged(cause: ArrowError, file: &str) -> Error {
+    // As both libraries word it.
+    let text = cause.to_string();
+    if ["Disabled feature", "not implemented", "not supported", "unsupported"].iter().any(|word| text.contains(word)) {
+        return Error::data("the file is written in a way that kitestring does not read")
+            .in_file(file)
+            .mend("write it with another compression or encoding")
+            .caused_by(cause);
+    }
     Error::format("the file is damaged").in_file(file).mend("fetch it again").caused_by(cause)
 }

@@ -1,6 +1,7 @@
 //! The lines of a text file, in a buffer that moves over it.
 
-use super::files::{self, Compression};
+use super::compressed;
+use super::magic::{self, HEAD, Packing, Recognized, recognize};
 use kitestring_core::error::{Error, Result};
 use std::io::Read;
 use std::path::Path;
@@ -9,10 +10,13 @@ use std::sync::Arc;
 /// The longest line. A text file has none; a file of another format, or one without line ends, must not fill memory.
 const LONGEST: usize = 64 << 20;
 
+/// The bytes in which a line end is looked for.
+const LOOKED_AT: usize = 1 << 16;
+
 /// The lines of a text file. What is left to read starts with the current line, see [`Lines::rest`].
 pub(crate) struct Lines {
     bytes: Box<dyn Read + Send>,
-    compression: Compression,
+    packing: Option<Packing>,
     /// The file's name, for messages.
     pub file: Arc<str>,
     buffer: Vec<u8>,
@@ -34,38 +38,70 @@ pub(crate) struct Length {
 
 impl Lines {
     /// Opens a file that may be compressed, and skips a byte order mark.
+    ///
+    /// # Errors
+    /// A file that is no text.
     pub fn open(path: &Path) -> Result<Self> {
-        let (bytes, compression) = files::plain(path)?;
+        let (bytes, packing) = compressed::plain(path)?;
         let file: Arc<str> = path.display().to_string().into();
         let (buffer, start, end) = (vec![0; 1 << 18], 0, 0);
-        let mut lines = Self { bytes, compression, file, buffer, start, end, finished: false, number: 1 };
-        while lines.rest().len() < 3 && lines.more()? {}
-        match lines.rest() {
-            [0xef, 0xbb, 0xbf, ..] => lines.start += 3,
-            [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => {
-                return Err(Error::data("the text is UTF-16").in_file(&*lines.file).mend("convert it to UTF-8"));
+        let mut lines = Self { bytes, packing, file, buffer, start, end, finished: false, number: 1 };
+        while lines.rest().len() < HEAD && lines.more()? {}
+        match recognize(&lines.rest()[..HEAD.min(lines.rest().len())]) {
+            None => {}
+            Some(Recognized::Unread(what, remedy)) => return Err(magic::unread(what, remedy, &lines.file)),
+            Some(Recognized::Read(format)) => {
+                let what = format!("this is {} file, not text", format.name());
+                let remedy = if packing.is_some() { "unpack it" } else { "take `format` out" };
+                return Err(Error::data(what).in_file(&*lines.file).mend(remedy));
             }
-            [b'P', b'A', b'R', ..] | [b'A', b'R', b'R', ..] | [b'P', b'K', 3, ..] => {
-                return lines.binary();
+            Some(Recognized::Packed(inner)) => {
+                let what = format!("this is a {} file within another compressed one", inner.name());
+                return Err(Error::data(what).in_file(&*lines.file).mend("unpack it once"));
             }
-            _ => {}
         }
+        if lines.rest().starts_with(b"\xef\xbb\xbf") {
+            lines.start += 3;
+        }
+        lines.check_ends()?;
         Ok(lines)
     }
 
-    /// Refuses what begins like Parquet, Arrow or zip and is so: a text's line may begin with the same three letters.
-    fn binary(mut self) -> Result<Self> {
-        while self.rest().len() < 6 && self.more()? {}
-        let format = match self.rest() {
-            [b'P', b'A', b'R', b'1', ..] => "Parquet",
-            [b'A', b'R', b'R', b'O', b'W', b'1', ..] => "Arrow",
-            [b'P', b'K', 3, 4, ..] => "zip",
-            _ => return Ok(self),
+    /// Refuses a text whose lines end in `\r` alone, which would be one line.
+    fn check_ends(&mut self) -> Result<()> {
+        while memchr::memchr(b'\n', self.rest()).is_none() && self.rest().len() < LOOKED_AT && self.more()? {}
+        let rest = self.rest();
+        let first = memchr::memchr2(b'\n', b'\r', rest);
+        if memchr::memchr(b'\n', rest).is_none() && first.is_some_and(|first| first + 1 < rest.len()) {
+            return Err(Error::data("the file's lines end in \\r alone")
+                .in_file(&*self.file)
+                .mend("write them with \\n, as `tr '\\r' '\\n'` does"));
+        }
+        Ok(())
+    }
+
+    /// Steps over a first line `sep=;`, with which Excel says how the fields are separated, and returns the separator.
+    ///
+    /// # Errors
+    /// What is wrong with the file.
+    pub fn excel_separator(&mut self) -> Result<Option<String>> {
+        if self.number != 1 {
+            return Ok(None);
+        }
+        let Some(length) = self.length()? else { return Ok(None) };
+        let line = self.rest().get(..length.text).unwrap_or_default();
+        let separator = match line {
+            [b'"', line @ .., b'"'] => line,
+            line => line,
         };
-        Err(Error::data(format!("this is a {format} file, not text")).in_file(&*self.file).mend(match format {
-            "zip" => "unpack it".to_owned(),
-            _ => format!("set format = \"{}\"", format.to_lowercase()),
-        }))
+        let Some((name, separator)) = separator.split_at_checked(4) else { return Ok(None) };
+        let [letter] = separator else { return Ok(None) };
+        if !name.eq_ignore_ascii_case(b"sep=") || !letter.is_ascii() || letter.is_ascii_alphanumeric() {
+            return Ok(None);
+        }
+        let separator = char::from(*letter).to_string();
+        self.consume(length.all, 1);
+        Ok(Some(separator))
     }
 
     /// What is read and not yet consumed.
@@ -139,7 +175,7 @@ impl Lines {
                     return Ok(read > 0);
                 }
                 Err(cause) if cause.kind() == std::io::ErrorKind::Interrupted => {}
-                Err(cause) => return Err(files::read_error(cause, self.compression, &self.file)),
+                Err(cause) => return Err(compressed::read_error(cause, self.packing, &self.file)),
             }
         }
     }
@@ -170,6 +206,16 @@ mod tests {
         encoder.finish().unwrap()
     }
 
+    fn zstd(bytes: &[u8]) -> Vec<u8> {
+        zstd::encode_all(bytes, 3).unwrap()
+    }
+
+    fn brotli(bytes: &[u8]) -> Vec<u8> {
+        let mut packed = Vec::new();
+        brotli::CompressorReader::new(bytes, 4096, 5, 22).read_to_end(&mut packed).unwrap();
+        packed
+    }
+
     #[test]
     fn ends_of_lines_and_of_the_file() {
         assert_eq!(all(b"a\r\nb\n\nc", "x").unwrap(), ["a", "b", "", "c"]);
@@ -191,8 +237,28 @@ mod tests {
         let members = [gzip(b"a\nb"), gzip(b"c\nd\n")].concat();
         assert_eq!(all(&members, "x.gz").unwrap(), ["a", "bc", "d"]);
         assert_eq!(all(&members, "x.csv").unwrap(), ["a", "bc", "d"]);
-        let frames = [zstd::encode_all(&b"a\nb"[..], 3).unwrap(), zstd::encode_all(&b"c\n"[..], 3).unwrap()].concat();
+        let frames = [zstd(b"a\nb"), zstd(b"c\n")].concat();
         assert_eq!(all(&frames, "x.zst").unwrap(), ["a", "bc"]);
+        assert_eq!(all(&brotli(b"a\nb\n"), "x.csv.br").unwrap(), ["a", "b"]);
+    }
+
+    #[test]
+    fn gzip_with_zeros_behind_and_between_members() {
+        let padded = [gzip(b"a\n"), vec![0; 700], gzip(b"b\n"), vec![0; 1 << 18]].concat();
+        assert_eq!(all(&padded, "x.gz").unwrap(), ["a", "b"]);
+        let error = all(&[gzip(b"a\n"), b"rest".to_vec()].concat(), "x.gz").unwrap_err().to_string();
+        assert!(error.contains("the gzip file is"), "{error}");
+    }
+
+    #[test]
+    fn zstd_with_skippable_frames_and_long_windows() {
+        let skipped = b"\x5a\x2a\x4d\x18\x05\0\0\0hello";
+        let frames = [&skipped[..], &zstd(b"a\n"), skipped, &zstd(b"b\n"), skipped].concat();
+        assert_eq!(all(&frames, "x.csv.zst").unwrap(), ["a", "b"]);
+        assert_eq!(all(&frames, "x.csv").unwrap(), ["a", "b"]);
+        // A raw block in a frame whose window is 2^31.
+        let long = b"\x28\xb5\x2f\xfd\x00\xa8\x11\0\0a\n";
+        assert_eq!(all(long, "x.zst").unwrap(), ["a"]);
     }
 
     #[test]
@@ -212,19 +278,41 @@ mod tests {
         let error = all(&frame[..frame.len() / 2], "x.zst").unwrap_err().to_string();
         assert!(error.contains("the zstd file is truncated"), "{error}");
         let error = all(b"plain\n", "x.gz").unwrap_err().to_string();
-        assert!(error.contains("not compressed"), "{error}");
+        assert!(error.contains("the name ends in .gz, but the file is not a gzip file"), "{error}");
+        let error = all(b"", "x.gz").unwrap_err().to_string();
+        assert!(error.contains("x.gz: the file is empty"), "{error}");
+        let error = all(b"plain\n", "x.br").unwrap_err().to_string();
+        assert!(error.contains("the brotli file is"), "{error}");
     }
 
     #[test]
     fn files_that_are_not_text_say_what_they_are() {
-        for (bytes, word) in [
-            (&b"\xff\xfea\0"[..], "UTF-16"),
-            (b"PAR1xxxx", "Parquet"),
-            (b"ARROW1\0\0", "Arrow"),
-            (b"PK\x03\x04", "zip"),
+        let tar = {
+            let mut tar = vec![b'x'; 257];
+            tar.extend_from_slice(b"ustar\0");
+            gzip(&tar)
+        };
+        for (bytes, what) in [
+            (&b"\xff\xfea\0"[..], "this is a UTF-16 text; kitestring does not read it; convert it to UTF-8"),
+            (b"PAR1\x15\0", "this is a Parquet file, not text"),
+            (&gzip(b"PAR1\x15\0"), "this is a Parquet file, not text; unpack it"),
+            (b"ARROW1\0\0", "this is an Arrow file, not text"),
+            (b"PK\x03\x04", "this is a zip file; kitestring does not read it; unpack it"),
+            (&tar, "this is a tar file; kitestring does not read it; unpack it"),
+            (&gzip(&gzip(b"a\n")), "this is a gzip file within another compressed one; unpack it once"),
         ] {
             let error = all(bytes, "x.csv").unwrap_err().to_string();
-            assert!(error.contains(word), "{error}");
+            assert!(error.contains(what), "{error}");
         }
+    }
+
+    #[test]
+    fn lines_that_end_in_carriage_returns_alone_are_refused() {
+        let error = all(b"a,b\r1,2\r", "x.csv").unwrap_err().to_string();
+        assert!(
+            error.ends_with("x.csv: the file's lines end in \\r alone; write them with \\n, as `tr '\\r' '\\n'` does"),
+            "{error}"
+        );
+        assert_eq!(all(b"\"a\r\",b\n", "x").unwrap(), ["\"a\r\",b"]);
     }
 }

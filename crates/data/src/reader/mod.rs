@@ -1,9 +1,14 @@
-//! From a file or a folder of files to [`Chunk`]s of rows: text with any separator, gzip, zstd, Parquet, Arrow IPC.
+//! From a file or a folder of files to [`Chunk`]s of rows: text with any separator and JSON (plain, gzip, zstd or brotli), Parquet,
+//! Arrow IPC.
 
 mod bad_rows;
 mod columnar;
+mod compressed;
 pub(crate) mod files;
+pub(crate) mod json;
 pub(crate) mod lines;
+mod magic;
+pub(crate) mod partitions;
 mod record;
 mod text;
 
@@ -14,7 +19,9 @@ use crate::config::{Format, Source};
 use arrow_array::{RecordBatch, RecordBatchOptions};
 use arrow_schema::{Field, Schema, SchemaRef};
 use columnar::ColumnarReader;
-use kitestring_core::error::{Error, Result, did_you_mean};
+use json::{JsonReader, Member};
+use kitestring_core::error::{Error, Result, did_you_mean, shown};
+use partitions::{Arrangement, Partition};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use text::TextReader;
@@ -31,6 +38,12 @@ pub struct Input {
     source: Source,
     files: Vec<PathBuf>,
     columns: Vec<String>,
+    /// The format of the first file, and of the others.
+    format: Format,
+    /// The partitions of the first file.
+    partitions: Vec<Partition>,
+    /// The members of the first file's rows, where it is JSON.
+    members: Vec<Member>,
 }
 
 impl Input {
@@ -50,23 +63,33 @@ impl Input {
     /// The files given instead of the source's path.
     pub(crate) fn of_files(files: Vec<PathBuf>, source: &Source) -> Result<Self> {
         let first = files.first().ok_or_else(|| Error::internal("a source without files"))?;
-        let mut columns = match files::format(source, first) {
+        let format = files::format(source, first)?;
+        if source.repeat && format != Format::Text {
+            let error = Error::config("only a column of text can repeat").in_file(first.display().to_string());
+            return Err(error.in_field("repeat").mend("take `repeat` out: lists of this format are read as they are"));
+        }
+        let mut members = Vec::new();
+        let mut columns = match format {
             Format::Text => text::columns(first, source)?,
-            _ if source.repeat => {
-                let error = Error::config("only a column of text can repeat").in_file(first.display().to_string());
-                return Err(error
-                    .in_field("repeat")
-                    .mend("take `repeat` out: lists of this format are read as they are"));
+            Format::Json => {
+                members = json::columns(first, source)?;
+                members.iter().map(|member| member.name.clone()).collect()
             }
-            format => columnar::columns(first, format == Format::Parquet)?,
+            Format::Parquet | Format::Arrow => columnar::columns(first, format == Format::Parquet)?,
         };
+        let partitions = partitions::of(first);
+        for Partition { column, .. } in &partitions {
+            if !columns.contains(column) {
+                columns.push(column.clone());
+            }
+        }
         for (new, old) in &source.rename {
             match columns.iter_mut().find(|column| *column == old) {
                 Some(column) => column.clone_from(new),
                 None => return Err(unknown(old, &columns, &first.display().to_string())),
             }
         }
-        Ok(Self { source: source.clone(), files, columns })
+        Ok(Self { source: source.clone(), files, columns, format, partitions, members })
     }
 
     /// The names of the columns, after renaming.
@@ -87,10 +110,14 @@ impl Input {
         let wanted: Vec<String> = wanted.iter().map(|name| (*name).to_owned()).collect();
         slots(&self.columns, &wanted, &self.file())?;
         let old = |name: &String| self.source.rename.get(name).unwrap_or(name).clone();
+        let original: Vec<String> = wanted.iter().map(old).collect();
+        let given = |name: &String| self.partitions.iter().any(|partition| partition.column == *name);
+        let read = original.iter().filter(|name| !given(name)).cloned().collect();
         Ok(Rows {
-            source: self.source.clone(),
+            input: self.clone(),
             files: self.files.clone().into_iter(),
-            original: wanted.iter().map(old).collect(),
+            original,
+            read,
             wanted,
             current: None,
             schema: None,
@@ -101,12 +128,13 @@ impl Input {
 
 /// The rows of a source in chunks of at most [`CHUNK_ROWS`]. After an error it ends.
 pub struct Rows {
-    source: Source,
+    input: Input,
     files: std::vec::IntoIter<PathBuf>,
-    /// The wanted columns by their names in the file.
+    /// The wanted columns by their names in the file, and those of them that are read, not given by partitions.
     original: Vec<String>,
+    read: Vec<String>,
     wanted: Vec<String>,
-    current: Option<Current>,
+    current: Option<(Current, Option<Arrangement>)>,
     /// The schema with new names, where columns are renamed.
     schema: Option<SchemaRef>,
     bad: BadRows,
@@ -114,22 +142,40 @@ pub struct Rows {
 
 enum Current {
     Text(Box<TextReader>),
+    Json(Box<JsonReader>),
     Columnar(Box<ColumnarReader>),
 }
 
 impl Rows {
-    fn open(&self, file: &Path) -> Result<Current> {
-        Ok(match files::format(&self.source, file) {
-            Format::Text => Current::Text(Box::new(TextReader::open(file, &self.source, &self.original, &self.bad)?)),
-            format => {
-                Current::Columnar(Box::new(ColumnarReader::open(file, format == Format::Parquet, &self.original)?))
+    fn open(&self, file: &Path) -> Result<(Current, Option<Arrangement>)> {
+        let Input { source, files, format, partitions, members, .. } = &self.input;
+        partitions::check(file, partitions)?;
+        let own = files::format(source, file)?;
+        if own != *format {
+            let first = files.first().map(|first| first.display().to_string()).unwrap_or_default();
+            let what = format!("this is {} file, and {first} is {} file", own.name(), format.name());
+            let error = Error::data(what).in_file(file.display().to_string());
+            return Err(error.mend("name the files that are rows with a pattern, such as path = \"*.parquet\""));
+        }
+        let current = match format {
+            Format::Text => Current::Text(Box::new(TextReader::open(file, source, &self.read, &self.bad)?)),
+            Format::Json => Current::Json(Box::new(JsonReader::open(file, source, &self.read, members, &self.bad)?)),
+            Format::Parquet | Format::Arrow => {
+                Current::Columnar(Box::new(ColumnarReader::open(file, *format == Format::Parquet, &self.read)?))
             }
-        })
+        };
+        let arranged = (self.read.len() < self.original.len()).then(|| {
+            let own = partitions::of(file);
+            let given =
+                self.original.iter().map(|name| own.iter().find(|partition| partition.column == *name).cloned());
+            Arrangement { given: given.collect() }
+        });
+        Ok((current, arranged))
     }
 
     fn next_chunk(&mut self) -> Result<Option<Chunk>> {
         loop {
-            let Some(current) = &mut self.current else {
+            let Some((current, arranged)) = &mut self.current else {
                 let Some(file) = self.files.next() else { return Ok(None) };
                 self.current = Some(self.open(&file)?);
                 self.schema = None;
@@ -137,7 +183,12 @@ impl Rows {
             };
             let chunk = match current {
                 Current::Text(reader) => reader.next_chunk()?,
+                Current::Json(reader) => reader.next_chunk()?,
                 Current::Columnar(reader) => reader.next_chunk()?,
+            };
+            let chunk = match (chunk, arranged) {
+                (Some(chunk), Some(arranged)) => Some(arranged.apply(chunk)?),
+                (chunk, _) => chunk,
             };
             match chunk {
                 None => self.current = None,
@@ -193,13 +244,13 @@ fn slots(names: &[String], wanted: &[String], file: &str) -> Result<Vec<usize>> 
 /// The error about a column that is not there.
 pub(crate) fn unknown(name: &str, names: &[String], file: &str) -> Error {
     const SHOWN: usize = 30;
-    let mut list = names.iter().take(SHOWN).map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+    let mut list = names.iter().take(SHOWN).map(|name| format!("`{}`", shown(name, 40))).collect::<Vec<_>>().join(", ");
     if names.len() > SHOWN {
         list += &format!(" and {} more", names.len() - SHOWN);
     }
     let error = Error::config(format!("there is no such column among {list}")).in_file(file).in_field(name);
     match did_you_mean(name, names.iter().map(String::as_str)) {
-        Some(near) => error.mend(format!("did you mean `{near}`?")),
+        Some(near) => error.mend(format!("did you mean `{}`?", shown(near, 100))),
         None => error.mend("check the name, the separator and whether the file has a header"),
     }
 }

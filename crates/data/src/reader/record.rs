@@ -10,6 +10,7 @@ use std::path::Path;
 pub(crate) struct Syntax {
     separator: Vec<u8>,
     pub quote: Option<u8>,
+    escape: Option<u8>,
     trim: bool,
     comment: Vec<u8>,
     pub encoding: Encoding,
@@ -27,12 +28,15 @@ pub(crate) enum Quoted {
 }
 
 impl Syntax {
-    /// How a source is written.
+    /// How a source is written; `said` is the separator that the file itself names, which counts where the source names none.
     ///
     /// # Errors
     /// A config error for an empty separator, a quote that is not one ASCII letter, or a column that cannot repeat.
-    pub fn new(source: &Source, path: &Path) -> Result<Self> {
-        let separator = super::files::separator(source, path);
+    pub fn new(source: &Source, path: &Path, said: Option<&str>) -> Result<Self> {
+        let separator = match (&source.separator, said) {
+            (None, Some(said)) => said,
+            _ => super::files::separator(source, path),
+        };
         if separator.is_empty() || separator.contains('\n') {
             return Err(Error::config("a separator is at least one letter and no line end").in_field("separator"));
         }
@@ -41,6 +45,16 @@ impl Syntax {
             [] => None,
             [quote] if quote.is_ascii() && separator.as_bytes() != [*quote] => Some(*quote),
             _ => return Err(Error::config("a quote is one ASCII letter other than the separator").in_field("quote")),
+        };
+        let escape = match source.escape.as_deref().unwrap_or_default().as_bytes() {
+            [] => None,
+            [escape] if escape.is_ascii() && separator.as_bytes() != [*escape] && Some(*escape) != quote => {
+                Some(*escape)
+            }
+            _ => {
+                let what = "an escape is one ASCII letter other than the quote and the separator";
+                return Err(Error::config(what).in_field("escape"));
+            }
         };
         if source.repeat && source.columns.as_ref().is_none_or(|columns| columns.len() < 2) {
             let what = "only the last of at least two `columns` can repeat";
@@ -55,6 +69,7 @@ impl Syntax {
         Ok(Self {
             separator: source.encoding.bytes(separator)?,
             quote,
+            escape,
             trim: source.trim,
             comment: source.encoding.bytes(source.comment.as_deref().unwrap_or(""))?,
             encoding: source.encoding,
@@ -120,9 +135,23 @@ impl Syntax {
                 text.clear();
                 at = start + 1;
                 loop {
-                    let Some(found) = memchr::memchr(quote, &rest[at..]) else { return (number, Quoted::Unfinished) };
+                    let Some(found) = memchr::memchr2(quote, self.escape.unwrap_or(quote), &rest[at..]) else {
+                        return (number, Quoted::Unfinished);
+                    };
                     text.extend_from_slice(&rest[at..at + found]);
                     at += found + 1;
+                    if self.escape == Some(rest[at - 1]) {
+                        match rest.get(at) {
+                            None => return (number, Quoted::Unfinished),
+                            Some(letter) if *letter == quote || self.escape == Some(*letter) => {
+                                text.push(*letter);
+                                at += 1;
+                            }
+                            // Before any other letter it is one itself.
+                            Some(_) => text.push(rest[at - 1]),
+                        }
+                        continue;
+                    }
                     if rest.get(at) != Some(&quote) {
                         break;
                     }
@@ -183,7 +212,7 @@ mod tests {
 
     fn syntax(separator: &str, trim: bool) -> Syntax {
         let source = Source { separator: Some(separator.into()), trim, comment: Some("#".into()), ..Source::default() };
-        Syntax::new(&source, Path::new("x")).unwrap()
+        Syntax::new(&source, Path::new("x"), None).unwrap()
     }
 
     fn plain(syntax: &Syntax, line: &str) -> Vec<String> {
@@ -221,6 +250,18 @@ mod tests {
     }
 
     #[test]
+    fn quotes_that_are_escaped() {
+        let source = Source { separator: Some(",".into()), escape: Some("\\".into()), ..Source::default() };
+        let syntax = Syntax::new(&source, Path::new("x"), None).unwrap();
+        let (fields, end) = quoted(&syntax, "\"a \\\"b\\\", c\",\"d\\\\\",\"e\\n\"\"f\"\n");
+        assert_eq!(fields, ["a \"b\", c", "d\\", "e\\n\"f"]);
+        assert!(matches!(end, Quoted::Complete { lines: 1, .. }));
+        assert_eq!(quoted(&syntax, "\"a\\").1, Quoted::Unfinished);
+        let refused = Source { escape: Some("\"".into()), ..source };
+        assert!(Syntax::new(&refused, Path::new("x"), None).unwrap_err().to_string().contains("escape"));
+    }
+
+    #[test]
     fn unfinished_and_wrong_quotes() {
         for text in ["a,\"b\nc", "\"a\"", "\"a\"\r", "a,\"\"\"", ""] {
             assert_eq!(quoted(&syntax(",", false), text).1, Quoted::Unfinished, "{text}");
@@ -238,7 +279,7 @@ mod tests {
 
     #[test]
     fn wrong_settings_are_refused() {
-        let refuse = |source: Source| Syntax::new(&source, Path::new("x")).unwrap_err().to_string();
+        let refuse = |source: Source| Syntax::new(&source, Path::new("x"), None).unwrap_err().to_string();
         assert!(refuse(Source { separator: Some(String::new()), ..Source::default() }).contains("separator"));
         assert!(refuse(Source { quote: Some("''".into()), ..Source::default() }).contains("quote"));
         assert!(refuse(Source { quote: Some("\t".into()), ..Source::default() }).contains("quote"));
@@ -250,7 +291,7 @@ mod tests {
         assert!(refuse(Source { columns: columns(&["items"]), ..repeat.clone() }).contains("at least two"));
         let quoted = Source { columns: columns(&["a", "b"]), separator: Some(",".into()), ..repeat };
         assert!(refuse(quoted.clone()).contains("cannot be in quotes; set quote = \"\""));
-        assert!(Syntax::new(&Source { quote: Some(String::new()), ..quoted }, Path::new("x")).is_ok());
+        assert!(Syntax::new(&Source { quote: Some(String::new()), ..quoted }, Path::new("x"), None).is_ok());
     }
 
     #[test]

@@ -276,6 +276,103 @@ fn chunks_are_bounded_and_no_row_is_lost() {
     assert_eq!(shown(&read), expected);
 }
 
+#[test]
+fn folders_of_partitions_are_columns() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    };
+    write("s/day=1/shop=a%20b/part-0.csv", "user,day\n7,9\n");
+    write("s/day=2/shop=__HIVE_DEFAULT_PARTITION__/part-0.csv", "user,day\n8,9\n");
+    write("s/_SUCCESS", "");
+    write("s/README.md", "# hi\n");
+    let source = Source { rename: [("store".to_owned(), "shop".to_owned())].into(), ..Source::new("s") };
+    let input = Input::open(folder.path(), &source).unwrap();
+    assert_eq!(input.columns(), ["user", "day", "store"]);
+    let read = |wanted: &[&str]| input.read(wanted, &BadRows::default()).unwrap().collect::<Result<Vec<_>>>().unwrap();
+    // The folder's value takes the place of the file's.
+    assert_eq!(shown(&read(&["store", "user", "day"])), ["2: a b|7|1", "2: -|8|2"]);
+    assert_eq!(shown(&read(&["day"])), ["2: 1", "2: 2"]);
+    assert_eq!(shown(&read(&["user"])), ["2: 7", "2: 8"]);
+    write("s/part-9.csv", "user,day\n8,9\n");
+    let error = chunks(folder.path(), &source, &["user"], &BadRows::default()).unwrap_err().to_string();
+    assert!(error.contains("part-9.csv: the partitions of the file are none"), "{error}");
+}
+
+#[test]
+fn partitions_of_parquet_files_and_files_of_other_formats_beside_them() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir_all(folder.path().join("day=3")).unwrap();
+    let mut bytes = Vec::new();
+    let batch = batch(2);
+    let mut writer = parquet::arrow::ArrowWriter::try_new(&mut bytes, batch.schema(), None).unwrap();
+    writer.write(&batch).unwrap();
+    writer.close().unwrap();
+    // The name tells nothing.
+    std::fs::write(folder.path().join("day=3/part-0"), bytes).unwrap();
+    let source = Source::new(".");
+    let read = chunks(folder.path(), &source, &["day", "id"], &BadRows::default()).unwrap();
+    assert_eq!(shown(&read), ["1: 3|0", "2: 3|1"]);
+    std::fs::write(folder.path().join("day=3/x.csv"), "id,day\n").unwrap();
+    let error = chunks(folder.path(), &source, &["id"], &BadRows::default()).unwrap_err().to_string();
+    assert!(error.contains("x.csv: this is a text file, and") && error.contains("part-0 is a Parquet file"), "{error}");
+}
+
+#[test]
+fn parquet_in_every_compression() {
+    use parquet::basic::{BrotliLevel, Compression, GzipLevel, ZstdLevel};
+    for compression in [
+        Compression::BROTLI(BrotliLevel::default()),
+        Compression::GZIP(GzipLevel::default()),
+        Compression::ZSTD(ZstdLevel::default()),
+        Compression::SNAPPY,
+        Compression::LZ4,
+        Compression::LZ4_RAW,
+    ] {
+        let batch = batch(3);
+        let mut bytes = Vec::new();
+        let properties = parquet::file::properties::WriterProperties::builder().set_compression(compression).build();
+        let mut writer = parquet::arrow::ArrowWriter::try_new(&mut bytes, batch.schema(), Some(properties)).unwrap();
+        writer.write(&batch).unwrap();
+        writer.close().unwrap();
+        let folder = folder(&[("x.parquet", &bytes)]);
+        let read = chunks(folder.path(), &Source::new("x.parquet"), &["name"], &BadRows::default()).unwrap();
+        assert_eq!(shown(&read), ["1: n0", "2: n1", "3: n2"], "{compression:?}");
+    }
+}
+
+#[test]
+fn the_first_line_of_excel_names_the_separator() {
+    let text = b"\xef\xbb\xbfsep=;\r\na;b\r\n1;\"x;y\"\r\n";
+    assert_eq!(read(text, Source::default(), &["b", "a"]), ["3: x;y|1"]);
+    let given = Source { separator: Some(";".into()), ..Source::default() };
+    assert_eq!(read(text, given, &["b"]), ["3: x;y"]);
+    assert_eq!(read(b"\"sep=|\"\na|b\n1|2\n", Source::default(), &["b"]), ["3: 2"]);
+    assert_eq!(read(b"sep=,x\n1,2\n", Source::default(), &["x"]), ["2: 2"]);
+}
+
+#[test]
+fn what_the_reader_advises_is_said_beside_the_budget() {
+    let or = "or have such rows dropped and counted with --max-bad-rows";
+    let latin = error(b"a,b\n1,caf\xe9\n", Source::default(), &["b"]);
+    assert!(latin.contains(&format!("set encoding = \"latin-1\" if it is that, {or}")), "{latin}");
+    let lone = error(b"a,b\n1,\"2\n", Source::default(), &["b"]);
+    assert!(lone.contains(&format!("set quote = \"\" if quotes are letters here, {or}")), "{lone}");
+    let escaped = error(b"a,b\n1,\"say \\\"hi\\\" now\"\n", Source::default(), &["b"]);
+    assert!(escaped.contains("`b`: a quoted field goes on") && escaped.contains("set escape = \"\\\\\""), "{escaped}");
+    let escape = Source { escape: Some("\\".into()), ..Source::default() };
+    assert_eq!(read(b"a,b\n1,\"say \\\"hi\\\", now\"\n", escape, &["b"]), ["2: say \"hi\", now"]);
+}
+
+#[test]
+fn messages_show_no_control_characters_and_end() {
+    let long = format!("a\u{1b}[31m,{}\n1,2\n", "b".repeat(3000));
+    let error = error(long.as_bytes(), Source::default(), &["x\ty"]);
+    assert!(error.len() < 600 && !error.contains(char::is_control) && error.contains("`x\\ty`"), "{error}");
+}
+
 /// A batch with an integer column, a text column and a list column.
 fn batch(rows: i64) -> RecordBatch {
     let lists = (0..rows).map(|row| Some(vec![Some(row), Some(row + 1)]));

@@ -9,7 +9,7 @@ use crate::config::Source;
 use arrow_array::{ArrayRef, RecordBatch, RecordBatchOptions, StringArray};
 use arrow_buffer::{BooleanBuffer, Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
-use kitestring_core::error::{Error, Result};
+use kitestring_core::error::{Error, Result, shown};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -79,7 +79,8 @@ impl Column {
 /// The columns of a text file and its lines after the header.
 fn start(path: &Path, source: &Source) -> Result<(Lines, Syntax, Vec<String>)> {
     let mut lines = Lines::open(path)?;
-    let syntax = Syntax::new(source, path)?;
+    let said = lines.excel_separator()?;
+    let syntax = Syntax::new(source, path, said.as_deref())?;
     let has_header = source.header.unwrap_or(source.columns.is_none());
     let found = if has_header { Some(header(&mut lines, &syntax)?) } else { None };
     let names = match (&source.columns, found) {
@@ -120,8 +121,8 @@ fn header(lines: &mut Lines, syntax: &Syntax) -> Result<Vec<String>> {
                 let line = [line, b"\n"].concat();
                 let (_, end) = syntax.quoted(&line, quote, |_, field| names.push(field.to_vec()));
                 if !matches!(end, Quoted::Complete { .. }) {
-                    let error = Error::data("the header's quotes are not closed");
-                    return Err(error.in_file(&*lines.file).at_line(lines.number));
+                    let error = Error::data("the header's quotes are not closed").in_file(&*lines.file);
+                    return Err(error.at_line(lines.number).mend("set quote = \"\" if quotes are letters here"));
                 }
             }
         }
@@ -279,7 +280,12 @@ impl TextReader {
                     return self.skip_line(Error::data(what), numbers);
                 }
                 Quoted::Misquoted(field) => {
-                    let error = Error::data("a quoted field goes on after its closing quote");
+                    let mut error = Error::data("a quoted field goes on after its closing quote");
+                    if memchr::memmem::find(rest.get(..200.min(rest.len())).unwrap_or_default(), &[b'\\', quote])
+                        .is_some()
+                    {
+                        error = error.mend("set escape = \"\\\\\" if a backslash makes a quote a letter");
+                    }
                     let name = self.names.get(field).map_or("beyond the last column", String::as_str).to_owned();
                     return self.skip_line(error.in_field(name), numbers);
                 }
@@ -289,7 +295,10 @@ impl TextReader {
 
     /// Drops the rest of a line whose quotes are wrong, if that is allowed.
     fn skip_line(&mut self, error: Error, numbers: &Numbers) -> Result<usize> {
-        let error = error.in_file(&*self.lines.file).at_line(self.lines.number).mend("set quote = \"\" if none are");
+        let mut error = error.in_file(&*self.lines.file).at_line(self.lines.number);
+        if error.hint().is_none() {
+            error = error.mend("set quote = \"\" if quotes are letters here");
+        }
         self.drop_row(error, numbers)?;
         let length = self.lines.length()?.map_or(0, |length| length.all);
         self.lines.consume(length, 1);
@@ -297,9 +306,8 @@ impl TextReader {
     }
 
     fn wrong_count(&self, found: usize, line: &[u8], expected: &str) -> Error {
-        let shown: String = String::from_utf8_lossy(&line[..line.len().min(60)]).escape_debug().collect();
-        let dots = if line.len() > 60 { "…" } else { "" };
-        Error::data(format!("found {found} fields, expected {expected}: `{shown}{dots}`"))
+        let line = String::from_utf8_lossy(&line[..line.len().min(600)]);
+        Error::data(format!("found {found} fields, expected {expected}: `{}`", shown(&line, 60)))
             .in_file(&*self.lines.file)
             .at_line(self.lines.number)
     }
@@ -331,11 +339,14 @@ impl TextReader {
                 mended.push(if valid { column.value(row) } else { b"" });
                 if !valid && !bad.contains(&row) {
                     self.bad.tolerate(
-                        Error::data(format!("`{}` is not UTF-8", String::from_utf8_lossy(column.value(row))))
-                            .in_file(&*self.lines.file)
-                            .at_line(numbers.of(row))
-                            .in_field(field.name())
-                            .mend("set encoding = \"latin-1\" if it is that"),
+                        Error::data(format!(
+                            "`{}` is not UTF-8",
+                            shown(&String::from_utf8_lossy(column.value(row)), 60)
+                        ))
+                        .in_file(&*self.lines.file)
+                        .at_line(numbers.of(row))
+                        .in_field(field.name())
+                        .mend("set encoding = \"latin-1\" if it is that"),
                     )?;
                     bad.push(row);
                 }
