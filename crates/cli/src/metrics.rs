@@ -68,7 +68,8 @@ pub fn table(judged: &Judged, short: bool) -> String {
         }
         rows.push(row);
     }
-    columns(&rows)
+    let notes = judged.evaluations.iter().flat_map(|found| &found.notes);
+    columns(&rows) + &notes.map(|note| format!("note: {note}\n")).collect::<String>()
 }
 
 /// Whether a metric is shown in a short table: those of single tasks that order runs, what the truth reaches, and rankings.

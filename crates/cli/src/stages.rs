@@ -75,7 +75,9 @@ pub fn prepare(
     for (side, rows) in opened.without_partner().into_iter().filter(|(_, rows)| *rows > 0) {
         progress.note(&format!("{rows} rows have no partner in {side}: its columns are missing there"));
     }
-    Dataset::open(out)
+    let dataset = Dataset::open(out)?;
+    dataset.manifest().notes().iter().for_each(|note| progress.note(note));
+    Ok(dataset)
 }
 
 /// Makes ready what a run learns from: a prepared data set as it is, raw data prepared within the run, or, where no data are given
@@ -355,7 +357,9 @@ pub fn encode(
         let out = place.path().join(datasets.len().to_string());
         let known = (&vocabularies, past.as_ref());
         prepare::encode(name, rows, candidates, known, &bad, &out, &mut |step| progress.preparing(step))?;
-        datasets.push(Dataset::open(&out)?);
+        let dataset = Dataset::open(&out)?;
+        dataset.manifest().notes().iter().for_each(|note| progress.note(note));
+        datasets.push(dataset);
     }
     Ok(Encoded { datasets, bad_rows: bad.count(), place })
 }

@@ -364,7 +364,7 @@ pub enum Split {
 }
 
 /// Negatives drawn for rows that are all positive: a copy of the row with another item, its features and all labels 0.
-/// The item is drawn from those the user never has in any split.
+/// The item is drawn from those of training rows that the user has neither in the same split nor in an earlier one.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Negatives {

@@ -68,6 +68,11 @@ pub(crate) struct Fixture {
 
 impl Fixture {
     pub fn new() -> Self {
+        Self::with_candidates(|_, others| others.join(" "))
+    }
+
+    /// With lists of candidates made of a positive's name and those of nine other items.
+    pub fn with_candidates(list: impl Fn(&str, &[String]) -> String) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let seed = Seed(11);
         let mut events = "user,item,brand,price,page,time,like,seconds\n".to_owned();
@@ -88,7 +93,7 @@ impl Fixture {
             for item in 0..ITEMS {
                 // Nine other items, the same ones for all.
                 let others: Vec<String> = (1..10).map(|step| format!("i{}", (item + step) % ITEMS)).collect();
-                writeln!(candidates, "u{user},i{item},{}", others.join(" ")).unwrap();
+                writeln!(candidates, "u{user},i{item},{}", list(&format!("i{item}"), &others)).unwrap();
             }
         }
         std::fs::write(folder.path().join("events.csv"), events).unwrap();

@@ -70,9 +70,15 @@ pub struct SplitInfo {
     pub shards: Vec<ShardInfo>,
     /// The file of the candidates given for it.
     pub candidates: Option<String>,
-    /// Given candidates that were no item of any row.
+    /// Candidates given for it in all.
+    #[serde(default)]
+    pub given_candidates: u64,
+    /// Given candidates that were no item of any row: each is ranked as the unknown item.
     #[serde(default)]
     pub unknown_candidates: u64,
+    /// Given candidates that their own list has already, or that are the list's positive: they count once.
+    #[serde(default)]
+    pub repeated_candidates: u64,
 }
 
 /// Labels of one task in one split, without drawn negatives.
@@ -161,6 +167,26 @@ impl Manifest {
                 .mend("prepare the data set again")
         })?;
         Ok(manifest)
+    }
+
+    /// What whoever prepared it should know, a sentence each.
+    pub fn notes(&self) -> Vec<String> {
+        let mut notes = Vec::new();
+        for SplitInfo { name, given_candidates, unknown_candidates, repeated_candidates, .. } in &self.splits {
+            if *unknown_candidates > 0 {
+                notes.push(format!(
+                    "{unknown_candidates} of {given_candidates} candidates of split `{name}` are no item of any row: each is ranked as the \
+                     unknown item, which makes the ranking easier; check that the candidates and the rows number items alike"
+                ));
+            }
+            if *repeated_candidates > 0 {
+                notes.push(format!(
+                    "{repeated_candidates} of {given_candidates} candidates of split `{name}` repeat one of their list or its positive: each \
+                     item counts once"
+                ));
+            }
+        }
+        notes
     }
 
     /// What the readers rely on.

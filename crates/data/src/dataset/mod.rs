@@ -37,6 +37,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use users::Users;
 
+/// The places of the splits whose events come before those of the split at a place: `train` comes before `valid`, and both before all
+/// others, which do not come before one another.
+pub(crate) fn earlier(names: &[&str], split: usize) -> impl Iterator<Item = usize> + use<> {
+    let own = names.get(split).copied();
+    let before = ["train", "valid"].into_iter().take_while(|earlier| Some(*earlier) != own);
+    let places = before.filter_map(|earlier| names.iter().position(|name| *name == earlier));
+    places.collect::<Vec<_>>().into_iter()
+}
+
 /// What all splits share.
 pub(crate) struct Shared {
     manifest: Manifest,
@@ -130,6 +139,13 @@ impl Dataset {
     /// There is none: the message lists those there are.
     pub fn split(&self, name: &str) -> Result<&Split> {
         self.splits.iter().find(|split| split.name() == name).ok_or_else(|| self.manifest().no_split(name))
+    }
+
+    /// The names of the splits that come before one, where it is one: `train` before `valid`, and both before all others.
+    pub fn earlier_splits(&self, split: &str) -> Vec<&str> {
+        let names: Vec<&str> = self.splits.iter().map(Split::name).collect();
+        let place = names.iter().position(|name| *name == split).unwrap_or(names.len());
+        earlier(&names, place).map(|place| names[place]).collect()
     }
 
     /// The item table; none where the schema has no item.

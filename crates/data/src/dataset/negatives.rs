@@ -1,6 +1,8 @@
 //! Negatives, drawn when rows are read.
 
+use super::earlier;
 use super::items::ItemTable;
+use super::manifest::Manifest;
 use super::users::Users;
 use crate::config::Draw;
 use kitestring_core::{Error, Result, Seed};
@@ -8,24 +10,30 @@ use kitestring_core::{Error, Result, Seed};
 /// Draws tried before the rest of the distribution is walked.
 const TRIES: u64 = 64;
 
-/// Draws items a user never had in any split. A draw depends on nothing but its seed.
+/// Draws items that a user has neither in the split they are drawn for nor in an earlier one. What a user has in a later split is drawn
+/// like any other item: were it left out, an item that is never a negative of the user would be known to come later. A draw depends on
+/// nothing but its seed.
 pub(super) struct Negatives {
     draw: Draw,
+    /// The places of the split and of those before it.
+    splits: Vec<usize>,
     /// For draws in proportion to popularity, in the order of [`ItemTable::trained`]: the share of the column that is the
     /// item's own, of 2^32, and the item the rest is another's (Walker 1977; filled as Vose 1991).
     alias: Vec<(u32, u32)>,
 }
 
 impl Negatives {
-    pub(super) fn new(draw: Draw, items: &ItemTable) -> Self {
+    /// For the split at a place.
+    pub(super) fn new(draw: Draw, split: usize, manifest: &Manifest, items: &ItemTable) -> Self {
+        let names: Vec<&str> = manifest.splits.iter().map(|split| split.name.as_str()).collect();
         let alias = match draw {
             Draw::Uniform => Vec::new(),
             Draw::Popularity => alias(&items.trained().iter().map(|item| items.popularity(*item)).collect::<Vec<_>>()),
         };
-        Self { draw, alias }
+        Self { draw, splits: earlier(&names, split).chain([split]).collect(), alias }
     }
 
-    /// An item the user never had.
+    /// An item the user does not have in the split or before.
     #[inline]
     pub(super) fn draw(&self, items: &ItemTable, users: &Users, user: u64, seed: Seed) -> Result<u32> {
         let trained = items.trained();
@@ -38,20 +46,20 @@ impl Negatives {
                 index = *other as usize;
             }
             let Some(item) = trained.get(index) else { break };
-            if !users.had(user, *item) {
+            if !users.had(user, *item, &self.splits) {
                 return Ok(*item);
             }
         }
         self.walk(items, users, user, seed)
     }
 
-    /// Draws from what is left for a user who had nearly everything.
+    /// Draws from what is left for a user who has nearly everything.
     fn walk(&self, items: &ItemTable, users: &Users, user: u64, seed: Seed) -> Result<u32> {
         let weight = |item: u32| match self.draw {
             Draw::Uniform => 1,
             Draw::Popularity => u64::from(items.popularity(item)),
         };
-        let left = || items.trained().iter().copied().filter(|item| !users.had(user, *item));
+        let left = || items.trained().iter().copied().filter(|item| !users.had(user, *item, &self.splits));
         let total: u64 = left().map(weight).sum();
         let mut rest = ((u128::from(seed.bits_at(TRIES)) * u128::from(total)) >> 64) as u64;
         for item in left() {
@@ -60,7 +68,7 @@ impl Negatives {
                 Some(less) => rest = less,
             }
         }
-        Err(Error::data(format!("user number {user} had every item, so no negative can be drawn")))
+        Err(Error::data(format!("user number {user} has every item, so no negative can be drawn")))
     }
 }
 

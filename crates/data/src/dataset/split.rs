@@ -65,8 +65,8 @@ pub struct Candidates {
 }
 
 impl Candidates {
-    /// The items that a positive (user and item by their numbers) is ranked against, without itself; 0 is an unknown
-    /// item. None where nothing was given for it.
+    /// The items that a positive (user and item by their numbers) is ranked against; 0 is an unknown item. None where nothing was given for
+    /// it.
     pub fn of(&self, user: u64, item: u64) -> Option<&[u32]> {
         let key = |at: usize| (u64::from(self.user[at]), u64::from(self.item[at]));
         let (mut low, mut high) = (0, self.user.len());
@@ -149,7 +149,7 @@ impl Split {
         let drawn = shards.iter().any(|shard| shard.copies > 1);
         let negatives = match (&shared.manifest.negatives, &shared.items) {
             (Some(negatives), Some(items)) if drawn && shared.users.is_some() => {
-                Some(Negatives::new(negatives.draw, items))
+                Some(Negatives::new(negatives.draw, index, &shared.manifest, items))
             }
             _ if drawn => return Err(Error::format("negatives without items to draw").in_field(&info.name)),
             _ => None,

@@ -84,6 +84,11 @@ fn rows(numbers: std::ops::Range<i64>) -> Chunk {
 }
 
 fn make(out: &Path, negatives: Option<&Negatives>) -> Manifest {
+    make_with(out, negatives, ["0 99", "4 6 3"]).unwrap()
+}
+
+/// With candidates for the positives 5 of u1 and 2 of u0.
+fn make_with(out: &Path, negatives: Option<&Negatives>, lists: [&str; 2]) -> Result<Manifest> {
     let bad = BadRows::default();
     let schema = schema();
     let split = Some(Rule::LeaveLast { valid: 0, test: 1 });
@@ -92,14 +97,48 @@ fn make(out: &Path, negatives: Option<&Negatives>) -> Manifest {
     let given = [
         candidates("user", vec!["u1", "u0"]),
         candidates("item", vec!["5", "2"]),
-        candidates("candidates", vec!["0 99", "4 6 3"]),
+        candidates("candidates", lists.to_vec()),
     ];
     let given = RecordBatch::try_from_iter(given).unwrap();
     let given = Chunk { rows: given, file: "candidates".into(), lines: Lines::From(1) };
     let given =
         GivenCandidates { split: "test".into(), chunks: Box::new([Ok(given)].into_iter()), separator: " ".into() };
     let inputs = vec![Input::new("train", [Ok(rows(0..20)), Ok(rows(20..30))].into_iter())];
-    prepare(inputs, vec![given], &options, out, &mut |_| {}).unwrap()
+    prepare(inputs, vec![given], &options, out, &mut |_| {})
+}
+
+/// A list's own positive and what stands in it before are no rivals; candidates that are no item are counted, and refused where they are most.
+#[test]
+fn candidates_count_once_and_most_are_items() {
+    let directory = tempfile::tempdir().unwrap();
+    let out = directory.path().join("set");
+    let manifest = make_with(&out, None, ["5 0 99 5 0 99 98", "4 6 3 4"]).unwrap();
+    let test = &manifest.splits[1];
+    assert_eq!((test.given_candidates, test.unknown_candidates, test.repeated_candidates), (11, 3, 5));
+    let notes = manifest.notes();
+    assert_eq!(notes.len(), 2);
+    assert!(notes[0].contains("3 of 11 candidates of split `test` are no item of any row"), "{notes:?}");
+    assert!(notes[1].contains("5 of 11 candidates of split `test` repeat"), "{notes:?}");
+    let dataset = Dataset::open(&out).unwrap();
+    let vocabularies = dataset.vocabularies().unwrap();
+    let list = |user: &str, item: &str| {
+        let number = |vocabulary: Option<usize>, text| u64::from(vocabularies.entry(vocabulary.unwrap(), text));
+        let (user, item) = (number(manifest.user, user), number(manifest.item, item));
+        let list = dataset.split("test").unwrap().candidates().unwrap().of(user, item).unwrap();
+        list.iter().map(|item| vocabularies.item((*item).into()).to_owned()).collect::<Vec<_>>()
+    };
+    // 99 and 98 are two unknown items.
+    assert_eq!(
+        (list("u1", "5"), list("u0", "2")),
+        (vec!["0".to_owned(), String::new(), String::new()], ["4", "6", "3"].map(String::from).to_vec())
+    );
+
+    let error = make_with(&directory.path().join("other"), None, ["0.0 6", "4.0 6.0 3.0"]).unwrap_err();
+    assert_eq!((error.kind(), error.place().line), (Kind::Data, Some(1)));
+    let shown = error.to_string();
+    assert!(shown.contains("4 of 5 candidates are no item of any row, the first of them `0.0`"), "{shown}");
+    assert!(shown.contains("not 12.0"), "{shown}");
+    assert!(!directory.path().join("other").exists());
 }
 
 /// Sample of a line of `log.parquet`.
@@ -413,8 +452,8 @@ fn popularity_and_uniform_draws_have_their_distributions() {
     let mut batch = Batch::default();
     train.read(&indices, Seed(5), &mut batch).unwrap();
     let user = u64::from(dataset.vocabularies().unwrap().entry(dataset.manifest().user.unwrap(), "u0"));
-    let had: Vec<u32> =
-        ["train", "test"].iter().flat_map(|split| dataset.user_items(user, split).unwrap().to_vec()).collect();
+    // What the user has in the test is drawn like any other item.
+    let had = dataset.user_items(user, "train").unwrap();
     let mut drawn = [0u32; 8];
     for row in (0..batch.rows).filter(|row| batch.user[*row] == user) {
         drawn[batch.item[row] as usize] += 1;

@@ -75,11 +75,11 @@ impl Users {
         })
     }
 
-    /// Whether a user has an item in any split.
+    /// Whether a user has an item in one of some splits, given by their places.
     #[inline]
-    pub(super) fn had(&self, user: u64, item: u32) -> bool {
+    pub(super) fn had(&self, user: u64, item: u32, splits: &[usize]) -> bool {
         self.find(user).is_some_and(|(shard, entry)| {
-            shard.items.iter().any(|(offsets, values)| {
+            splits.iter().filter_map(|split| shard.items.get(*split)).any(|(offsets, values)| {
                 values[offsets[entry] as usize..offsets[entry + 1] as usize].binary_search(&item).is_ok()
             })
         })

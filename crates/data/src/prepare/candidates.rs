@@ -9,6 +9,7 @@ use super::plan::{Plan, unknown_column};
 use super::split::file_stem;
 use arrow_array::{ArrayRef, UInt32Array};
 use kitestring_core::{Error, Result};
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -29,13 +30,75 @@ pub(crate) struct Written {
     pub(crate) split: usize,
     pub(crate) file: String,
     pub(crate) bytes: u64,
+    /// Candidates in all, those that are no item of any row, and those that repeat one of their list or are its positive.
+    pub(crate) given: u64,
     pub(crate) unknown: u64,
+    pub(crate) repeated: u64,
+}
+
+/// Lists of candidates being collected. An item stands once in a list, and its positive not at all: a candidate that is there twice would be
+/// two rivals, and the positive its own.
+#[derive(Default)]
+struct CandidateLists {
+    starts: Vec<usize>,
+    values: Vec<u32>,
+    /// What the list being collected has: known items by their entries, others by their texts.
+    known: HashSet<u32>,
+    others: HashSet<String>,
+    given: u64,
+    unknown: u64,
+    repeated: u64,
+    /// The first candidate that is no item, and its file and line.
+    first_unknown: Option<(String, String, u64)>,
+}
+
+impl CandidateLists {
+    /// Begins the list of a positive.
+    fn begin(&mut self, positive: u32) {
+        self.starts.push(self.values.len());
+        self.known.clear();
+        self.others.clear();
+        self.known.insert(positive);
+    }
+
+    /// Adds a candidate; 0 is the entry of no item. `place` is the file and line.
+    fn add(&mut self, entry: u32, text: &str, place: (&str, u64)) {
+        self.given += 1;
+        let is_new = if entry == 0 { !self.others.contains(text) } else { self.known.insert(entry) };
+        if entry == 0 {
+            self.unknown += 1;
+            self.first_unknown.get_or_insert_with(|| (text.to_owned(), place.0.to_owned(), place.1));
+            if is_new {
+                self.others.insert(text.to_owned());
+            }
+        }
+        if is_new { self.values.push(entry) } else { self.repeated += 1 }
+    }
+
+    /// Checks that no more than half of the candidates are no items.
+    fn check(&self) -> Result<()> {
+        let Some((text, file, line)) = self.first_unknown.as_ref().filter(|_| 2 * self.unknown > self.given) else {
+            return Ok(());
+        };
+        let what =
+            format!("{} of {} candidates are no item of any row, the first of them `{text}`", self.unknown, self.given);
+        Err(Error::data(what)
+            .in_file(file.as_str())
+            .at_line(*line)
+            .in_field("data.layouts.candidates")
+            .mend("check that the candidates name items as the rows do: the same column, and 12 where the rows have 12, not 12.0 or 012"))
+    }
+
+    fn list(&self, number: usize) -> &[u32] {
+        let end = self.starts.get(number + 1).copied().unwrap_or(self.values.len());
+        self.starts.get(number).and_then(|start| self.values.get(*start..end)).unwrap_or_default()
+    }
 }
 
 /// Writes the candidates of a split, by user and item.
 ///
 /// # Errors
-/// A user or an item that has no row in any split: the files do not belong together.
+/// A user or an item that has no row in any split, or candidates most of which have none: the files do not belong together.
 pub(crate) fn write(
     given: GivenCandidates<'_>,
     splits: &[String],
@@ -57,8 +120,7 @@ pub(crate) fn write(
         interners[vocabulary].find(text).map_or(0, |number| numbering.entry(vocabulary, number))
     };
     let mut keys: Vec<(u32, u32, u32)> = Vec::new();
-    let (mut starts, mut values) = (vec![0], Vec::new());
-    let mut unknown = 0;
+    let mut all = CandidateLists::default();
     let mut scratch = String::new();
     for chunk in chunks {
         let chunk = chunk?;
@@ -79,26 +141,24 @@ pub(crate) fn write(
                     entry => Ok(entry),
                 }
             };
-            keys.push((key(&user, users, "user")?, key(&item, items, "item")?, keys.len() as u32));
-            let mut add = |text: &str| {
-                let entry = entry(items, text);
-                unknown += u64::from(entry == 0);
-                values.push(entry);
-            };
+            let positive = key(&item, items, "item")?;
+            keys.push((key(&user, users, "user")?, positive, keys.len() as u32));
+            all.begin(positive);
+            let mut add = |text: &str| all.add(entry(items, text), text, (&chunk.file, chunk.lines.of(row)));
+            // What is missing in a list fills it up to the length of others.
             if let Some((elements, range)) = candidates.list(row) {
-                range.for_each(|element| add(elements.text(element, &mut scratch).unwrap_or_default()));
+                range.for_each(|element| elements.text(element, &mut scratch).into_iter().for_each(&mut add));
             } else {
                 let text = candidates.text(row, &mut scratch).unwrap_or_default();
                 text.split(separator.as_str()).filter(|part| !part.is_empty()).for_each(&mut add);
             }
-            starts.push(values.len());
         }
     }
+    all.check()?;
     keys.sort_unstable();
     let mut lists = Lists::new(false);
     for (_, _, row) in &keys {
-        let row = *row as usize;
-        values[starts[row]..starts[row + 1]].iter().for_each(|value| lists.values.push((*value).into()));
+        all.list(*row as usize).iter().for_each(|value| lists.values.push((*value).into()));
         lists.end();
     }
     let column =
@@ -110,5 +170,6 @@ pub(crate) fn write(
     ];
     let file = format!("candidates-{}.arrow", file_stem(splits, index));
     let bytes = crate::dataset::file::write(&directory.join(&file), columns)?;
-    Ok(Written { split: index, file, bytes, unknown })
+    let CandidateLists { given, unknown, repeated, .. } = all;
+    Ok(Written { split: index, file, bytes, given, unknown, repeated })
 }

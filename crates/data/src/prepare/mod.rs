@@ -241,7 +241,9 @@ impl Job<'_> {
             let names = &self.splits.names;
             let written = candidates::write(given, names, plan, &encoder.interners, &numbering, output.path())?;
             let split = &mut manifest.splits[written.split];
+            split.given_candidates = written.given;
             split.unknown_candidates = written.unknown;
+            split.repeated_candidates = written.repeated;
             split.candidates = Some(written.file.clone());
             manifest.files.insert(written.file, written.bytes);
         }
@@ -329,7 +331,9 @@ impl Job<'_> {
             labels: labels.clone(),
             shards: Vec::new(),
             candidates: None,
+            given_candidates: 0,
             unknown_candidates: 0,
+            repeated_candidates: 0,
         });
         let tables = plan.schema.table_names().into_iter().enumerate().map(|(table, name)| TableInfo {
             name: name.to_owned(),

@@ -8,9 +8,9 @@ use super::plan::Plan;
 use super::spill::{Part, f32_at, u32_at};
 use super::split::file_stem;
 use crate::config::Negatives;
-use crate::dataset::Dataset;
 use crate::dataset::file;
 use crate::dataset::manifest::ShardInfo;
+use crate::dataset::{Dataset, earlier};
 use arrow_array::{ArrayRef, UInt32Array};
 use kitestring_core::fitted::Fitted;
 use kitestring_core::{Error, Result};
@@ -139,39 +139,48 @@ impl<'a> ShardWriter<'a> {
         let plan = self.plan;
         let record = |row: usize| &records[row * plan.stride..(row + 1) * plan.stride];
         let first_label = plan.labels.first().map(|slot| plan.slots[*slot].at);
-        let mut needs_negatives = None;
+        let mut drawn_for = vec![false; self.splits.len()];
         for row in rows.clone() {
             let of_row = record(row);
             let (plain, with) = self.target_of[of_row[plan.given_at + 1] as usize];
             let positive = first_label.is_none_or(|label| f32_at(of_row, label) > 0.0);
             let target = with.filter(|_| positive).unwrap_or(plain);
             if target != plain {
-                needs_negatives = Some(row);
+                drawn_for[of_row[plan.given_at + 1] as usize] = true;
             }
             self.targets[target].picked.push(row as u32);
         }
         let Some((slot, vocabulary)) = plan.user else { return Ok(()) };
         let user = self.numbering.entry(vocabulary, u32_at(record(rows.start), plan.slots[slot].at));
         let distinct = self.distinct_items(records, rows.clone());
-        if needs_negatives.is_some() {
-            let mut had: Vec<u32> = distinct.iter().map(|(_, item)| *item).collect();
-            had.sort_unstable();
-            had.dedup();
-            let had = had.iter().filter(|item| self.drawable.0[**item as usize]).count();
-            if had >= self.drawable.1 {
-                return Err(Error::data(format!(
-                    "no negative can be drawn for user number {user}, who had all {} items of the training rows",
-                    self.drawable.1
-                ))
-                .in_field("data.negatives")
-                .mend("leave such users out, or draw no negatives"));
-            }
+        for split in (0..drawn_for.len()).filter(|split| drawn_for[*split]) {
+            self.check_drawable(user, split, &distinct)?;
         }
         let of = (user, self.past);
         self.lists.add(plan, self.numbering, of, &distinct, records, rows, &mut self.spans)?;
         self.user_at.0[user as usize] = self.user_shards as u32;
         self.user_at.1[user as usize] = self.lists.len() as u32 - 1;
         Ok(())
+    }
+
+    /// Checks that there is an item to draw for a split's rows of a user, whose distinct items by split are these.
+    fn check_drawable(&self, user: u32, split: usize, distinct: &[(u8, u32)]) -> Result<()> {
+        let names: Vec<&str> = self.splits.iter().map(String::as_str).collect();
+        let left_out: Vec<usize> = earlier(&names, split).chain([split]).collect();
+        let mut had: Vec<u32> =
+            distinct.iter().filter(|(of, _)| left_out.contains(&usize::from(*of))).map(|(_, item)| *item).collect();
+        had.sort_unstable();
+        had.dedup();
+        let had = had.iter().filter(|item| self.drawable.0[**item as usize]).count();
+        if had < self.drawable.1 {
+            return Ok(());
+        }
+        Err(Error::data(format!(
+            "no negative can be drawn for user number {user} in split `{}`: the user has all {} items of the training rows",
+            names[split], self.drawable.1
+        ))
+        .in_field("data.negatives")
+        .mend("leave such users out, or draw no negatives"))
     }
 
     /// The distinct items of rows by split, in order.

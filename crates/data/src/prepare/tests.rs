@@ -334,7 +334,7 @@ proptest! {
     }
 
     #[test]
-    fn negatives_were_never_had(events in events(20..200), popular in any::<bool>(), epoch in 0u64..1000) {
+    fn negatives_are_in_neither_this_split_nor_an_earlier_one(events in events(20..200), popular in any::<bool>(), epoch in 0u64..1000) {
         let draw = if popular { Draw::Popularity } else { Draw::Uniform };
         let negatives = Negatives { per_positive: 3, draw, splits: vec!["train".into(), "test".into()] };
         let events = padded(events);
@@ -342,9 +342,20 @@ proptest! {
         let (_directory, dataset) = run(&[("train", &events)], Some(split), Some(&negatives));
         let dataset = dataset.unwrap();
         let vocabularies = dataset.vocabularies().unwrap();
-        let mut had: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-        for event in &events {
-            had.entry(format!("u{}", event.user)).or_default().insert(format!("i{}", event.item));
+        // The items of each user by split, which come in the order of time.
+        let names: Vec<&str> = dataset.splits().iter().map(|split| split.name()).collect();
+        let mut has: BTreeMap<(usize, String), BTreeSet<String>> = BTreeMap::new();
+        for (number, split) in dataset.splits().iter().enumerate() {
+            let shards = &split.info().shards;
+            let own = shards.iter().scan(0, |first, shard| {
+                let from = *first;
+                *first += shard.rows * u64::from(shard.copies);
+                Some((from..*first).step_by(shard.copies as usize))
+            });
+            for sample in own.flatten() {
+                let event = &events[split.source(sample).unwrap().1 as usize - 1];
+                has.entry((number, format!("u{}", event.user))).or_default().insert(format!("i{}", event.item));
+            }
         }
         let mut batch = Batch::default();
         let mut own = Batch::default();
@@ -366,7 +377,9 @@ proptest! {
                     continue;
                 }
                 seen += 1;
-                prop_assert!(event.like && !had[user].contains(item), "{} had {}", user, item);
+                let place = names.iter().position(|name| *name == split.name()).unwrap();
+                let left_out = |place: usize| has.get(&(place, user.to_owned())).is_some_and(|items| items.contains(item));
+                prop_assert!(event.like && !(0..=place).any(left_out), "{} has {} by {}", user, item, split.name());
                 prop_assert_eq!(batch.labels[row], 0.0);
                 let number: u32 = item[1..].parse().unwrap();
                 let brand = vocabularies.value("brand", batch.sparse[2].of_row(row)[0]).unwrap();
@@ -382,6 +395,41 @@ proptest! {
             own.item.reverse();
             prop_assert_eq!(&own.item, &batch.item);
         }
+    }
+}
+
+/// What a user has in a later split is drawn in training as often as anything else the user does not have there: an item that never is
+/// would be known to come later.
+#[test]
+fn what_comes_later_is_drawn_as_often_as_what_never_comes() {
+    // Twenty users have items 0 to 4 in training, 5 in validation and 6 in the test; two others have 0 to 7 and 5 to 12 in training.
+    let mut events: Vec<Event> = Vec::new();
+    for user in 0..20 {
+        events.extend((0..7).map(|item| Event { user, item, time: i64::from(item), like: true }));
+    }
+    for (user, first) in [(98, 0), (99, 5)] {
+        events.extend((first..first + 10).map(|item| Event { user, item, time: i64::from(item), like: true }));
+    }
+    let negatives = Negatives { per_positive: 40, draw: Draw::Uniform, splits: vec!["train".into(), "valid".into()] };
+    let (_directory, dataset) =
+        run(&[("train", &events)], Some(Split::LeaveLast { valid: 1, test: 1 }), Some(&negatives));
+    let dataset = dataset.unwrap();
+    let vocabularies = dataset.vocabularies().unwrap();
+    let mut batch = Batch::default();
+    let mut shares = |split: &str| {
+        let split = dataset.split(split).unwrap();
+        split.read(&(0..split.rows()).collect::<Vec<_>>(), Seed(4), &mut batch).unwrap();
+        let of_twenty = |row: &usize| !["u98", "u99"].contains(&vocabularies.user(batch.user[*row]));
+        let drawn = (0..batch.rows).filter(|row| batch.labels[*row] == 0.0 && of_twenty(row));
+        let items: Vec<&str> = drawn.map(|row| vocabularies.item(batch.item[row])).collect();
+        let share = |item: &str| items.iter().filter(|drawn| **drawn == item).count() as f64 / items.len() as f64;
+        ["i4", "i5", "i6", "i11"].map(share)
+    };
+    for (share, expected) in shares("train").into_iter().zip([0.0, 1.0 / 8.0, 1.0 / 8.0, 1.0 / 8.0]) {
+        assert!((share - expected).abs() < 0.03, "{share} {expected}");
+    }
+    for (share, expected) in shares("valid").into_iter().zip([0.0, 0.0, 1.0 / 7.0, 1.0 / 7.0]) {
+        assert!((share - expected).abs() < 0.06, "{share} {expected}");
     }
 }
 

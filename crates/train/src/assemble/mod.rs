@@ -258,6 +258,7 @@ fn caveats(model: &Model, evaluations: &[Evaluation]) -> Vec<String> {
                 ));
             }
         }
+        caveats.extend_from_slice(&evaluation.notes);
         for (metric, why) in &evaluation.absent {
             let (task, name) = metric.rsplit_once('.').unwrap_or(("", metric));
             let name = format!("{task} {}", shown(name));

@@ -13,6 +13,8 @@ mod ahead;
 mod combine;
 mod groupings;
 mod judge;
+#[cfg(test)]
+mod protocol;
 mod queries;
 mod ranking;
 mod score;
@@ -60,6 +62,8 @@ pub struct Evaluation {
     pub replicates: BTreeMap<String, Bootstrap>,
     /// Metrics that have no value here, and why.
     pub absent: BTreeMap<String, String>,
+    /// What a reader of the metrics should know, a sentence each.
+    pub notes: Vec<String>,
     /// ROC and calibration of each binary task.
     pub tasks: Vec<report::Task>,
     /// AUC by scenario and by history length.

@@ -81,7 +81,6 @@ pub fn full_ranking_queries(split: &Split, task: usize, config: &EvaluateConfig,
 
 /// The splits before one: a full ranking leaves out the items the user had there, but for those that are relevant. `train`
 /// comes before `valid`, and both before all others.
-pub fn earlier_splits(dataset: &Dataset, split: &str) -> Vec<&'static str> {
-    let earlier = ["train", "valid"].into_iter().take_while(|earlier| *earlier != split);
-    earlier.filter(|earlier| dataset.splits().iter().any(|known| known.name() == *earlier)).collect()
+pub fn earlier_splits<'a>(dataset: &'a Dataset, split: &str) -> Vec<&'a str> {
+    dataset.earlier_splits(split)
 }

@@ -12,8 +12,9 @@ use crate::model::Model;
 use crate::predictor::Predictor;
 use kitestring_core::metrics::{Placement, Ties, top_k};
 use kitestring_core::{Error, Result, Seed};
-use kitestring_data::dataset::{Dataset, Split};
+use kitestring_data::dataset::{Candidates, Dataset, Split};
 use kitestring_nn::engine::Workers;
+use std::collections::HashSet;
 use std::time::Instant;
 
 /// The best candidates of a list: as many as the largest cutoff.
@@ -31,8 +32,9 @@ pub struct TopList<'a> {
     pub items: &'a [(u32, f32)],
 }
 
-/// Ranks each positive of a split against the candidates given for it. Positives without any are left out. `each` is shown
-/// the best of every list.
+/// Ranks each positive of a split against the candidates given for it: each item once, the positive itself never twice; candidates that are
+/// no item of the data are the unknown item. Positives without any are left out, and counted in a note. `each` is shown the best of every
+/// list.
 ///
 /// # Errors
 /// A split without given candidates or without a positive that has some; as [`super::score`].
@@ -53,27 +55,57 @@ pub fn rank_candidates(
             .mend("use full, or auto to rank where there are some"));
     };
     let mut queries = positives(split, task)?;
-    let of = |query: &Query| query.relevant.first().and_then(|item| given.of(query.user, (*item).into()));
-    queries.retain(|query| of(query).is_some());
+    let of = |query: &Query| rivals(given, query);
+    let all = queries.len();
+    queries.retain(|query| !of(query).is_empty());
+    let without = all - queries.len();
     if queries.is_empty() {
         let what = format!("no positive of split `{}` has candidates", split.name());
         return Err(Error::data(what).in_field("data.layouts.candidates").mend("check that users and items match"));
     }
     let queries = draw(queries, config.ranking_queries, seed);
-    let sizes = queries.iter().filter_map(of).map(<[u32]>::len);
-    let protocol = match (sizes.clone().min(), sizes.max()) {
+    let (mut unknown, mut candidates) = (0, 0);
+    let sizes = queries.iter().map(|query| {
+        let rivals = of(query);
+        unknown += rivals.iter().filter(|item| **item == 0).count();
+        candidates += rivals.len();
+        rivals.len()
+    });
+    let sizes: Vec<usize> = sizes.collect();
+    let protocol = match (sizes.iter().min(), sizes.iter().max()) {
         (Some(least), Some(most)) if least == most => format!("{most} given ones and the positive"),
         (Some(least), Some(most)) => format!("{least} to {most} given ones and the positive"),
         _ => String::new(),
     };
     let list = |query: &Query, items: &mut Vec<u32>| {
         items.extend(&query.relevant);
-        items.extend(of(query).unwrap_or_default());
+        items.extend(of(query));
     };
     let relevant = |_: &Query, _: &[u32]| vec![0];
     let served = Served::new(dataset, config)?;
     let job = Job { model, split, task, queries: &queries, config, served, workers };
-    job.rank(protocol, (&list, &relevant), each)
+    let mut ranked = job.rank(protocol, (&list, &relevant), each)?;
+    if without > 0 {
+        ranked
+            .notes
+            .push(format!("{without} of {all} positives of {} have no candidates and are not ranked.", split.name()));
+    }
+    if unknown > 0 {
+        ranked.notes.push(format!(
+            "{unknown} of {candidates} candidates of {} are no item of the data: each is ranked as the unknown item, which makes the ranking \
+             easier.",
+            split.name()
+        ));
+    }
+    Ok(ranked)
+}
+
+/// The candidates given for a positive, in their order: each item once, without the positive. An item that stands there twice would be two
+/// rivals, and the positive its own. Unknown items, 0, are not known to be the same one.
+fn rivals(given: &Candidates, query: &Query) -> Vec<u32> {
+    let list = query.relevant.first().and_then(|item| given.of(query.user, (*item).into())).unwrap_or_default();
+    let mut seen: HashSet<u32> = query.relevant.iter().copied().collect();
+    list.iter().copied().filter(|item| *item == 0 || seen.insert(*item)).collect()
 }
 
 /// Ranks all items for each user who has positives in a split: those of any row of the data, without the ones the user had

@@ -24,6 +24,8 @@ pub struct Ranked {
     pub seconds: f64,
     /// Seconds of them spent waiting for candidates to be read.
     pub waiting: f64,
+    /// What a reader of the metrics should know, a sentence each.
+    pub notes: Vec<String>,
 }
 
 /// A ranking metric at a cutoff.
@@ -106,7 +108,7 @@ impl Tally {
     /// long it took. Nothing is taken to have been waiting.
     pub fn finish(self, protocol: String, candidates: u64, seconds: f64) -> Ranked {
         let Self { mean, single, users, .. } = self;
-        Ranked { protocol, mean, single, users, candidates, seconds, waiting: 0.0 }
+        Ranked { protocol, mean, single, users, candidates, seconds, waiting: 0.0, notes: Vec::new() }
     }
 }
 
@@ -146,5 +148,6 @@ impl Ranked {
         let (candidates, lists) = (self.protocol.clone(), self.mean.queries());
         evaluation.rankings.push(report::Ranking { candidates, lists, values });
         evaluation.ranking_seconds = self.seconds;
+        evaluation.notes.extend_from_slice(&self.notes);
     }
 }
