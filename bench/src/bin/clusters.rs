@@ -252,7 +252,7 @@ fn in_world(asked: &Asked, models: &[(&str, &[&str])], world: usize) -> Result<V
         found.push(Found {
             judged,
             gates: gates.collect(),
-            epochs: f64::from(fitted.history.best_epoch.unwrap_or(config.train.epochs)),
+            epochs: f64::from(fitted.history.best_epoch.unwrap_or(fitted.history.epochs.len() as u32)),
             weights: fitted.model.network.weights.len() as f64,
         });
     }

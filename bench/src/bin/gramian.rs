@@ -177,11 +177,12 @@ fn train(config: &RunConfig, setting: &str, dataset: &Dataset, seconds: f64, see
     let mut learner = Learner::new(&model, (&section.objective, train), &corpus, 1, seed)?;
     let judged = EvaluateConfig { bootstrap: 0, ..config.evaluate.clone() };
     let (mut batch, mut points, mut spent) = (PairBatch::default(), Vec::new(), 0.0);
+    let size = train.length(dataset.split("train")?.rows()).batch_size;
     for epoch in 0.. {
         let order = corpus.order(seed, epoch);
-        for first in (0..corpus.len()).step_by(train.batch_size) {
+        for first in (0..corpus.len()).step_by(size) {
             let start = Instant::now();
-            let last = (first + train.batch_size as u64).min(corpus.len());
+            let last = (first + size as u64).min(corpus.len());
             let pairs: Vec<u64> = (first..last).map(|position| order.at(position)).collect();
             corpus.read(&pairs, None, &mut batch)?;
             learner.refresh(&model, &corpus, &OneWorker)?;

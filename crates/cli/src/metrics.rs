@@ -1,8 +1,8 @@
 //! What a run is worth, as a table and as JSON.
 
 use crate::output::columns;
-use crate::stages::Judged;
-use kitestring_core::{Error, Result};
+use crate::stages::{How, Judged};
+use kitestring_core::{Error, Note, Result};
 use kitestring_train::assemble::peak_rss_mib;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,6 +17,11 @@ pub struct Told {
     seconds: f64,
     samples_per_second: f64,
     peak_rss_mib: Option<f64>,
+    /// The epoch whose model was kept, where a split `valid` chose it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kept_epoch: Option<u32>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    notes: Vec<Note>,
 }
 
 impl Told {
@@ -28,7 +33,17 @@ impl Told {
             seconds: start.elapsed().as_secs_f64(),
             samples_per_second,
             peak_rss_mib: peak_rss_mib(),
+            kept_epoch: None,
+            notes: Vec::new(),
         }
+    }
+
+    /// With how the model was trained.
+    #[must_use]
+    pub fn trained(mut self, how: &How) -> Self {
+        self.kept_epoch = how.history.best_epoch;
+        self.notes.clone_from(&how.notes);
+        self
     }
 
     /// As a JSON object, to which a command adds what else it found.

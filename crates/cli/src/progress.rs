@@ -118,6 +118,11 @@ impl Progress {
         self.show("simulating", done, Some(of));
     }
 
+    /// Whether it is the line of one of several runs, of which the whole is told by another.
+    pub fn is_one_of_several(&self) -> bool {
+        self.name.is_some()
+    }
+
     /// What the user should know, in a terminal or not.
     pub fn note(&self, text: &str) {
         self.bar.suspend(|| eprintln!("note: {text}"));

@@ -3,8 +3,8 @@
 use crate::commands::write_beside;
 use crate::output::columns;
 use crate::progress::Progress;
-use crate::stages::{Known, REPORT, STORED};
-use kitestring_core::{Error, Result, Seed};
+use crate::stages::{Known, REPORT, STORED, tell};
+use kitestring_core::{Error, Note, Result, Seed};
 use kitestring_data::dataset::{Dataset, Split, Vocabularies};
 use kitestring_retrieve::corpus::items;
 use kitestring_retrieve::fit::{CHECKPOINTS, Fitted, fit};
@@ -15,6 +15,7 @@ use kitestring_train::RunConfig;
 use kitestring_train::assemble::peak_rss_mib;
 use kitestring_train::config::EvaluateConfig;
 use kitestring_train::evaluate::{Progress as Judging, RankingMetric};
+use kitestring_train::notes;
 use kitestring_train::report::{RankingValue, Recall, Speed, html};
 use kitestring_train::run::{Run, remove_directory};
 use kitestring_train::watch::Event;
@@ -57,6 +58,8 @@ pub struct Trained {
     /// The metrics of each split.
     metrics: Vec<(String, Vec<RankingMetric>)>,
     index: (Option<f64>, f64),
+    /// What config, data and training say against each other.
+    notes: Vec<Note>,
 }
 
 impl Trained {
@@ -98,6 +101,7 @@ impl Trained {
             "metrics": metrics,
             "training_seconds": self.fitted_seconds,
             "pairs_per_second": self.pairs_per_second,
+            "notes": self.notes,
             "index": { "items": self.retrieval.index.len(), "recall": recall, "seconds": seconds },
         })
     }
@@ -130,8 +134,10 @@ pub fn train(
     if !resume {
         remove_directory(&directory.join(CHECKPOINTS))?;
     }
+    let mut told = notes::of_training(&section.train, dataset, "retrieve.train")?;
+    tell(run, &told, progress)?;
     let mut logged = Ok(());
-    let Fitted { model, history, seconds, pairs_per_second } =
+    let Fitted { model, history, seconds, pairs_per_second, notes } =
         fit((config, section), dataset, &directory, resume, &mut |event| {
             progress.training(&event);
             if let (Event::Epoch { epoch, best }, true) = (&event, logged.is_ok()) {
@@ -139,6 +145,8 @@ pub fn train(
             }
         })?;
     logged?;
+    tell(run, &notes, progress)?;
+    told.extend(notes);
     let threads = Threads::new(section.train.workers)?;
     let mut metrics = Vec::new();
     let judging = Instant::now();
@@ -165,7 +173,7 @@ pub fn train(
         peak_rss_mib: peak_rss_mib(),
         phases: phases.map(|(name, seconds)| (name.to_owned(), seconds)).into(),
     };
-    let told = report::report(&Parts {
+    let page = report::report(&Parts {
         config: (config, section),
         dataset,
         retrieval: &retrieval,
@@ -174,11 +182,12 @@ pub fn train(
         speed,
         build_seconds: index_seconds,
         workers: &threads,
+        notes: &told,
     })?;
-    write_beside(&directory.join(STORED), told.to_json()?.as_bytes())?;
-    write_beside(&directory.join(REPORT), html(&told).as_bytes())?;
+    write_beside(&directory.join(STORED), page.to_json()?.as_bytes())?;
+    write_beside(&directory.join(REPORT), html(&page).as_bytes())?;
     let index = (recall, index_seconds);
-    let found = Trained { retrieval, fitted_seconds: seconds, pairs_per_second, metrics, index };
+    let found = Trained { retrieval, fitted_seconds: seconds, pairs_per_second, metrics, index, notes: told };
     run.write("retriever.json", found.told().to_string().as_bytes())?;
     Ok(found)
 }

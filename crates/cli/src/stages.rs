@@ -4,7 +4,7 @@ use crate::commands::write_beside;
 use crate::metrics::Told;
 use crate::progress::Progress;
 use crate::start::Start;
-use kitestring_core::{Error, Kind, Result, Schema, Seed};
+use kitestring_core::{Error, Kind, Note, Result, Schema, Seed};
 use kitestring_data::config::{DataConfig, Layout};
 use kitestring_data::dataset::manifest::MANIFEST;
 use kitestring_data::dataset::{Dataset, Vocabularies};
@@ -12,10 +12,12 @@ use kitestring_data::layout::{self, Opened};
 use kitestring_data::prepare::{self, prepare_folder};
 use kitestring_data::reader::BadRows;
 use kitestring_data::simulator;
+use kitestring_retrieve::RetrieveConfig;
 use kitestring_train::assemble::{self, Parts, peak_rss_mib};
 use kitestring_train::evaluate::{self, Evaluation};
 use kitestring_train::fit::{Event, Fitted, fit_from};
 use kitestring_train::history::History;
+use kitestring_train::notes;
 use kitestring_train::report::{self, Recall, Shipped, Speed};
 use kitestring_train::run::{Run, remove_directory};
 use kitestring_train::truth::{self, Comparison};
@@ -75,9 +77,7 @@ pub fn prepare(
     for (side, rows) in opened.without_partner().into_iter().filter(|(_, rows)| *rows > 0) {
         progress.note(&format!("{rows} rows have no partner in {side}: its columns are missing there"));
     }
-    let dataset = Dataset::open(out)?;
-    dataset.manifest().notes().iter().for_each(|note| progress.note(note));
-    Ok(dataset)
+    Dataset::open(out)
 }
 
 /// Makes ready what a run learns from: a prepared data set as it is, raw data prepared within the run, or, where no data are given
@@ -124,8 +124,38 @@ pub fn data(
             .mend("prepare it again with this config, or use the config it was prepared with"));
     }
     dataset.vocabularies()?.copy_to(&directory.join(VOCABULARIES))?;
-    run.begin(config, &place, source.as_deref(), from)?;
+    let resolved = RetrieveConfig::with_length(config, dataset.split("train")?.rows())?;
+    run.begin(&resolved, &place, source.as_deref(), from)?;
     Ok(dataset)
+}
+
+/// Tells what config and data say against each other before anything is trained, and notes it in the run's log.
+///
+/// # Errors
+/// What cannot be, such as early stopping without a split `valid`; what the file system says.
+pub fn note_before_training(
+    run: &Run,
+    config: &RunConfig,
+    dataset: &Dataset,
+    progress: &Progress,
+) -> Result<Vec<Note>> {
+    let found = notes::before_training(config, dataset)?;
+    tell(run, &found, progress)?;
+    Ok(found)
+}
+
+/// Tells notes on standard error and in the run's log. Of several runs at once the log has them.
+///
+/// # Errors
+/// What the file system says.
+pub fn tell(run: &Run, notes: &[Note], progress: &Progress) -> Result<()> {
+    for note in notes {
+        if !progress.is_one_of_several() {
+            progress.note(&note.to_string());
+        }
+        run.log(&json!({ "event": "note", "note": note }))?;
+    }
+    Ok(())
 }
 
 /// Checks that a run which is gone on with started where it is said to start.
@@ -152,6 +182,21 @@ pub struct How {
     pub seconds: f64,
     /// Samples trained on a second.
     pub samples_per_second: f64,
+    /// What config, data and training say against each other.
+    #[serde(default)]
+    pub notes: Vec<Note>,
+}
+
+impl How {
+    /// Which epoch's model was kept, in a clause; nothing where none was trained.
+    pub fn kept(&self) -> Option<String> {
+        let History { epochs, best_epoch, metric, .. } = &self.history;
+        let last = epochs.last()?.epoch;
+        Some(match (best_epoch, metric) {
+            (Some(best), Some(metric)) => format!("epoch {best} of {last}, the best by {metric} on valid"),
+            _ => format!("epoch {last}, the last"),
+        })
+    }
 }
 
 /// How a run's model was trained.
@@ -176,7 +221,7 @@ pub struct Trained {
     pub how: How,
 }
 
-/// Trains the run's model, from nothing or as a model that was grown.
+/// Trains the run's model, from nothing or as a model that was grown. `notes` are those made before.
 ///
 /// # Errors
 /// What is wrong with the config, a loss that is not finite, a full disk.
@@ -184,7 +229,7 @@ pub fn train(
     run: &Run,
     config: &RunConfig,
     dataset: &Dataset,
-    start: Option<Model>,
+    (start, notes): (Option<Model>, Vec<Note>),
     resume: bool,
     progress: &mut Progress,
 ) -> Result<Trained> {
@@ -193,7 +238,7 @@ pub fn train(
         remove_directory(&run.directory().join(CHECKPOINTS))?;
     }
     let mut logged = Ok(());
-    let Fitted { model, history, seconds, samples_per_second } =
+    let Fitted { model, history, seconds, samples_per_second, notes: found } =
         fit_from(start, (config, dataset), run.directory(), resume, &mut |event| {
             progress.training(&event);
             let entry = match event {
@@ -206,7 +251,12 @@ pub fn train(
             }
         })?;
     logged?;
-    let how = How { history, seconds, samples_per_second };
+    tell(run, &found, progress)?;
+    let notes = notes.into_iter().chain(found).collect();
+    let how = How { history, seconds, samples_per_second, notes };
+    if let Some(kept) = how.kept() {
+        run.log(&json!({ "event": "kept", "epoch": how.history.best_epoch, "by": how.history.metric, "text": kept }))?;
+    }
     let text = serde_json::to_vec(&how).map_err(|error| Error::internal("the history as JSON").caused_by(error))?;
     run.write(HISTORY, &text)?;
     Ok(Trained { model, how })
@@ -308,6 +358,7 @@ pub fn report(folder: &Path, known: &Known<'_>, judged: &Judged) -> Result<()> {
         recall: judged.recall.clone(),
         shipped: judged.shipped.clone(),
         speed,
+        notes: &how.notes,
         workers: &Threads::new(config.train.workers)?,
     };
     let report = assemble::report(&parts)?;
@@ -356,10 +407,10 @@ pub fn encode(
         }
         let out = place.path().join(datasets.len().to_string());
         let known = (&vocabularies, past.as_ref());
-        prepare::encode(name, rows, candidates, known, &bad, &out, &mut |step| progress.preparing(step))?;
-        let dataset = Dataset::open(&out)?;
-        dataset.manifest().notes().iter().for_each(|note| progress.note(note));
-        datasets.push(dataset);
+        let told = &mut |step| progress.preparing(step);
+        let manifest = prepare::encode(name, rows, candidates, known, &bad, &out, told)?;
+        manifest.notes().iter().for_each(|note| progress.note(&note.to_string()));
+        datasets.push(Dataset::open(&out)?);
     }
     Ok(Encoded { datasets, bad_rows: bad.count(), place })
 }

@@ -9,10 +9,12 @@ pub mod fitted;
 pub mod hash;
 pub mod json;
 pub mod metrics;
+pub mod note;
 pub mod schema;
 pub mod seed;
 
 pub use batch::{Batch, Ids};
 pub use error::{Error, Kind, Result};
+pub use note::Note;
 pub use schema::Schema;
 pub use seed::Seed;

@@ -7,6 +7,7 @@ use kitestring_nn::retriever::RetrieverConfig;
 use kitestring_train::RunConfig;
 use kitestring_train::config::{TrainConfig, assignment};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// A retriever: what it is made of, what makes it good, how it is trained.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -61,6 +62,29 @@ impl RetrieveConfig {
         Ok(Some(section))
     }
 
+    /// The metric that chooses an epoch among those measured: that of early stopping, else recall at the first cutoff, which is the hit rate
+    /// where every user has one item to find.
+    pub fn validation_metric(&self, measured: &BTreeMap<String, f64>) -> String {
+        let chosen = self.train.early_stopping.as_ref().and_then(|stopping| stopping.metric.clone());
+        let [recall, hits] = ["recall", "hr"].map(|name| format!("{name}@{}", self.cutoffs.first().unwrap_or(&0)));
+        chosen.unwrap_or(if measured.contains_key(&recall) { recall } else { hits })
+    }
+
+    /// A config whose training sections say how long they take for so many training samples.
+    ///
+    /// # Errors
+    /// As [`Self::resolve`].
+    pub fn with_length(config: &RunConfig, samples: u64) -> Result<RunConfig> {
+        let mut resolved = config.clone();
+        resolved.train = config.train.resolved(samples);
+        if let Some(mut section) = config.section::<Self>("retrieve")? {
+            section.train = section.train.resolved(samples);
+            let table = toml::Table::try_from(&section);
+            resolved.retrieve = Some(table.map_err(|error| Error::internal("the section as TOML").caused_by(error))?);
+        }
+        Ok(resolved)
+    }
+
     /// A config whose section has every default written out, so that an override can name a key that the file does not.
     ///
     /// # Errors
@@ -111,6 +135,11 @@ impl RetrieveConfig {
             let field = error.place().field.clone().unwrap_or_default();
             error.in_field(format!("retrieve.{field}"))
         })?;
+        if let Some(stopping) = &self.train.early_stopping {
+            let names = ["recall", "hr", "ndcg", "mrr"];
+            let at = self.cutoffs.iter().flat_map(|k| names.map(|name| format!("{name}@{k}")));
+            stopping.check_metric(&at.collect::<Vec<_>>(), "retrieve.train")?;
+        }
         if matches!(self.objective, Objective::Contrastive(_)) && !self.model.unit_length {
             return wrong("model.unit_length", "cosine contrast needs vectors of length 1: set unit_length = true");
         }

@@ -8,13 +8,14 @@ use crate::learner::Learner;
 use crate::linear;
 use crate::model::RetrieverModel;
 use crate::objective::config::Objective;
-use kitestring_core::{Error, Result, Seed};
+use kitestring_core::{Error, Note, Result, Seed};
 use kitestring_data::dataset::Dataset;
 use kitestring_train::RunConfig;
 use kitestring_train::checkpoint::{self, Checkpoint, Progress};
-use kitestring_train::config::Schedule;
+use kitestring_train::config::{Schedule, TrainingLength};
 use kitestring_train::evaluate::read_ahead;
 use kitestring_train::history::{Epoch as EpochHistory, History};
+use kitestring_train::notes;
 use kitestring_train::run::replace_directory;
 use kitestring_train::watch::{Event, Watch};
 use kitestring_train::workers::Threads;
@@ -38,6 +39,8 @@ pub struct Fitted {
     pub seconds: f64,
     /// Pairs trained on a second.
     pub pairs_per_second: f64,
+    /// What the user should know of how it went.
+    pub notes: Vec<Note>,
 }
 
 /// Trains a retriever on the pairs of the split `train` and leaves it in `directory`. With `resume`, goes on from the newest checkpoint
@@ -72,6 +75,7 @@ fn fit_linear(
     }
     let (seed, threads) = (Seed(run.seed).child("retrieve"), Threads::new(config.train.workers)?);
     let corpus = Corpus::new(dataset, config)?;
+    let length = config.train.length(dataset.split("train")?.rows());
     let size = |table: &str| dataset.table_size(table);
     let mut model = RetrieverModel::new(dataset.schema(), &config.model, &config.train, size, seed)?;
     let (mut history, mut seconds) = (History::default(), 0.0);
@@ -83,10 +87,11 @@ fn fit_linear(
             observe(Event::Epoch { epoch, best: false });
         }
     })?;
-    let identity = identity(run, config, &corpus, threads.count())?;
-    save_model(&mut model, directory, Seed(run.seed).child(&identity))?;
+    let identity = identity(run, config, &corpus, (threads.count(), length))?;
+    model.version = version(Seed(run.seed).child(&identity));
+    save_model(&model, directory)?;
     let pairs_per_second = corpus.len() as f64 * f64::from(als.iterations) / f64::max(seconds, 1e-9);
-    Ok(Fitted { model, history, seconds, pairs_per_second })
+    Ok(Fitted { model, history, seconds, pairs_per_second, notes: Vec::new() })
 }
 
 struct Fit<'a> {
@@ -97,6 +102,7 @@ struct Fit<'a> {
     /// The sections that must not change between a run and its resumption.
     identity: String,
     seed: Seed,
+    length: TrainingLength,
     threads: Threads,
     model: RetrieverModel,
     learner: Learner,
@@ -115,7 +121,8 @@ impl<'a> Fit<'a> {
         let seed = Seed(run.seed).child("retrieve");
         let threads = Threads::new(config.train.workers)?;
         let corpus = Corpus::new(dataset, config)?;
-        let identity = identity(run, config, &corpus, threads.count())?;
+        let length = config.train.length(dataset.split("train")?.rows());
+        let identity = identity(run, config, &corpus, (threads.count(), length))?;
         let loaded = if resume { checkpoint::load(&directory.join(CHECKPOINTS), &identity)? } else { None };
         let validates = dataset.splits().iter().any(|split| split.name() == "valid");
         if config.train.early_stopping.is_some() && !validates {
@@ -138,32 +145,50 @@ impl<'a> Fit<'a> {
             observe(Event::Resumed { steps: loaded.steps });
             progress = loaded.progress;
         }
-        Ok(Self { run, config, corpus, directory, identity, seed, threads, model, learner, progress, validates })
+        Ok(Self {
+            run,
+            config,
+            corpus,
+            directory,
+            identity,
+            seed,
+            length,
+            threads,
+            model,
+            learner,
+            progress,
+            validates,
+        })
     }
 
     fn run(mut self, observe: &mut dyn FnMut(Event<'_>)) -> Result<Fitted> {
-        while self.progress.history.stopped.is_none() && self.progress.epoch < self.config.train.epochs {
+        while self.progress.history.stopped.is_none() && self.progress.epoch < self.length.epochs {
             self.epoch(observe)?;
             self.finish_epoch(observe)?;
         }
-        let model = if self.progress.history.best_epoch.is_some() {
-            RetrieverModel::read(&self.directory.join(MODEL))?
-        } else {
-            self.save_model()?;
-            self.model
+        let model = match self.progress.history.best_epoch {
+            Some(epoch) => RetrieverModel::read(&checkpoint::best(&self.directory.join(CHECKPOINTS), epoch))?,
+            None => {
+                self.model.version = self.version();
+                self.model
+            }
         };
+        save_model(&model, self.directory)?;
         let seconds = self.progress.seconds;
         let pairs_per_second = self.progress.samples as f64 / seconds.max(1e-9);
-        Ok(Fitted { model, history: self.progress.history, seconds, pairs_per_second })
+        let history = self.progress.history;
+        let notes = notes::still_improving(&history, self.length.epochs, "retrieve.train.epochs").into_iter().collect();
+        Ok(Fitted { model, history, seconds, pairs_per_second, notes })
     }
 
     /// The batches of an epoch that are left.
     fn epoch(&mut self, observe: &mut dyn FnMut(Event<'_>)) -> Result<()> {
         let (train, epoch) = (&self.config.train, u64::from(self.progress.epoch));
-        let (order, size) = (self.corpus.order(self.seed, epoch), train.batch_size as u64);
+        let (order, size) = (self.corpus.order(self.seed, epoch), self.length.batch_size as u64);
         let draws = self.seed.child("draws").at(epoch);
         let batches = self.corpus.len().div_ceil(size);
-        let total = batches * u64::from(train.epochs);
+        let epochs = self.length.epochs;
+        let total = batches * u64::from(epochs);
         let factor = self.progress.rate_factor;
         let Self { corpus, model, learner, threads, progress, identity, directory, .. } = self;
         let (corpus, mut number) = (&*corpus, progress.batch);
@@ -177,7 +202,7 @@ impl<'a> Fit<'a> {
             number += 1;
             Ok(Some(pairs.len()))
         };
-        let mut watch = Watch::new(progress, observe, (batches, train.epochs), learner.steps());
+        let mut watch = Watch::new(progress, observe, (batches, epochs), learner.steps());
         let mut since = Instant::now();
         read_ahead(next, |pairs, batch: &mut PairBatch| {
             learner.refresh(model, corpus, threads)?;
@@ -203,11 +228,16 @@ impl<'a> Fit<'a> {
         let train = &self.config.train;
         let metrics = if self.validates { self.validate()? } else { BTreeMap::new() };
         let progress = &mut self.progress;
-        progress.end_epoch(train, self.learner.steps(), metrics);
+        let metric = self.config.validation_metric(&metrics);
+        progress.end_epoch((train, self.length.epochs), self.learner.steps(), metrics);
         let best = self.validates
-            && progress.judge(train).map_err(|error| error.in_field("retrieve.train.early_stopping.metric"))?;
+            && progress
+                .judge(train, &metric)
+                .map_err(|error| error.in_field("retrieve.train.early_stopping.metric"))?;
         if best {
-            self.save_model()?;
+            self.model.version = self.version();
+            let model = |new: &Path| self.model.write(new, false);
+            checkpoint::keep_best(&self.directory.join(CHECKPOINTS), self.progress.epoch, &model)?;
         }
         save_checkpoint(self.directory, &self.model, &self.learner, &self.identity, &self.progress)?;
         if let Some(epoch) = self.progress.history.epochs.last() {
@@ -225,16 +255,21 @@ impl<'a> Fit<'a> {
         Ok(metrics.map(|metric| (metric.key, metric.value)).collect())
     }
 
-    fn save_model(&mut self) -> Result<()> {
+    /// The version of the model as it is now.
+    fn version(&self) -> String {
         let losses = self.progress.history.steps.last().map(|step| step.losses.as_slice()).unwrap_or_default();
         let state = Seed(self.run.seed).child(&self.identity).at(self.learner.steps());
-        save_model(&mut self.model, self.directory, losses.iter().fold(state, |state, loss| state.at(loss.to_bits())))
+        version(losses.iter().fold(state, |state, loss| state.at(loss.to_bits())))
     }
 }
 
-/// Writes a model with a version by which what is made of it can tell this state from any other.
-fn save_model(model: &mut RetrieverModel, directory: &Path, state: Seed) -> Result<()> {
-    model.version = format!("{:016x}", state.0);
+/// A version by which what is made of a model can tell its state from any other.
+fn version(state: Seed) -> String {
+    format!("{:016x}", state.0)
+}
+
+/// Writes a model in its place.
+fn save_model(model: &RetrieverModel, directory: &Path) -> Result<()> {
     std::fs::create_dir_all(directory).map_err(|error| Error::io(error, "could not make the directory", directory))?;
     replace_directory(&directory.join(MODEL), |new| model.write(new, false))
 }
@@ -258,11 +293,16 @@ fn save_checkpoint(
 }
 
 /// What training depends on, as text: a checkpoint of another one is refused. The number of epochs may grow.
-fn identity(run: &RunConfig, config: &RetrieveConfig, corpus: &Corpus<'_>, workers: usize) -> Result<String> {
+fn identity(
+    run: &RunConfig,
+    config: &RetrieveConfig,
+    corpus: &Corpus<'_>,
+    (workers, length): (usize, TrainingLength),
+) -> Result<String> {
     let mut config = config.clone();
-    if !matches!(config.train.schedule, Schedule::Cosine { .. }) {
-        config.train.epochs = 0;
-    }
+    let cosine = matches!(config.train.schedule, Schedule::Cosine { .. });
+    config.train.epochs = cosine.then_some(length.epochs);
+    config.train.batch_size = Some(length.batch_size);
     config.train.workers = workers;
     config.train.checkpoint_steps = 0;
     config.index = Default::default();

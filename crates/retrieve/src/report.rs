@@ -5,7 +5,7 @@ use crate::encode::Encoder;
 use crate::index::{Filter, Found, Kind, RECALL_AT};
 use crate::objective::config::Objective;
 use crate::recall::Retrieval;
-use kitestring_core::{Error, Result, Seed};
+use kitestring_core::{Error, Note, Result, Seed};
 use kitestring_data::dataset::{Dataset, Permutation, Split};
 use kitestring_nn::engine::Workers;
 use kitestring_nn::retriever::Tower;
@@ -35,6 +35,8 @@ pub struct Parts<'a> {
     pub speed: Speed,
     /// Seconds to build the index.
     pub build_seconds: f64,
+    /// What config, data and training say against each other.
+    pub notes: &'a [Note],
     /// Threads.
     pub workers: &'a dyn Workers,
 }
@@ -63,6 +65,7 @@ pub fn report(parts: &Parts<'_>) -> Result<Report> {
         speed: Some(parts.speed.clone()),
         config: run.to_toml()?,
         environment: environment(parts.workers.count()),
+        notes: parts.notes.to_vec(),
         caveats: caveats(section),
         ..Report::default()
     })

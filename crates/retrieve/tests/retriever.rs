@@ -223,7 +223,7 @@ fn every_objective_learns() {
         let read = RetrieverModel::read(&world.path(name).join(fit::MODEL)).unwrap();
         assert_eq!(world.vectors(&read), world.vectors(&fitted.model), "{name}");
         assert_eq!(read.version, fitted.model.version);
-        assert_eq!(fitted.history.epochs.len() as u32, section.train.epochs);
+        assert_eq!(Some(fitted.history.epochs.len() as u32), section.train.epochs);
         assert!(fitted.history.epochs[0].metrics.contains_key("recall@20"));
     }
 }
@@ -269,8 +269,9 @@ fn early_stopping_keeps_the_best() {
     let fitted = world.fit(&section, "stops", false).unwrap();
     let best = fitted.history.best_epoch.unwrap();
     assert!(fitted.history.stopped.is_some() && u64::from(best) < fitted.history.epochs.len() as u64);
-    let wrong = world.section(&["retrieve.train.early_stopping={ metric = \"auc\", patience = 1 }"]);
-    let error = world.fit(&wrong, "wrong", false).unwrap_err().to_string();
+    let wrong = ["retrieve.train.early_stopping={ metric = \"auc\", patience = 1 }".to_owned()];
+    let wrong = RetrieveConfig::overridden(world.config.clone(), &wrong).unwrap();
+    let error = RetrieveConfig::of(&wrong).unwrap_err().to_string();
     assert!(error.contains("retrieve.train.early_stopping.metric") && error.contains("recall@20"), "{error}");
 }
 

@@ -77,17 +77,18 @@ fn model(config: &RunConfig, schema: &Schema, dataset: &Dataset, seed: Seed) -> 
 fn train(model: &mut Model, config: &RunConfig, split: &Split, seed: Seed) -> Result<f64> {
     let threads = Threads::new(0)?;
     let mut learner = Learner::new(model, &config.train, threads.count(), seed)?;
+    let length = config.train.length(split.rows());
     let mut prepared = Prepared::default();
     let (mut loss, mut steps) = (0.0, 0.0);
-    for epoch in 0..config.train.epochs {
+    for epoch in 0..length.epochs {
         let order = split.order(seed, epoch.into());
-        for first in (0..split.rows()).step_by(config.train.batch_size) {
-            let last = split.rows().min(first + config.train.batch_size as u64);
+        for first in (0..split.rows()).step_by(length.batch_size) {
+            let last = split.rows().min(first + length.batch_size as u64);
             let samples: Vec<u64> = (first..last).map(|position| order.at(position)).collect();
             split.read(&samples, seed, &mut prepared.batch)?;
             learner.index(&mut prepared);
             let report = learner.step(model, &prepared, config.train.learning_rate, &threads)?;
-            if epoch + 1 == config.train.epochs {
+            if epoch + 1 == length.epochs {
                 loss += report.losses.iter().sum::<f64>();
                 steps += 1.0;
             }

@@ -1,12 +1,14 @@
 //! What a killed run goes on from: the model with its optimizers' memory, and how far it was.
 //!
 //! Checkpoints stand side by side as `step-N`, each written beside its place and renamed, so that a kill at any moment leaves a whole
-//! one. The one before is removed only when the next is in place.
+//! one. The one before is removed only when the next is in place. Beside them stands `best-N`, the model of the best epoch so far, under the
+//! number of its epoch: a checkpoint names the epoch it goes with, so a kill between the two leaves a pair that fits.
 
-use crate::config::{Schedule, TrainConfig};
+use crate::config::{KeptEpoch, Schedule, TrainConfig};
 use crate::evaluate;
 use crate::history::{Epoch, History};
 use crate::model::write;
+use crate::run::replace_directory;
 use kitestring_core::{Error, Result};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
@@ -14,10 +16,11 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// The format number of checkpoints.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 const STATE: &str = "state.json";
 const OPTIMIZER: &str = "optimizer.safetensors";
 const MODEL: &str = "model";
+const BEST: &str = "best-";
 
 /// How far a run is.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -41,12 +44,12 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// Notes the end of an epoch after so many steps in all, with what validation measured.
-    pub fn end_epoch(&mut self, train: &TrainConfig, steps: u64, metrics: BTreeMap<String, f64>) {
+    /// Notes the end of an epoch, one of `epochs`, after so many steps in all, with what validation measured.
+    pub fn end_epoch(&mut self, (train, epochs): (&TrainConfig, u32), steps: u64, metrics: BTreeMap<String, f64>) {
         let before = self.history.epochs.iter();
         let (seconds, samples) =
             before.fold((0.0, 0), |(seconds, samples), epoch| (seconds + epoch.seconds, samples + epoch.samples));
-        let total = (steps / u64::from(self.epoch + 1)) * u64::from(train.epochs);
+        let total = (steps / u64::from(self.epoch + 1)) * u64::from(epochs);
         let factor = train.schedule.factor(steps.saturating_sub(1), total) * self.rate_factor;
         self.history.epochs.push(Epoch {
             epoch: self.epoch + 1,
@@ -59,38 +62,42 @@ impl Progress {
         self.batch = 0;
     }
 
-    /// Whether the last epoch is the best so far. Without early stopping or a schedule that looks at validation, nobody asks.
+    /// Whether the last epoch is the best so far by a metric, so that its model is to be kept. Without such a metric (a validation split of
+    /// one class has no AUC) the last epoch's will be.
     ///
     /// # Errors
-    /// A config error, if the metric to stop by was not measured.
-    pub fn judge(&mut self, train: &TrainConfig) -> Result<bool> {
-        let stopping = train.early_stopping.clone().unwrap_or_default();
+    /// A config error, if early stopping or the schedule needs the metric and it was not measured.
+    pub fn judge(&mut self, train: &TrainConfig, metric: &str) -> Result<bool> {
         let plateau = match train.schedule {
             Schedule::Plateau { factor } => Some(factor),
             _ => None,
         };
-        if train.early_stopping.is_none() && plateau.is_none() {
-            return Ok(false);
-        }
         let Some(epoch) = self.history.epochs.last() else { return Ok(false) };
-        let Some(value) = epoch.metrics.get(&stopping.metric).copied() else {
+        let Some(value) = epoch.metrics.get(metric).copied() else {
+            if train.early_stopping.is_none() && plateau.is_none() {
+                return Ok(false);
+            }
             let known = epoch.metrics.keys().cloned().collect::<Vec<_>>().join(", ");
-            return Err(Error::config(format!("validation gives no `{}`", stopping.metric))
+            return Err(Error::config(format!("validation gives no `{metric}`"))
                 .in_field("train.early_stopping.metric")
                 .mend(format!("choose one of {known}")));
         };
-        let lower_is_better = evaluate::lower_is_better(&stopping.metric);
+        self.history.metric = Some(metric.to_owned());
+        let lower_is_better = evaluate::lower_is_better(metric);
         let better = self.best.is_none_or(|best| if lower_is_better { value < best } else { value > best });
         if better {
+            let kept = train.keep == KeptEpoch::Best;
             self.best = Some(value);
-            self.history.best_epoch = Some(epoch.epoch);
+            self.history.best_epoch = kept.then_some(epoch.epoch);
             self.epochs_without_better = 0;
-            return Ok(train.early_stopping.is_some());
+            return Ok(kept);
         }
         self.epochs_without_better += 1;
         self.rate_factor *= plateau.unwrap_or(1.0);
-        if train.early_stopping.is_some() && self.epochs_without_better >= stopping.patience.max(1) {
-            let (metric, epochs) = (&stopping.metric, self.epochs_without_better);
+        if let Some(stopping) = &train.early_stopping
+            && self.epochs_without_better >= stopping.patience.max(1)
+        {
+            let epochs = self.epochs_without_better;
             self.history.stopped = Some(format!("{metric} no better for {epochs} epochs"));
         }
         Ok(false)
@@ -152,6 +159,34 @@ pub fn save(directory: &Path, checkpoint: &Checkpoint<'_>) -> Result<()> {
     }
     if replaced.exists() {
         std::fs::remove_dir_all(replaced).map_err(fail)?;
+    }
+    remove_other_best(directory, checkpoint.progress.history.best_epoch)
+}
+
+/// Where the model of the best epoch stands.
+pub fn best(directory: &Path, epoch: u32) -> PathBuf {
+    directory.join(format!("{BEST}{epoch}"))
+}
+
+/// Keeps the model of an epoch that is the best so far, below `directory`. The one before stays until the next checkpoint is in place.
+///
+/// # Errors
+/// What the file system says.
+pub fn keep_best(directory: &Path, epoch: u32, model: &dyn Fn(&Path) -> Result<()>) -> Result<()> {
+    std::fs::create_dir_all(directory)
+        .map_err(|error| Error::io(error, "could not make the directory of checkpoints", directory))?;
+    replace_directory(&best(directory, epoch), model)
+}
+
+fn remove_other_best(directory: &Path, kept: Option<u32>) -> Result<()> {
+    let fail = |error| Error::io(error, "could not remove an older model", directory);
+    for entry in std::fs::read_dir(directory).map_err(fail)? {
+        let entry = entry.map_err(fail)?;
+        let name = entry.file_name();
+        let epoch = name.to_string_lossy().strip_prefix(BEST).map(str::to_owned);
+        if epoch.is_some_and(|epoch| epoch.parse().ok() != kept) {
+            std::fs::remove_dir_all(entry.path()).map_err(fail)?;
+        }
     }
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! One config file: `[data]`, `[schema]`, `[model]`, `[train]`, `[evaluate]`, `[simulator]`.
 
+use crate::evaluate;
 use kitestring_core::error::did_you_mean;
 use kitestring_core::schema::FeatureKind;
 use kitestring_core::{Error, Result, Schema};
@@ -48,10 +49,14 @@ pub struct RunConfig {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TrainConfig {
-    /// Samples a step.
-    pub batch_size: usize,
-    /// Passes over the training split.
-    pub epochs: u32,
+    /// Samples a step; from the number of training samples when absent ([`Self::length`]).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub batch_size: Option<usize>,
+    /// Passes over the training split, at most; from the number of training samples when absent ([`Self::length`]).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub epochs: Option<u32>,
+    /// Which epoch's model is kept.
+    pub keep: KeptEpoch,
     /// Length of a step.
     pub learning_rate: f32,
     /// How it changes over the run.
@@ -85,8 +90,9 @@ pub struct TrainConfig {
 impl Default for TrainConfig {
     fn default() -> Self {
         Self {
-            batch_size: 2048,
-            epochs: 2,
+            batch_size: None,
+            epochs: None,
+            keep: KeptEpoch::default(),
             learning_rate: 1e-3,
             schedule: Schedule::default(),
             optimizer: Rule::default(),
@@ -111,7 +117,7 @@ impl TrainConfig {
     /// A config error that names the key.
     pub fn check(&self) -> Result<()> {
         let wrong = |field: &str, what: &str| Err(Error::config(what).in_field(field));
-        if self.batch_size == 0 {
+        if self.batch_size == Some(0) {
             return wrong("train.batch_size", "a batch needs at least one sample");
         }
         if !(self.learning_rate > 0.0 && self.learning_rate.is_finite()) {
@@ -132,6 +138,58 @@ impl TrainConfig {
             return wrong("train.schedule.factor", "the factor must be in (0, 1]");
         }
         Ok(())
+    }
+}
+
+/// Which epoch's model is kept.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum KeptEpoch {
+    /// The one with the best validation metric, which is that of early stopping; the last one where no split `valid` tells.
+    #[default]
+    Best,
+    /// The last one.
+    Last,
+}
+
+/// How long training takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TrainingLength {
+    /// Samples a step.
+    pub batch_size: usize,
+    /// Passes over the training split, at most.
+    pub epochs: u32,
+}
+
+/// Steps of an epoch that are enough to take smaller batches no further.
+const STEPS_OF_AN_EPOCH: u64 = 100;
+/// The batch sizes that follow from the number of samples.
+const BATCH_SIZES: [u64; 2] = [32, 2048];
+/// Steps that a run should come to.
+const STEPS_OF_A_RUN: u64 = 1000;
+/// The epochs that follow from the number of steps.
+const EPOCHS: [u64; 2] = [2, 20];
+
+impl TrainConfig {
+    /// How long training on so many samples takes. What the config does not say follows from them: the batch size is the greatest power of
+    /// two, from 32 to 2048, that leaves an epoch 100 steps; the epochs, from 2 to 20, are as many as make 1000 steps.
+    pub fn length(&self, samples: u64) -> TrainingLength {
+        let batch_size = self.batch_size.unwrap_or_else(|| {
+            let most = (samples / STEPS_OF_AN_EPOCH).clamp(BATCH_SIZES[0], BATCH_SIZES[1]);
+            1 << most.ilog2()
+        });
+        let epochs = self.epochs.unwrap_or_else(|| {
+            let steps = samples.div_ceil(batch_size.max(1) as u64).max(1);
+            STEPS_OF_A_RUN.div_ceil(steps).clamp(EPOCHS[0], EPOCHS[1]) as u32
+        });
+        TrainingLength { batch_size, epochs }
+    }
+
+    /// The same with the length for so many samples written out.
+    #[must_use]
+    pub fn resolved(&self, samples: u64) -> Self {
+        let TrainingLength { batch_size, epochs } = self.length(samples);
+        Self { batch_size: Some(batch_size), epochs: Some(epochs), ..self.clone() }
     }
 }
 
@@ -160,19 +218,37 @@ pub enum Schedule {
     },
 }
 
-/// When to stop before the last epoch. The model of the best epoch is kept.
+/// When to stop before the last epoch.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct EarlyStopping {
-    /// The validation metric: `auc`, `log_loss` or `gauc`, of one task as `TASK.auc`, else the mean over tasks.
-    pub metric: String,
+    /// The validation metric: `auc`, `log_loss` or `gauc`, of one task as `TASK.auc`, else the mean over tasks; likewise `rmse` and `mae`.
+    /// `auc` when absent, or `rmse` where no task is binary.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub metric: Option<String>,
     /// Epochs without a better value before stopping.
     pub patience: u32,
 }
 
 impl Default for EarlyStopping {
     fn default() -> Self {
-        Self { metric: "auc".into(), patience: 2 }
+        Self { metric: None, patience: 2 }
+    }
+}
+
+impl EarlyStopping {
+    /// Checks that the metric is one of those that validation gives. `section` is the one with `early_stopping`, for messages.
+    ///
+    /// # Errors
+    /// A config error that names the key and the metrics there are.
+    pub fn check_metric(&self, known: &[String], section: &str) -> Result<()> {
+        let Some(metric) = self.metric.as_ref().filter(|metric| !known.contains(metric)) else { return Ok(()) };
+        let error = Error::config(format!("validation gives no metric `{metric}`"));
+        let error = error.in_field(format!("{section}.early_stopping.metric"));
+        Err(match did_you_mean(metric, known.iter().map(String::as_str)) {
+            Some(near) => error.mend(format!("did you mean `{near}`? there are {}", known.join(", "))),
+            None => error.mend(format!("choose one of {}", known.join(", "))),
+        })
     }
 }
 
@@ -338,6 +414,17 @@ impl RunConfig {
         }
         let wrong = |field: &str, what: &str| Err(Error::config(what).in_field(field));
         self.train.check()?;
+        if let Some(stopping) = &self.train.early_stopping {
+            stopping.check_metric(&evaluate::validation_metrics(&self.schema), "train")?;
+        }
+        if matches!(self.evaluate.ranking, Ranking::Full | Ranking::Candidates) {
+            evaluate::ranked_task(&self.schema)?;
+            if self.schema.user.is_none() || self.schema.item.is_none() {
+                return Err(Error::config("a ranking needs to know users and items")
+                    .in_field("evaluate.ranking")
+                    .mend("name their columns as `schema.user` and `schema.item`, or set it to none"));
+            }
+        }
         if self.evaluate.batch_size == 0 {
             return wrong("evaluate.batch_size", "a batch needs at least one sample");
         }
@@ -460,7 +547,7 @@ tasks = [{ name = "click" }]
     #[test]
     fn defaults_and_round_trip() {
         let config = RunConfig::parse(MINIMAL, "x.toml", &[]).unwrap();
-        assert_eq!(config.train.batch_size, 2048);
+        assert_eq!((config.train.batch_size, config.train.epochs), (None, None));
         let again = RunConfig::parse(&config.to_toml().unwrap(), "y.toml", &[]).unwrap();
         assert_eq!(config, again);
     }
@@ -480,7 +567,7 @@ tasks = [{ name = "click" }]
     #[test]
     fn overrides() {
         let set = |text: &str| RunConfig::parse(MINIMAL, "x.toml", &[text.to_owned()]);
-        assert_eq!(set("train.epochs=7").unwrap().train.epochs, 7);
+        assert_eq!(set("train.epochs=7").unwrap().train.epochs, Some(7));
         assert_eq!(set("name=hello there").unwrap().name.as_deref(), Some("hello there"));
         assert!(matches!(
             set("model.encoder.type=\"cross\"").unwrap().model.encoder,
@@ -497,5 +584,46 @@ tasks = [{ name = "click" }]
         assert!(set("train.epochs").is_err());
         assert!(set("train.batch_size=0").unwrap_err().to_string().contains("batch_size"));
         assert!(set("trian.epochs=1").unwrap_err().to_string().contains("did you mean `train`?"));
+    }
+
+    /// A small log gets smaller batches and more epochs, so that it makes enough steps; what the config says stays.
+    #[test]
+    fn the_length_follows_from_the_samples() {
+        let length = |train: &TrainConfig, samples| {
+            let TrainingLength { batch_size, epochs } = train.length(samples);
+            (batch_size, epochs)
+        };
+        let free = TrainConfig::default();
+        assert_eq!(
+            [0, 1, 3_500, 40_000].map(|samples| length(&free, samples)),
+            [(32, 20), (32, 20), (32, 10), (256, 7)]
+        );
+        assert_eq!([400_000, 100_000_000].map(|samples| length(&free, samples)), [(2048, 6), (2048, 2)]);
+        let given = TrainConfig { batch_size: Some(1000), ..free.clone() };
+        assert_eq!(length(&given, 3_500), (1000, 20));
+        let given = TrainConfig { epochs: Some(0), ..free.clone() };
+        assert_eq!(length(&given, 3_500), (32, 0));
+        let resolved = free.resolved(3_500);
+        assert_eq!((resolved.batch_size, resolved.epochs), (Some(32), Some(10)));
+        assert_eq!(resolved.resolved(9), resolved);
+    }
+
+    /// A metric that validation does not give is refused before anything is read, with the ones it gives.
+    #[test]
+    fn metrics_to_stop_by_are_checked() {
+        let stop =
+            |metric: &str| RunConfig::parse(MINIMAL, "x.toml", &[format!("train.early_stopping.metric={metric}")]);
+        for metric in ["auc", "log_loss", "click.auc"] {
+            assert_eq!(stop(metric).unwrap().train.early_stopping.unwrap().metric.as_deref(), Some(metric));
+        }
+        for (metric, hint) in
+            [("ndcg@10", "auc, log_loss"), ("click.auk", "did you mean `click.auc`?"), ("gauc", "auc")]
+        {
+            let error = stop(metric).unwrap_err().to_string();
+            assert!(error.contains("train.early_stopping.metric") && error.contains(hint), "{error}");
+        }
+        let ranked =
+            RunConfig::parse(MINIMAL, "x.toml", &["evaluate.ranking=full".to_owned()]).unwrap_err().to_string();
+        assert!(ranked.contains("evaluate.ranking") && ranked.contains("schema.item"), "{ranked}");
     }
 }

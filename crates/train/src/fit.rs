@@ -2,7 +2,7 @@
 
 use crate::asynchronous;
 use crate::checkpoint::{self, Checkpoint, Progress};
-use crate::config::{RunConfig, Schedule};
+use crate::config::{RunConfig, Schedule, TrainingLength};
 use crate::evaluate;
 use crate::guide::{Guide, Guided};
 use crate::history::History;
@@ -10,11 +10,12 @@ use crate::inputs::Readers;
 use crate::learner::{Learner, Pass};
 use crate::loader::{self, Epoch};
 use crate::model::Model;
+use crate::notes;
 use crate::run::replace_directory;
 pub use crate::watch::Event;
 use crate::watch::Watch;
 use crate::workers::Threads;
-use kitestring_core::{Error, Kind, Result, Seed};
+use kitestring_core::{Error, Kind, Note, Result, Seed};
 use kitestring_data::dataset::Dataset;
 use kitestring_nn::engine::StepReport;
 use kitestring_nn::quantization::rounding::Rounding;
@@ -40,6 +41,8 @@ pub struct Fitted {
     pub seconds: f64,
     /// Samples trained on a second.
     pub samples_per_second: f64,
+    /// What the user should know of how it went.
+    pub notes: Vec<Note>,
 }
 
 /// Trains a model on the split `train` and leaves it in `directory`. With `resume`, goes on from the newest checkpoint there, if any.
@@ -108,6 +111,7 @@ struct Fit<'a> {
     /// The sections that must not change between a run and its resumption.
     identity: String,
     seed: Seed,
+    length: TrainingLength,
     threads: Threads,
     readers: Readers,
     model: Model,
@@ -135,7 +139,8 @@ impl<'a> Fit<'a> {
         }
         let seed = Seed(config.seed).child("train");
         let threads = Threads::new(config.train.workers)?;
-        let identity = identity(config, dataset, threads.count(), (guide.as_deref(), rounding.as_deref()))?;
+        let length = config.train.length(dataset.split("train")?.rows());
+        let identity = identity(config, dataset, (threads.count(), length), (guide.as_deref(), rounding.as_deref()))?;
         let loaded = if resume { checkpoint::load(&directory.join(CHECKPOINTS), &identity)? } else { None };
         let fresh = || {
             let size = |table: &str| dataset.table_size(table);
@@ -175,6 +180,7 @@ impl<'a> Fit<'a> {
             directory,
             identity,
             seed,
+            length,
             threads,
             readers,
             model,
@@ -192,15 +198,17 @@ impl<'a> Fit<'a> {
             self.epoch(observe)?;
             self.finish_epoch(observe)?;
         }
-        let model = if self.progress.history.best_epoch.is_some() {
-            Model::read(&self.directory.join(MODEL))?
-        } else {
-            self.save_model()?;
-            self.model
+        let model = match self.progress.history.best_epoch {
+            Some(epoch) => Model::read(&checkpoint::best(&self.directory.join(CHECKPOINTS), epoch))?,
+            None => self.model,
         };
-        let seconds = self.progress.seconds;
+        replace_directory(&self.directory.join(MODEL), |new| model.write(new, false))?;
+        let (seconds, history) = (self.progress.seconds, self.progress.history);
         let samples_per_second = self.progress.samples as f64 / seconds.max(1e-9);
-        Ok(Fitted { model, history: self.progress.history, seconds, samples_per_second })
+        let mut notes: Vec<Note> =
+            notes::still_improving(&history, self.length.epochs, "train.epochs").into_iter().collect();
+        notes.extend(notes::empty_tables(&model.tables));
+        Ok(Fitted { model, history, seconds, samples_per_second, notes })
     }
 
     /// The batches of an epoch that are left.
@@ -216,16 +224,17 @@ impl<'a> Fit<'a> {
             readers: &self.readers,
             order: split.order_of_blocks(block, self.seed, number.into()),
             draws,
-            batch_size: train.batch_size,
+            batch_size: self.length.batch_size,
             first_batch: self.progress.batch,
         };
         let batches = epoch.batches();
-        let total = batches * u64::from(train.epochs);
+        let epochs = self.length.epochs;
+        let total = batches * u64::from(epochs);
         let factor = self.progress.rate_factor;
         let rate = |step: u64| train.learning_rate * train.schedule.factor(step, total) * factor;
         let Self { model, learner, guide, passes, threads, progress, identity, directory, .. } = self;
         let losses = model.graph.losses().to_vec();
-        let mut watch = Watch::new(progress, observe, (batches, train.epochs), learner.steps());
+        let mut watch = Watch::new(progress, observe, (batches, epochs), learner.steps());
         let done = |watch: &mut Watch<'_, '_>, rows: usize, report: &StepReport, guided: &[Guided]| {
             let weighted = losses.iter().zip(&report.losses).map(|(loss, found)| {
                 let factor = if loss.task.is_some() { of_tasks } else { 1.0 };
@@ -297,10 +306,13 @@ impl<'a> Fit<'a> {
         let train = &self.config.train;
         let metrics = self.validate()?;
         let progress = &mut self.progress;
-        progress.end_epoch(train, self.learner.steps(), metrics);
-        let best = self.validation.is_some() && progress.judge(train)?;
+        progress.end_epoch((train, self.length.epochs), self.learner.steps(), metrics);
+        let metric = train.early_stopping.as_ref().and_then(|stopping| stopping.metric.as_deref());
+        let metric = metric.unwrap_or_else(|| evaluate::default_metric(self.dataset.schema()));
+        let best = self.validation.is_some() && progress.judge(train, metric)?;
         if best {
-            self.save_model()?;
+            let model = |new: &Path| self.model.write(new, false);
+            checkpoint::keep_best(&self.directory.join(CHECKPOINTS), self.progress.epoch, &model)?;
         }
         let learning = (&self.learner, self.guide.as_deref());
         save_checkpoint(self.directory, &self.model, learning, &self.identity, &self.progress)?;
@@ -329,11 +341,7 @@ impl<'a> Fit<'a> {
     }
 
     fn finished(&self) -> bool {
-        self.progress.history.stopped.is_some() || self.progress.epoch >= self.config.train.epochs
-    }
-
-    fn save_model(&self) -> Result<()> {
-        replace_directory(&self.directory.join(MODEL), |new| self.model.write(new, false))
+        self.progress.history.stopped.is_some() || self.progress.epoch >= self.length.epochs
     }
 }
 
@@ -367,13 +375,13 @@ fn save_checkpoint(
 fn identity(
     config: &RunConfig,
     dataset: &Dataset,
-    workers: usize,
+    (workers, length): (usize, TrainingLength),
     (guide, rounding): (Option<&(dyn Guide + '_)>, Option<&Rounding>),
 ) -> Result<String> {
     let mut train = config.train.clone();
-    if !matches!(train.schedule, Schedule::Cosine { .. }) {
-        train.epochs = 0;
-    }
+    let cosine = matches!(train.schedule, Schedule::Cosine { .. });
+    train.epochs = cosine.then_some(length.epochs);
+    train.batch_size = Some(length.batch_size);
     train.workers = workers;
     train.checkpoint_steps = 0;
     let rows: Vec<u64> = dataset.splits().iter().map(|split| split.rows()).collect();
@@ -395,8 +403,8 @@ mod tests {
     fn asynchronous_updates_learn() {
         let fixture = Fixture::new();
         let mut config = fixture.config.clone();
-        config.train.epochs = 40;
-        config.train.batch_size = 32;
+        config.train.epochs = Some(40);
+        config.train.batch_size = Some(32);
         let auc = |config: &RunConfig, resume: bool, folder: &str| {
             let mut steps = Vec::new();
             let mut resumed = 0;
@@ -419,7 +427,7 @@ mod tests {
         let (asynchronous, steps, _) = auc(&config, false, "asynchronous");
         assert_eq!(steps, all);
         assert!(asynchronous > synchronous - 0.05, "{asynchronous} {synchronous}");
-        config.train.epochs += 1;
+        config.train.epochs = Some(41);
         let (_, more, resumed) = auc(&config, true, "asynchronous");
         assert_eq!((resumed, more), (all, all / 40 * 41));
     }
@@ -435,7 +443,7 @@ mod tests {
             model[variant.slot] = variant.defaults.clone();
             let mut config = fixture.config.clone();
             config.model = serde_json::from_value(model).unwrap();
-            config.train.epochs = 1;
+            config.train.epochs = Some(1);
             let place = fixture.folder.path().join(name.replace(' ', "-"));
             let fitted = match fit(&config, &fixture.dataset, &place, false, &mut |_| {}) {
                 Ok(fitted) => fitted,
@@ -461,14 +469,14 @@ mod tests {
     fn weights_of_tasks_are_noted() {
         let fixture = Fixture::new();
         let mut config = fixture.config.clone();
-        config.train.epochs = 2;
-        config.train.batch_size = 32;
+        config.train.epochs = Some(2);
+        config.train.batch_size = Some(32);
         let task = fixture.dataset.schema().tasks[0].name.clone();
         let loss = serde_json::json!({ "type": "fixed", "weights": { &task: 2.0 }, "decay": { &task: 0.9 } });
         config.model.loss = serde_json::from_value(loss).unwrap();
         let place = fixture.folder.path().join("decays");
         fit(&config, &fixture.dataset, &place, false, &mut |_| {}).unwrap();
-        config.train.epochs = 3;
+        config.train.epochs = Some(3);
         let fitted = fit(&config, &fixture.dataset, &place, true, &mut |_| {}).unwrap();
         let steps = fixture.dataset.split("train").unwrap().rows().div_ceil(32) as f64;
         for entry in &fitted.history.steps {
@@ -478,6 +486,67 @@ mod tests {
         assert!(fitted.history.steps.last().unwrap().epoch > 2.5);
     }
 
+    /// Without being asked, the model of the best epoch is kept, whether the run went through or was killed and resumed: the same bits. A
+    /// model that a killed run kept for an epoch it has no checkpoint of is not taken for the best one.
+    #[test]
+    fn the_best_epoch_is_kept_across_a_kill() {
+        let fixture = Fixture::new();
+        let mut config = fixture.config.clone();
+        config.train.batch_size = Some(16);
+        config.train.learning_rate = 0.1;
+        let run = |config: &RunConfig, epochs: u32, place: &Path, resume: bool| {
+            let mut config = config.clone();
+            config.train.epochs = Some(epochs);
+            fit(&config, &fixture.dataset, place, resume, &mut |_| {}).unwrap()
+        };
+        let files = |place: &Path| {
+            let files = std::fs::read_dir(place.join(MODEL)).unwrap().map(|entry| entry.unwrap().path());
+            files
+                .map(|path| (path.file_name().unwrap().to_owned(), std::fs::read(path).unwrap()))
+                .collect::<BTreeMap<_, _>>()
+        };
+        let [whole, parts] = ["whole", "parts"].map(|name| fixture.folder.path().join(name));
+        let fitted = run(&config, 12, &whole, false);
+        let auc = |epoch: u32| fitted.history.epochs[epoch as usize - 1].metrics["auc"];
+        let best = fitted.history.best_epoch.unwrap();
+        assert!((1..=12).all(|epoch| auc(epoch) <= auc(best)) && best < 12, "{:?}", fitted.history);
+        assert_eq!(fitted.history.metric.as_deref(), Some("auc"));
+        let judge = |model: &Model| {
+            let threads = Threads::new(1).unwrap();
+            evaluate::quick(model, &fixture.dataset, "valid", &config.evaluate, Seed(config.seed), &threads).unwrap()
+        };
+        assert_eq!(judge(&fitted.model)["auc"], auc(best));
+
+        // Killed after the epoch that is best, after a later one, and after an earlier one.
+        for stop in [best, best + 1, 1] {
+            run(&config, stop, &parts, false);
+            let stale = parts.join(CHECKPOINTS).join(format!("best-{}", stop + 1));
+            std::fs::create_dir(&stale).unwrap();
+            std::fs::write(stale.join("manifest.json"), "of a run that was killed").unwrap();
+            let resumed = run(&config, 12, &parts, true);
+            assert_eq!(resumed.history.best_epoch, Some(best));
+            assert_eq!(files(&parts), files(&whole));
+            std::fs::remove_dir_all(&parts).unwrap();
+        }
+
+        // Asynchronous workers: whatever their epochs come to, what is kept is what the history says of the best.
+        config.train.asynchronous = true;
+        config.train.workers = 3;
+        run(&config, 4, &parts, false);
+        let resumed = run(&config, 12, &parts, true);
+        let history = &resumed.history;
+        let auc = |epoch: u32| history.epochs[epoch as usize - 1].metrics["auc"];
+        let best = history.best_epoch.unwrap();
+        assert!((1..=12).all(|epoch| auc(epoch) <= auc(best)), "{history:?}");
+        assert_eq!(judge(&resumed.model)["auc"], auc(best));
+
+        config.train.keep = crate::config::KeptEpoch::Last;
+        config.train.asynchronous = false;
+        let last = run(&config, 3, &fixture.folder.path().join("last"), false);
+        assert_eq!(last.history.best_epoch, None);
+        assert_eq!(judge(&last.model)["auc"], last.history.epochs[2].metrics["auc"]);
+    }
+
     /// An error in one worker ends the others and names the row.
     #[test]
     fn a_failing_worker_ends_all() {
@@ -485,7 +554,7 @@ mod tests {
         let mut config = fixture.config.clone();
         config.train.asynchronous = true;
         config.train.workers = 3;
-        config.train.batch_size = 16;
+        config.train.batch_size = Some(16);
         config.train.learning_rate = 1e30;
         let place = fixture.folder.path().join("diverges");
         let error = fit(&config, &fixture.dataset, &place, false, &mut |_| {}).unwrap_err();

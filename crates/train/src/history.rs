@@ -13,6 +13,9 @@ pub struct History {
     pub epochs: Vec<Epoch>,
     /// The epoch, counted from 1, whose model was kept; none where the last one's was kept without a comparison.
     pub best_epoch: Option<u32>,
+    /// The validation metric that epochs were compared by; none where none was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub metric: Option<String>,
     /// Why training ended before its last epoch, in a clause such as "no better for 2 epochs".
     pub stopped: Option<String>,
 }

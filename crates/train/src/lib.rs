@@ -18,6 +18,7 @@ pub mod inputs;
 pub mod learner;
 mod loader;
 pub mod model;
+pub mod notes;
 pub mod predictor;
 pub mod report;
 pub mod run;

@@ -49,8 +49,9 @@ impl Prepare {
         let like = self.like.as_deref().map(vocabularies).transpose()?;
         let how = (self.bad_rows.allowed(&config), like.as_ref());
         let dataset = stages::prepare(&config, how, &raw, &self.out, &mut progress)?;
-        drop(progress);
         let manifest = dataset.manifest();
+        manifest.notes().iter().for_each(|note| progress.note(&note.to_string()));
+        drop(progress);
         self.output.text(&splits(manifest))?;
         self.output.text(&tables(&dataset))?;
         self.output.text(&dropped(manifest.bad_rows))?;
@@ -68,6 +69,7 @@ impl Prepare {
             "label_means": means.collect::<serde_json::Map<_, _>>(),
             "tables": tables.collect::<serde_json::Map<_, _>>(),
             "bad_rows": manifest.bad_rows,
+            "notes": manifest.notes(),
             "seconds": start.elapsed().as_secs_f64(),
             "peak_rss_mib": peak_rss_mib(),
         }))

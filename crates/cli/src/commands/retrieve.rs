@@ -169,6 +169,7 @@ impl Train {
         let mut progress = self.output.progress()?;
         let how = (self.bad_rows.allowed(&config), self.place.resume);
         let dataset = stages::data(&run, &config, self.place.data.as_deref(), None, how, &mut progress)?;
+        stages::tell(&run, &dataset.manifest().notes(), &progress)?;
         let found = retriever::train(&run, (&config, &section), &dataset, self.place.resume, &mut progress)?;
         drop(progress);
         self.output.text(&found.table())?;

@@ -79,6 +79,7 @@ impl Sweep {
         let mut progress = self.output.progress()?;
         let how = (self.bad_rows.allowed(&plan.base), self.resume);
         let dataset = stages::data(&place, &plan.base, self.data.as_deref(), None, how, &mut progress)?;
+        stages::note_before_training(&place, &plan.base, &dataset, &progress)?;
         drop(progress);
         plan.check(&dataset.scenario_counts())?;
         let (limits, workers) = self.limits(&plan.base);
@@ -217,7 +218,8 @@ impl Work<'_> {
         Outcome::remove(&run)?;
         let mut progress = several.progress(&self.name(of))?;
         let dataset = stages::data(&run, &config, Some(&self.source), None, (0, false), &mut progress)?;
-        let trained = stages::train(&run, &config, &dataset, None, known, &mut progress)?;
+        let notes = stages::note_before_training(&run, &config, &dataset, &progress)?;
+        let trained = stages::train(&run, &config, &dataset, (None, notes), known, &mut progress)?;
         let mut judged = Judged::default();
         let about = Known { config: &config, model: &trained.model, dataset: &dataset, how: &trained.how };
         // The same draws for every run, so that they can be compared pair by pair.

@@ -8,6 +8,7 @@ use crate::stages::{self, Judged, Known};
 use crate::start::Starting;
 use clap::Args;
 use kitestring_core::{Result, Seed};
+use kitestring_retrieve::RetrieveConfig;
 use kitestring_train::report::ledger_text;
 use kitestring_train::run::Run;
 use serde_json::json;
@@ -66,6 +67,8 @@ impl Learning {
         let mut progress = self.output.progress()?;
         let how = (self.bad_rows.allowed(&config), self.place.resume);
         let dataset = stages::data(&run, &config, self.place.data.as_deref(), begin.as_ref(), how, &mut progress)?;
+        let config = RetrieveConfig::with_length(&config, dataset.split("train")?.rows())?;
+        let notes = stages::note_before_training(&run, &config, &dataset, &progress)?;
         let grown = begin.as_ref().map(|begin| begin.grow(&config, &dataset)).transpose()?;
         let (model, added) = grown.map_or((None, Vec::new()), |grown| (Some(grown.model), grown.added));
         if let Some(begin) = &begin {
@@ -75,7 +78,7 @@ impl Learning {
             .as_ref()
             .map(|section| retriever::train(&run, (&config, section), &dataset, self.place.resume, &mut progress));
         let retrieval = retrieval.transpose()?;
-        let trained = stages::train(&run, &config, &dataset, model, self.place.resume, &mut progress)?;
+        let trained = stages::train(&run, &config, &dataset, (model, notes), self.place.resume, &mut progress)?;
         let known = Known { config: &config, model: &trained.model, dataset: &dataset, how: &trained.how };
         let mut judged = Judged::default();
         judged.add(&known, Seed(config.seed), &mut progress)?;
@@ -88,6 +91,7 @@ impl Learning {
         let parcel = report.then(|| shipping::ship_run(&run, &config, &dataset, &mut progress)).transpose()?;
         judged.shipped = parcel.as_ref().map(|parcel| parcel.ledger.clone());
         let told = Told::new(run.directory(), &judged, start, trained.how.samples_per_second);
+        let told = told.trained(&trained.how);
         stages::note(run.directory(), &told)?;
         if report {
             stages::report(run.directory(), &known, &judged)?;
@@ -97,6 +101,9 @@ impl Learning {
             self.output.line(&format!("new {kind}: {name}, started as {nearest}"))?;
         }
         self.output.text(&table(&judged, true))?;
+        if let Some(kept) = trained.how.kept() {
+            self.output.line(&format!("kept: {kept}"))?;
+        }
         if let Some(found) = &retrieval {
             self.output.line("")?;
             self.output.text(&found.table())?;

@@ -163,7 +163,7 @@ fn a_device_student_comes_nearer_to_its_teacher() {
     let lacking = fixture.distil(&how(SMALL), "lacking", false).unwrap();
     assert_eq!(lacking.config.schema.table_names(), ["item"]);
     assert!(lacking.config.model.dimensions.is_empty() && lacking.config.evaluate.serve_as.is_empty());
-    assert_eq!((lacking.config.train.epochs, lacking.config.train.batch_size), (15, 64));
+    assert_eq!((lacking.config.train.epochs, lacking.config.train.batch_size), (Some(15), Some(64)));
     // A student that has what decides can say nearly what its teacher says.
     let small = r#"
         without = ["hour"]

@@ -78,7 +78,7 @@ impl Aware {
         round_rows(&student, &candidate, setting)?;
 
         let mut config = candidate.config.clone();
-        config.train.epochs = self.epochs;
+        config.train.epochs = Some(self.epochs);
         config.train.learning_rate *= self.rate;
         config.train.asynchronous = false;
         // Steps of one length would leave weights as far from where they should be as codes do.

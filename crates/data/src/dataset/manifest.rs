@@ -3,7 +3,7 @@
 use crate::config::Negatives;
 use kitestring_core::fitted::Fitted;
 use kitestring_core::schema::Feature;
-use kitestring_core::{Error, Result, Schema, Seed};
+use kitestring_core::{Error, Note, Result, Schema, Seed};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -49,6 +49,12 @@ pub struct Manifest {
     pub time: Option<(i64, i64)>,
     /// Malformed rows that were dropped.
     pub bad_rows: u64,
+    /// The least and the greatest value of each numeric feature in training, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub ranges: BTreeMap<String, [f64; 2]>,
+    /// What rows and schema say against each other.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<Note>,
     /// The files the rows came from, in the order read.
     pub sources: Vec<String>,
     /// The size in bytes of each file of the data set.
@@ -169,21 +175,24 @@ impl Manifest {
         Ok(manifest)
     }
 
-    /// What whoever prepared it should know, a sentence each.
-    pub fn notes(&self) -> Vec<String> {
-        let mut notes = Vec::new();
+    /// What whoever prepared it should know: what rows and schema say against each other, and the candidates.
+    pub fn notes(&self) -> Vec<Note> {
+        let mut notes = self.notes.clone();
         for SplitInfo { name, given_candidates, unknown_candidates, repeated_candidates, .. } in &self.splits {
             if *unknown_candidates > 0 {
-                notes.push(format!(
+                let text = format!(
                     "{unknown_candidates} of {given_candidates} candidates of split `{name}` are no item of any row: each is ranked as the \
-                     unknown item, which makes the ranking easier; check that the candidates and the rows number items alike"
-                ));
+                     unknown item, which makes the ranking easier"
+                );
+                let hint = "check that the candidates and the rows number items alike";
+                notes.push(Note::new(text).hint(hint).counting(*unknown_candidates));
             }
             if *repeated_candidates > 0 {
-                notes.push(format!(
+                let text = format!(
                     "{repeated_candidates} of {given_candidates} candidates of split `{name}` repeat one of their list or its positive: each \
                      item counts once"
-                ));
+                );
+                notes.push(Note::new(text).counting(*repeated_candidates));
             }
         }
         notes

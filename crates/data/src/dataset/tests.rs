@@ -117,8 +117,8 @@ fn candidates_count_once_and_most_are_items() {
     assert_eq!((test.given_candidates, test.unknown_candidates, test.repeated_candidates), (11, 3, 5));
     let notes = manifest.notes();
     assert_eq!(notes.len(), 2);
-    assert!(notes[0].contains("3 of 11 candidates of split `test` are no item of any row"), "{notes:?}");
-    assert!(notes[1].contains("5 of 11 candidates of split `test` repeat"), "{notes:?}");
+    assert!(notes[0].text.contains("3 of 11 candidates of split `test` are no item of any row"), "{notes:?}");
+    assert!(notes[1].text.contains("5 of 11 candidates of split `test` repeat"), "{notes:?}");
     let dataset = Dataset::open(&out).unwrap();
     let vocabularies = dataset.vocabularies().unwrap();
     let list = |user: &str, item: &str| {

@@ -1,6 +1,7 @@
 //! The second pass: the rows of each user in the order of time, their splits, and what training rows teach.
 
 use super::fit::Fit;
+use super::notes::Survey;
 use super::plan::{Ids, Kind, Plan};
 use super::rows::RowEncoder;
 use super::spill::{Parts, f32_at, f64_at, list_at, u32_at, u64_at};
@@ -24,6 +25,8 @@ pub(crate) struct Seen {
     /// Labels of each split and task.
     pub(crate) labels: Vec<Vec<LabelInfo>>,
     pub(crate) time: Option<(i64, i64)>,
+    /// What is counted to be held against the schema.
+    pub(crate) survey: Survey,
 }
 
 impl Seen {
@@ -42,10 +45,12 @@ impl Seen {
             rows: vec![0; splits.names.len()],
             labels: vec![labels; splits.names.len()],
             time: None,
+            survey: Survey::new(plan, splits.names.len()),
         }
     }
 
     fn add(&mut self, plan: &Plan, slots: &Counted, records: &[u8], lists: &[u8], train: u8) {
+        self.survey.add(plan, records, train);
         let split_of = |record: &[u8]| record[plan.given_at + 1];
         let each = || records.chunks_exact(plan.stride);
         for record in each() {

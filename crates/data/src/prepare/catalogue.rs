@@ -2,6 +2,7 @@
 
 use super::arrange::Seen;
 use super::items::ItemRecords;
+use super::notes::Survey;
 use super::number::{Numbering, Stored};
 use super::plan::{Kind, Plan};
 use super::rows::{Needed, RowEncoder, missing};
@@ -90,6 +91,7 @@ pub fn change_items(
         rows: Vec::new(),
         labels: Vec::new(),
         time: None,
+        survey: Survey::new(&plan, 0),
     };
     let sizes: Vec<Stored> = manifest.vocabularies.iter().map(|info| Stored::new(info, false)).collect();
     let numbering = Numbering::new(&plan, &encoder.interners, &seen, Some(&sizes));

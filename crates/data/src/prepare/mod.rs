@@ -20,6 +20,7 @@ mod folder;
 mod histories;
 mod intern;
 mod items;
+mod notes;
 mod number;
 mod output;
 mod plan;
@@ -49,6 +50,7 @@ use items::{ItemRecords, pointers};
 use kitestring_core::fitted::Fitted;
 use kitestring_core::schema::{FeatureKind, Of, TaskKind};
 use kitestring_core::{Error, Result, Schema, Seed};
+use notes::{Strangers, notes_of_counts};
 use number::{Numbering, Stored};
 use output::Output;
 use plan::{Ids, Plan};
@@ -220,16 +222,29 @@ impl Job<'_> {
             self.past,
             output.path(),
         );
+        // What was prepared to be scored is held against what training saw, all else against its own training rows.
+        let trains = self.stored.is_none() || self.options.like.is_some();
+        let known = self.stored.filter(|_| !trains).map(|stored| stored.manifest().ranges.clone());
+        let ranges = known.unwrap_or_else(|| seen.survey.ranges(plan));
+        let mut strangers = Strangers::new(plan, &ranges, self.splits.names.len());
         let mut done = 0;
         for index in 0..parts.len() {
             let part = parts.take(index)?;
             writer.add(&part)?;
+            strangers.add(plan, &numbering, &part.records);
             done += (part.records.len() / plan.stride) as u64;
             progress(Progress::Writing(done, rows));
         }
         drop(parts);
         let written = writer.finish()?;
         let mut manifest = self.manifest(&encoder, &seen, &numbering, fitted);
+        let names = &self.splits.names;
+        let drawn = self.options.negatives.map_or(&[][..], |negatives| &negatives.splits);
+        manifest.notes = seen.survey.notes(plan, names, trains, drawn);
+        manifest.notes.extend(notes_of_counts(plan, (&seen, &numbering), encoder.zero_positions, trains));
+        let by_user = matches!(self.options.split, Some(Split::User { .. }));
+        manifest.notes.extend(strangers.notes(plan, names, trains, by_user));
+        manifest.ranges = ranges;
         manifest.files = written.files;
         manifest.user_shards = written.user_shards;
         for (split, shards) in manifest.splits.iter_mut().zip(written.shards) {
@@ -363,6 +378,8 @@ impl Job<'_> {
             user_shards: 0,
             time: seen.time,
             bad_rows: self.options.bad_rows.count(),
+            ranges: BTreeMap::new(),
+            notes: Vec::new(),
             sources: encoder.files.iter().map(|file| file.to_string()).collect(),
             files: BTreeMap::new(),
         }

@@ -89,6 +89,12 @@ impl Numbering {
         if entry < self.ids[vocabulary] { entry } else { 0 }
     }
 
+    /// Whether a provisional number is a value that has no id. Number 0 is no value.
+    #[inline(always)]
+    pub(crate) fn is_unknown(&self, vocabulary: usize, provisional: u32) -> bool {
+        provisional != 0 && self.id(vocabulary, provisional) == 0
+    }
+
     pub(crate) fn ids(&self, vocabulary: usize) -> u32 {
         self.ids[vocabulary]
     }

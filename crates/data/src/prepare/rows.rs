@@ -37,6 +37,8 @@ pub(crate) struct RowEncoder {
     pub(crate) interners: Vec<Interner>,
     pub(crate) files: Vec<Arc<str>>,
     pub(crate) rows: u64,
+    /// Rows that give 0 as their position.
+    pub(crate) zero_positions: u64,
     /// The source of the last row, and which row of its line it was.
     last: Option<(u64, u32)>,
     translated: Vec<Option<Translated>>,
@@ -81,6 +83,7 @@ impl RowEncoder {
             interners: plan.vocabularies.iter().map(|_| Interner::default()).collect(),
             files: Vec::new(),
             rows: 0,
+            zero_positions: 0,
             last: None,
             translated: plan.slots.iter().map(|_| None).collect(),
             records: Vec::new(),
@@ -231,6 +234,10 @@ impl RowEncoder {
                 }
             }
             Kind::Number | Kind::Position | Kind::Propensity | Kind::Weight => {
+                if slot.kind == Kind::Position {
+                    let zeros = (0..rows).filter(|row| matches!(cells.number(*row), Number::Value(0.0)));
+                    self.zero_positions += zeros.count() as u64;
+                }
                 for row in 0..rows {
                     match (number(&slot.kind, cells.number(row)), &slot.kind) {
                         (Ok(value), Kind::Number) => to.put(row, slot.at, value.to_le_bytes()),

@@ -25,7 +25,7 @@ use crate::history::History;
 use crate::model::Model;
 use crate::report::{Curve, Learning, Metric, Recall, Report, Shipped, Speed};
 use crate::truth::{self, Comparison};
-use kitestring_core::{Result, Seed};
+use kitestring_core::{Note, Result, Seed};
 use kitestring_data::dataset::{Dataset, Permutation, Split};
 use kitestring_nn::engine::Workers;
 use kitestring_nn::slots::loss::weights_of_tasks;
@@ -50,6 +50,8 @@ pub struct Parts<'a> {
     pub shipped: Option<Shipped>,
     /// Time and memory. Without a speed of training, the history's is taken.
     pub speed: Speed,
+    /// What config, data and training say against each other.
+    pub notes: &'a [Note],
     /// Threads for the look into the model.
     pub workers: &'a dyn Workers,
 }
@@ -105,6 +107,7 @@ pub fn report(parts: &Parts<'_>) -> Result<Report> {
         speed: Some(speed),
         config: config.to_toml()?,
         environment: environment(parts.workers.count()),
+        notes: parts.notes.to_vec(),
         caveats: caveats(model, evaluations),
     })
 }

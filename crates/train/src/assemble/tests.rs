@@ -90,6 +90,7 @@ fn a_report_says_everything_and_can_be_read_back() {
             .into(),
         epochs: vec![epoch(1, 0.6), epoch(2, 0.59)],
         best_epoch: Some(1),
+        metric: Some("auc".into()),
         stopped: Some("no better for 1 epochs".into()),
     };
     let parts = Parts {
@@ -102,6 +103,7 @@ fn a_report_says_everything_and_can_be_read_back() {
         shipped: None,
         truth: &[],
         speed: Speed::default(),
+        notes: &[],
         workers: &workers,
     };
     let made = report(&parts).unwrap();

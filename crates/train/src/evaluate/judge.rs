@@ -11,7 +11,7 @@ use kitestring_core::metrics::{
     reliability, roc_curve, root_mean_squared_error, weighted_auc,
 };
 use kitestring_core::schema::TaskKind;
-use kitestring_core::{Result, Seed};
+use kitestring_core::{Result, Schema, Seed};
 use kitestring_data::dataset::Vocabularies;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -130,6 +130,19 @@ pub(super) fn quick(scored: &Scored) -> BTreeMap<String, f64> {
     }
     means(scored, &mut evaluation);
     evaluation.metrics
+}
+
+/// The names of the metrics that [`quick`] gives for a schema, those over all tasks first.
+pub(super) fn quick_names(schema: &Schema) -> Vec<String> {
+    let of_task = |kind: TaskKind| match kind {
+        TaskKind::Binary if schema.user.is_some() => &["auc", "log_loss", "gauc"][..],
+        TaskKind::Binary => &["auc", "log_loss"],
+        TaskKind::Regression | TaskKind::Count => &["rmse", "mae"],
+    };
+    let means = MEANS.iter().filter(|name| schema.tasks.iter().any(|task| of_task(task.kind).contains(name)));
+    let tasks = schema.tasks.iter();
+    let single = tasks.flat_map(|task| of_task(task.kind).iter().map(move |name| format!("{}.{name}", task.name)));
+    means.map(|name| (*name).to_owned()).chain(single).collect()
 }
 
 /// Everything that follows from the scores.

@@ -36,7 +36,8 @@ use crate::config::{EvaluateConfig, Ranking};
 use crate::model::Model;
 use crate::report;
 use kitestring_core::metrics::{Bootstrap, Interval};
-use kitestring_core::{Result, Seed};
+use kitestring_core::schema::TaskKind;
+use kitestring_core::{Result, Schema, Seed};
 use kitestring_data::dataset::Dataset;
 use kitestring_nn::engine::Workers;
 use kitestring_nn::quantization::product::Codes;
@@ -161,6 +162,16 @@ pub fn quick(
     workers: &dyn Workers,
 ) -> Result<BTreeMap<String, f64>> {
     quick_in_codes((model, None), dataset, split, config, seed, workers)
+}
+
+/// The names of the metrics that [`quick`] gives for a schema: those over all tasks, then each task's.
+pub fn validation_metrics(schema: &Schema) -> Vec<String> {
+    judge::quick_names(schema)
+}
+
+/// The metric that chooses an epoch where the config names none: the mean AUC, or RMSE where no task is binary.
+pub fn default_metric(schema: &Schema) -> &'static str {
+    if schema.tasks.iter().any(|task| task.kind == TaskKind::Binary) { "auc" } else { "rmse" }
 }
 
 /// [`quick`] with some products in codes.

@@ -3,6 +3,7 @@
 //! Numbers that are not defined (an AUC without a positive, say) are NaN here, `null` in JSON and "undefined" on the
 //! page, so that a report with a gap can still be written, read back and compared.
 
+use kitestring_core::Note;
 use kitestring_core::error::{Error, Result};
 use serde::{Deserialize, Serialize};
 
@@ -61,6 +62,9 @@ pub struct Report {
     pub config: String,
     /// Facts about the machine and the build, as (name, value).
     pub environment: Vec<(String, String)>,
+    /// What config, data and training say against each other.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<Note>,
     /// What a reader must not conclude, a sentence each.
     pub caveats: Vec<String>,
 }

@@ -1,6 +1,7 @@
 //! A report with every part filled, for the tests. The numbers follow formulas; no model was trained for them.
 
 use super::data::*;
+use kitestring_core::Note;
 
 /// A full report. `shift` moves the metrics, so that two samples differ.
 pub(super) fn sample(shift: f64) -> Report {
@@ -68,6 +69,12 @@ pub(super) fn sample(shift: f64) -> Report {
             ("Kitestring".into(), "0.1.0".into()),
             ("Processor".into(), "2 cores, AVX-512".into()),
             ("Determinism".into(), "bit-identical for this seed".into()),
+        ],
+        notes: vec![
+            Note::new("12 of 90,000 rows have position 0, which means missing, for positions count from 1")
+                .hint("add one to the column")
+                .in_field("position")
+                .counting(12),
         ],
         caveats: vec![
             "One seed: another may move the metrics by more than the intervals say.".into(),

@@ -392,7 +392,7 @@ mod tests {
             ]
         );
         assert_eq!((names.len(), found.runs().len()), (8, 16));
-        assert!(found.points.iter().all(|point| point.config.train.epochs == 7));
+        assert!(found.points.iter().all(|point| point.config.train.epochs == Some(7)));
         assert_eq!((found.points[0].config.model.dimension, found.points[4].config.model.dimension), (4, 16));
         let run = found.runs()[9];
         assert_eq!((run, found.config(run).unwrap().seed), (RunOf { point: 1, seed: 4 }, 4));

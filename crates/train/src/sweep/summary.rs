@@ -127,7 +127,7 @@ fn readable(key: &str) -> String {
 
 /// What points are chosen by on the validation split: what stops training early, else the mean AUC, else the mean error.
 fn chosen_by(sweep: &Sweep, names: &BTreeSet<String>) -> Option<String> {
-    let stopping = sweep.base.train.early_stopping.as_ref().map(|stopping| stopping.metric.clone());
+    let stopping = sweep.base.train.early_stopping.as_ref().and_then(|stopping| stopping.metric.clone());
     let usual = ["auc", "rmse"].map(str::to_owned);
     stopping.into_iter().chain(usual).find(|name| names.contains(name))
 }

@@ -22,6 +22,7 @@ use super::page::Section;
 pub(super) fn all(report: &Report) -> Vec<Section> {
     let parts = [
         headline::metrics(&report.metrics),
+        tables::notes(&report.notes),
         report.summary.as_ref().and_then(data::section),
         report.learning.as_ref().and_then(learning::section),
         curves::section(&report.tasks),

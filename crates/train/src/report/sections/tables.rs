@@ -1,5 +1,6 @@
 //! The parts that are mostly tables: ranking metrics, feature importance, speed, caveats, config.
 
+use kitestring_core::Note;
 use maud::html;
 
 use super::super::data::{Importance, Ranking, Report, Speed};
@@ -123,6 +124,11 @@ fn phases(speed: &Speed, total: f64) -> Figure {
     });
     let drawing = Rows::bars("seconds", rows.collect()).written(duration).svg(&caption);
     Figure { title: "Time by phase".into(), caption, legend: Vec::new(), drawing, numbers }
+}
+
+pub(super) fn notes(notes: &[Note]) -> Option<Section> {
+    let body = html! { ul.caveats { @for note in notes { li { (note.to_string()) } } } };
+    (!notes.is_empty()).then_some(Section { title: "What data and config say against each other", body })
 }
 
 pub(super) fn caveats(caveats: &[String]) -> Option<Section> {
