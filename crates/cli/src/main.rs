@@ -5,12 +5,15 @@
 
 mod arguments;
 mod commands;
+mod kept_columns;
 mod metrics;
 mod output;
+mod predictions;
 mod progress;
 mod retriever;
 mod shipping;
 mod stages;
+mod standard_input;
 mod start;
 
 use clap::{Parser, Subcommand};

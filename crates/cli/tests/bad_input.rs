@@ -62,14 +62,14 @@ const CASES: &[Case] = &[
         spoil: |clicks| clicks.replace("clicks.toml", "epochs = 1", "epochz = 1"),
         arguments: &[],
         code: 2,
-        texts: &["clicks.toml:19", "epochz", "did you mean `epochs`?"],
+        texts: &["clicks.toml:19", "epochz", "did you mean `train.epochs`?"],
     },
     Case {
         name: "an unknown key in an override",
         spoil: |_| {},
         arguments: &["--set", "train.bach_size=7"],
         code: 2,
-        texts: &["--set", "bach_size", "did you mean `batch_size`?"],
+        texts: &["--set", "bach_size", "did you mean `train.batch_size`?"],
     },
     Case {
         name: "an override without a value",

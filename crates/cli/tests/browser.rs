@@ -15,7 +15,7 @@ use std::process::Command;
 const SECTIONS: [&str; 10] = [
     "Metrics",
     "Learning curves",
-    "ROC and calibration",
+    "ROC, precision and calibration",
     "Groups",
     "Against the truth",
     "What the model attends to",

@@ -280,3 +280,38 @@ fn a_closed_pipe_is_no_failure() {
     let output = child.wait_with_output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
+
+#[test]
+fn predictions_carry_columns_rank_groups_and_read_standard_input() {
+    let clicks = Clicks::new();
+    let (config, data, out) = (clicks.path("clicks.toml"), clicks.path("clicks.csv"), clicks.path("run"));
+    done(&["train", &config, "--data", &data, "--out", &out]);
+    let more = ["--without-past", "--keep", "item,request,click,item", "--rank-within", "request"];
+    let rows =
+        "user,item,time,price,request,click\nu1,i3,900,2,a,1\nu2,i4,901,,\"b,c\",0\nu1,i5,900,1,a,\nnew,i9,902,3,,1\n";
+    clicks.write("new.csv", rows.as_bytes());
+    let told = done(&[&["predict", &out, "--data", &clicks.path("new.csv")][..], &more].concat()).stdout;
+    let lines: Vec<&str> = told.lines().collect();
+    assert_eq!(lines[0], "file,line,item,request,data.click,click,rank");
+    assert!(lines[1].contains(",2,i3,a,1,") && lines[2].contains(",3,i4,\"b,c\",0,") && lines[3].contains(",4,i5,a,,"));
+    let column = |line: &str, from_end: usize| line.rsplit(',').nth(from_end).unwrap().parse::<f32>().unwrap();
+    let best_first = if column(lines[1], 1) >= column(lines[3], 1) { (1.0, 2.0) } else { (2.0, 1.0) };
+    assert_eq!((column(lines[1], 0), column(lines[3], 0)), best_first, "{told}");
+    assert_eq!((column(lines[2], 0), column(lines[4], 0)), (1.0, 1.0), "{told}");
+
+    let piped = |name: &str, more: &[&str]| {
+        let arguments = [&["predict", &out, "--data", "-"][..], more].concat();
+        let file = std::fs::File::open(clicks.path(name)).unwrap();
+        let output = command(&arguments).stdin(file).output().unwrap();
+        (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap())
+    };
+    assert_eq!(piped("new.csv", &more).0, told.replace(&clicks.path("new.csv"), "-"));
+    let object: Value = serde_json::from_str(&piped("new.csv", &[&more[..], &["--json"]].concat()).0).unwrap();
+    assert_eq!((&object["rows"][1]["request"], &object["rows"][3]["request"]), (&"b,c".into(), &Value::Null));
+    assert_eq!(object["rows"].as_array().unwrap().len(), 4);
+    clicks.write("nothing.csv", b"");
+    assert!(piped("nothing.csv", &[]).1.contains("standard input is empty"));
+
+    let wrong = kitestring(&["predict", &out, "--data", &clicks.path("new.csv"), "--keep", "requst"]);
+    assert!(wrong.code != Some(0) && wrong.stderr.contains("did you mean `request`?"), "{}", wrong.stderr);
+}

@@ -3,6 +3,7 @@
 use crate::passes::Pass;
 use kitestring_core::{Error, Result};
 use kitestring_train::config::assignment;
+use kitestring_train::config_error::explain;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
@@ -93,13 +94,14 @@ impl CompressConfig {
     /// # Errors
     /// A config error with the key.
     pub fn parse(text: &str, overrides: &[String]) -> Result<Self> {
-        let wrong = |error: toml::de::Error| Error::config(error.message().to_owned());
-        let mut value: toml::Value = toml::from_str(text).map_err(wrong)?;
+        let mut value: toml::Value = toml::from_str(text).map_err(|error| explain(&error, text))?;
+        // As written, so that a mistake in the file is shown with its line.
+        toml::from_str::<Self>(text).map_err(|error| explain(&error, text))?;
         for text in overrides {
             let (key, to) = assignment(text)?;
             set(&mut value, &key, to)?;
         }
-        let config: Self = value.try_into().map_err(wrong)?;
+        let config: Self = value.try_into().map_err(|error| explain(&error, "").in_file("--set"))?;
         config.check()?;
         Ok(config)
     }

@@ -224,18 +224,24 @@ impl Error {
 /// The candidate closest to a misspelt name, for "did you mean": one that differs in case, spaces and signs alone before all others.
 /// `None` when nothing is near.
 pub fn did_you_mean<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    // ASCII alone: the tables of other letters are more than a device's runtime should carry for a hint.
     let letters = |name: &str| -> String {
-        name.chars().filter(|letter| letter.is_alphanumeric()).flat_map(char::to_lowercase).collect()
+        name.chars()
+            .filter(|letter| !letter.is_ascii() || letter.is_ascii_alphanumeric())
+            .map(|letter| letter.to_ascii_lowercase())
+            .collect()
     };
     let candidates: Vec<&str> = candidates.into_iter().collect();
     let plain = letters(name);
     if let Some(same) = candidates.iter().find(|candidate| !plain.is_empty() && letters(candidate) == plain) {
         return Some(same);
     }
+    let lower = name.to_ascii_lowercase();
     candidates
         .into_iter()
-        .map(|candidate| (strsim::damerau_levenshtein(name, candidate), candidate))
-        .filter(|(distance, candidate)| *distance <= 1 + candidate.len().max(name.len()) / 4)
+        .map(|candidate| (strsim::damerau_levenshtein(&lower, &candidate.to_ascii_lowercase()), candidate))
+        // One letter in three may be wrong: of two letters, one that differs makes another word.
+        .filter(|(distance, candidate)| 3 * distance <= candidate.len().max(name.len()))
         .min()
         .map(|(_, candidate)| candidate)
 }
@@ -279,5 +285,7 @@ mod tests {
     fn suggests_near_names_only() {
         assert_eq!(did_you_mean("encodr", ["body", "encoder"]), Some("encoder"));
         assert_eq!(did_you_mean("zebra", ["body", "encoder"]), None);
+        assert_eq!(did_you_mean("DIN", ["fm", "din"]), Some("din"));
+        assert_eq!(did_you_mean("lr", ["l2", "rows"]), None);
     }
 }

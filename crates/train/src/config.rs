@@ -1,5 +1,6 @@
 //! One config file: `[data]`, `[schema]`, `[model]`, `[train]`, `[evaluate]`, `[simulator]`.
 
+use crate::config_error::explain;
 use crate::evaluate;
 use kitestring_core::error::did_you_mean;
 use kitestring_core::schema::FeatureKind;
@@ -385,7 +386,7 @@ impl RunConfig {
         for (key, value) in assignments {
             set(&mut table, key, value.clone()).map_err(|error| error.in_field(place))?;
         }
-        toml::Value::Table(table).try_into().map_err(|error| explain(&error, "").in_field(place))
+        toml::Value::Table(table).try_into().map_err(|error| explain(&error, "").in_file(place))
     }
 
     /// The same with other values of some keys, checked. A variant is chosen before its keys are set.
@@ -461,7 +462,12 @@ impl RunConfig {
             _ => None,
         };
         let parsed = section.map(|section| toml::Value::Table(section).try_into());
-        parsed.transpose().map_err(|error: toml::de::Error| explain(&error, "").in_field(name))
+        parsed.transpose().map_err(|error: toml::de::Error| {
+            let error = explain(&error, "");
+            let field =
+                error.place().field.as_deref().map_or_else(|| name.to_owned(), |field| format!("{name}.{field}"));
+            error.in_field(field)
+        })
     }
 
     /// The config as TOML, every default written out.
@@ -514,25 +520,6 @@ fn set(table: &mut toml::Table, key: &str, value: toml::Value) -> Result<()> {
     Ok(())
 }
 
-/// A TOML error with its line, and "did you mean" for an unknown key or variant.
-pub(crate) fn explain(error: &toml::de::Error, text: &str) -> Error {
-    let message = error.message().lines().next().unwrap_or_default();
-    let mut explained = Error::config(message.to_owned());
-    if let Some(span) = error.span()
-        && !text.is_empty()
-    {
-        explained = explained.at_line(text[..span.start.min(text.len())].matches('\n').count() as u64 + 1);
-    }
-    let quoted: Vec<&str> = message.split('`').skip(1).step_by(2).collect();
-    if let [unknown, known @ ..] = quoted.as_slice()
-        && message.starts_with("unknown")
-        && let Some(near) = did_you_mean(unknown, known.iter().copied())
-    {
-        explained = explained.mend(format!("did you mean `{near}`?"));
-    }
-    explained
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -557,7 +544,7 @@ tasks = [{ name = "click" }]
         let text = format!("{MINIMAL}\n[train]\nepochz = 3\n");
         let error = RunConfig::parse(&text, "x.toml", &[]).unwrap_err();
         let message = error.to_string();
-        assert!(message.contains("x.toml:7") && message.contains("did you mean `epochs`?"), "{message}");
+        assert!(message.contains("x.toml:7") && message.contains("did you mean `train.epochs`?"), "{message}");
         assert_eq!(error.exit_code(), 2);
         let text = format!("{MINIMAL}\n[model.encoder]\ntype = \"dine\"\n");
         let message = RunConfig::parse(&text, "x.toml", &[]).unwrap_err().to_string();

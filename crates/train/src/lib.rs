@@ -7,6 +7,7 @@ pub mod assemble;
 mod asynchronous;
 pub mod checkpoint;
 pub mod config;
+pub mod config_error;
 pub mod evaluate;
 pub mod fit;
 #[cfg(test)]

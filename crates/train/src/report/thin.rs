@@ -13,7 +13,7 @@ pub(super) struct Bucket {
     pub high: f64,
 }
 
-/// Neighbouring points gathered into at most so many buckets of equal size; the last may be smaller.
+/// Neighbouring points gathered into at most so many buckets of equal size; the last may be up to half smaller or larger.
 pub(super) fn buckets(points: &[[f64; 2]], at_most: usize) -> Vec<Bucket> {
     let size = points.len().div_ceil(at_most.max(1)).max(1);
     let gather = |part: &[[f64; 2]]| {
@@ -25,7 +25,12 @@ pub(super) fn buckets(points: &[[f64; 2]], at_most: usize) -> Vec<Bucket> {
             high: finite().fold(f64::NAN, f64::max),
         }
     };
-    points.chunks(size).map(gather).collect()
+    // A few points left over at the end would be noisier than the rest: they belong to the bucket before.
+    let rest = points.len() % size;
+    let whole = points.len() - if 2 * rest < size && points.len() > size { rest } else { 0 };
+    let last = whole.saturating_sub(1) / size * size;
+    let (before, last) = points.split_at(last.min(points.len()));
+    before.chunks(size).chain((!last.is_empty()).then_some(last)).map(gather).collect()
 }
 
 /// A monotone curve through the unit square without points closer than `step` to the last kept one. Both ends stay.

@@ -1,6 +1,7 @@
 //! What a sweep trains: a file that names a config and the values to try, made into points and runs.
 
-use crate::config::{RunConfig, explain};
+use crate::config::RunConfig;
+use crate::config_error::explain;
 use kitestring_core::{Error, Result, Seed};
 use kitestring_nn::ranker::Ranker;
 use serde::{Deserialize, Serialize};

@@ -8,6 +8,8 @@ pub(in super::super) struct Axis {
     low: f64,
     high: f64,
     whole: bool,
+    /// Equal factors are equally far apart; both ends are positive.
+    logarithmic: bool,
 }
 
 impl Axis {
@@ -28,7 +30,20 @@ impl Axis {
         } else {
             (low - 0.1 * low.abs(), high + 0.1 * high.abs())
         };
-        Self { label: label.into(), low, high, whole: false }
+        Self { label: label.into(), low, high, whole: false, logarithmic: false }
+    }
+
+    /// From the least to the greatest of the positive finite values, equal factors equally far apart. Values that are not positive have no
+    /// place on it.
+    pub fn logarithmic(label: impl Into<String>, values: impl IntoIterator<Item = f64>) -> Self {
+        let (low, high) = extent(values.into_iter().filter(|value| *value > 0.0));
+        if !(low.is_finite() && high.is_finite()) {
+            return Self { logarithmic: true, ..Self::between(label, 1.0, 10.0) };
+        }
+        // One value alone stands in the middle of two decades.
+        let (low, high) = if high / low < 1.01 { (low / 10.0, high * 10.0) } else { (low, high) };
+        let margin = (high / low).powf(0.06);
+        Self { label: label.into(), low: low / margin, high: high * margin, whole: false, logarithmic: true }
     }
 
     /// From the least to the greatest of the finite values, with a margin.
@@ -67,7 +82,8 @@ impl Axis {
 
     /// Where a value falls, from 0 at the low end to 1 at the high end; nothing outside, nothing for NaN.
     pub fn place(&self, value: f64) -> Option<f64> {
-        let place = (value - self.low) / (self.high - self.low);
+        let scaled = |value: f64| if self.logarithmic { value.log10() } else { value };
+        let place = (scaled(value) - scaled(self.low)) / (scaled(self.high) - scaled(self.low));
         (-1e-9..=1.0 + 1e-9).contains(&place).then_some(place)
     }
 
@@ -78,6 +94,11 @@ impl Axis {
 
     /// Round values in the range with their labels: the finest steps of 1, 2 or 5 × 10ⁿ that give at most so many.
     pub fn ticks(&self, at_most: usize) -> Vec<(f64, String)> {
+        if self.logarithmic
+            && let Some(ticks) = self.decade_ticks(at_most)
+        {
+            return ticks;
+        }
         let step = self.step(at_most.max(1));
         let first = (self.low / step - 1e-9).ceil();
         let last = (self.high / step + 1e-9).floor();
@@ -90,6 +111,18 @@ impl Axis {
             index += 1.0;
         }
         ticks
+    }
+
+    /// Powers of ten, and multiples of them by 2 and 5 or by 3 where there is room; nothing where fewer than two fall into the range.
+    fn decade_ticks(&self, at_most: usize) -> Option<Vec<(f64, String)>> {
+        let decades = (self.low.log10().floor() as i32)..=(self.high.log10().ceil() as i32);
+        let values = |factors: &[f64]| -> Vec<f64> {
+            let all = decades.clone().flat_map(|decade| factors.iter().map(move |factor| factor * 10f64.powi(decade)));
+            all.filter(|value| self.place(*value).is_some()).collect()
+        };
+        let fits = |values: &Vec<f64>| (2..=at_most).contains(&values.len());
+        let found = [&[1.0, 2.0, 5.0][..], &[1.0, 3.0], &[1.0]].into_iter().map(values).find(fits)?;
+        Some(found.into_iter().map(|value| (value, short(value))).collect())
     }
 
     fn step(&self, at_most: usize) -> f64 {
@@ -127,6 +160,17 @@ impl Axis {
     }
 }
 
+/// A round number in few letters: 200, 5k, 2M.
+fn short(value: f64) -> String {
+    let (scale, unit) = match value {
+        value if value >= 1e9 => (1e9, "G"),
+        value if value >= 1e6 => (1e6, "M"),
+        value if value >= 1e3 => (1e3, "k"),
+        _ => (1.0, ""),
+    };
+    if value < 1e-4 { format!("{value:.0e}") } else { format!("{}{unit}", (1e6 * value / scale).round() / 1e6) }
+}
+
 /// The least and the greatest finite value; NaN if there is none.
 fn extent(values: impl IntoIterator<Item = f64>) -> (f64, f64) {
     let finite = values.into_iter().filter(|value| value.is_finite());
@@ -135,6 +179,7 @@ fn extent(values: impl IntoIterator<Item = f64>) -> (f64, f64) {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
 
     fn labels(axis: &Axis, at_most: usize) -> Vec<String> {
@@ -166,6 +211,21 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_logarithmic_axis_has_ticks_in_its_own_unit() {
+        let bytes = Axis::logarithmic("", [18_000.0, 4_400_000.0, f64::NAN, 0.0]);
+        assert_eq!(labels(&bytes, 6), ["30k", "100k", "300k", "1M", "3M"]);
+        assert_eq!(labels(&Axis::logarithmic("", [2.0, 60.0]), 6), ["2", "5", "10", "20", "50"]);
+        let (a, b, c) = (bytes.place(20_000.0), bytes.place(200_000.0), bytes.place(2_000_000.0));
+        assert!((b.unwrap() - a.unwrap() - (c.unwrap() - b.unwrap())).abs() < 1e-12);
+        assert_eq!(bytes.place(-1.0), None);
+        let alone = Axis::logarithmic("", [185_000.0]);
+        assert!((alone.place(185_000.0).unwrap() - 0.5).abs() < 1e-12);
+        assert!(Axis::logarithmic("", []).low() > 0.0);
+        // Within one factor of two the ticks are those of a plain axis.
+        assert!(labels(&Axis::logarithmic("", [101_000.0, 140_000.0]), 6).len() >= 2);
     }
 
     #[test]

@@ -12,6 +12,8 @@ pub(in super::super) struct Plot {
     frame: Frame,
     rules: Vec<(f64, String)>,
     marks: Vec<Markup>,
+    /// Where words stand, so that no others are drawn over them: left, right and base line.
+    taken: Vec<[f64; 3]>,
 }
 
 /// The rectangle that the axes span.
@@ -32,7 +34,7 @@ impl Plot {
     pub fn new(x: Axis, y: Axis, height: f64) -> Self {
         let widest = y.ticks(Y_TICKS).iter().map(|tick| text_width(&tick.1)).fold(24.0, f64::max);
         let frame = Frame { left: widest + 10.0, right: WIDTH - 16.0, top: 24.0, bottom: height - 40.0 };
-        Self { x, y, height, frame, rules: Vec::new(), marks: Vec::new() }
+        Self { x, y, height, frame, rules: Vec::new(), marks: Vec::new(), taken: Vec::new() }
     }
 
     /// With upright lines whose words stand above the frame. To be called before any mark is added.
@@ -51,7 +53,7 @@ impl Plot {
     }
 
     fn clamped(&self, x: f64, y: f64) -> Option<(f64, f64)> {
-        let within = |axis: &Axis, value: f64| axis.clamp(value).map(|at| axis.low() + at * (axis.high() - axis.low()));
+        let within = |axis: &Axis, value: f64| (!value.is_nan()).then(|| value.clamp(axis.low(), axis.high()));
         self.at(within(&self.x, x)?, within(&self.y, y)?)
     }
 
@@ -131,12 +133,23 @@ impl Plot {
         }
     }
 
-    /// Words beside a point, on its left where there is no room on its right.
+    /// Words next to a point: on its right or left, above or below, wherever they cover no other words. Where there is no such place they
+    /// are left out; the figure's table names the point.
     pub fn words(&mut self, x: f64, y: f64, words: &str) {
-        if let Some((x, y)) = self.at(x, y) {
-            let is_last = x + 6.0 + super::text_width(words) > WIDTH;
-            let (anchor, shift) = if is_last { ("end", -6.0) } else { ("start", 6.0) };
-            self.marks.push(html! { text.word x=(unit(x + shift)) y=(unit(y - 6.0)) text-anchor=(anchor) { (words) } });
+        let Some((x, y)) = self.at(x, y) else { return };
+        let width = super::text_width(words);
+        let places = [-6.0, 15.0, -19.0, 28.0]
+            .into_iter()
+            .flat_map(|below| [(x + 6.0, y + below, "start", x + 6.0), (x - 6.0, y + below, "end", x - 6.0 - width)]);
+        let free = |left: f64, base: f64| {
+            let inside = left >= 0.0 && left + width <= WIDTH && base >= 12.0 && base <= self.frame.bottom;
+            let covers = |[from, to, line]: &[f64; 3]| left < *to && left + width > *from && (base - line).abs() < 13.0;
+            inside && !self.taken.iter().any(covers)
+        };
+        let place = places.into_iter().find(|(_, base, _, left)| free(*left, *base));
+        if let Some((at, base, anchor, left)) = place {
+            self.taken.push([left, left + width, base]);
+            self.marks.push(html! { text.word x=(unit(at)) y=(unit(base)) text-anchor=(anchor) { (words) } });
         }
     }
 
@@ -251,6 +264,21 @@ mod tests {
     fn a_rule_stands_where_its_value_is_or_nowhere() {
         let words = |at: f64| plot().with_rules(vec![(at, "here".into())]).svg("ruled").0.contains(">here</text>");
         assert!(words(0.5) && !words(f64::NAN) && !words(2.0));
+    }
+
+    #[test]
+    fn words_do_not_cover_each_other() {
+        let mut plot = plot();
+        for name in ["trained", "distilled", "rows", "quantized"] {
+            plot.words(0.5, 0.5, name);
+        }
+        assert_eq!(drawn(&plot).matches("<text").count(), 4);
+        let covers = |a: &[f64; 3], b: &[f64; 3]| a[0] < b[1] && a[1] > b[0] && (a[2] - b[2]).abs() < 13.0;
+        for (number, one) in plot.taken.iter().enumerate() {
+            assert!(plot.taken.iter().skip(number + 1).all(|other| !covers(one, other)), "{:?}", plot.taken);
+        }
+        (0..40).for_each(|_| plot.words(0.5, 0.5, "crowd"));
+        assert!(drawn(&plot).matches("<text").count() <= 8);
     }
 
     #[test]

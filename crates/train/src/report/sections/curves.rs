@@ -9,10 +9,10 @@ use super::super::plot::{Axis, Plot, Series};
 use super::super::thin::monotone;
 
 pub(super) fn section(tasks: &[Task]) -> Option<Section> {
-    let mut shown: Vec<_> = roc(tasks).into_iter().collect();
+    let mut shown: Vec<_> = roc(tasks).into_iter().chain(precision_recall(tasks)).collect();
     shown.extend(tasks.iter().filter_map(calibration));
     let body = html! { (figures(&shown)) };
-    (!shown.is_empty()).then_some(Section { title: "ROC and calibration", body })
+    (!shown.is_empty()).then_some(Section { title: "ROC, precision and calibration", body })
 }
 
 fn roc(tasks: &[Task]) -> Option<Figure> {
@@ -41,6 +41,52 @@ fn roc(tasks: &[Task]) -> Option<Figure> {
     );
     let drawing = plot.svg(&caption);
     Some(Figure { title: "ROC on the test split".into(), caption, legend, drawing, numbers })
+}
+
+/// The share of positives in a task's samples.
+fn prevalence(task: &Task) -> f64 {
+    let filled = || task.calibration.iter().filter(|bin| bin.count > 0);
+    let samples: f64 = filled().map(|bin| bin.count as f64).sum();
+    filled().map(|bin| bin.count as f64 * bin.observed).sum::<f64>() / samples
+}
+
+/// The precision–recall curve of a ROC: at a false positive rate f and a true positive rate t, and a share p of positives, the recall is t and
+/// the precision t p / (t p + f (1 − p)) (Davis and Goadrich 2006).
+fn precision_of(roc: &[[f64; 2]], prevalence: f64) -> Vec<[f64; 2]> {
+    let precision = |[f, t]: [f64; 2]| t * prevalence / (t * prevalence + f * (1.0 - prevalence));
+    let found = roc.iter().filter(|point| point[1] > 0.0).map(|point| [point[1], precision(*point)]);
+    found.filter(|point| point[1].is_finite()).collect()
+}
+
+fn precision_recall(tasks: &[Task]) -> Option<Figure> {
+    let curves: Vec<_> = tasks
+        .iter()
+        .map(|task| (task, prevalence(task)))
+        .filter(|(task, rate)| task.roc.len() > 1 && *rate > 0.0 && *rate < 1.0)
+        .map(|(task, rate)| (task, rate, precision_of(&task.roc, rate)))
+        .collect();
+    if curves.is_empty() {
+        return None;
+    }
+    let mut plot = Plot::new(Axis::between("recall", 0.0, 1.0), Axis::between("precision", 0.0, 1.0), 380.0);
+    let mut numbers = Table::new(["Task", "Recall", "Precision", "Share of positives"]);
+    let (mut legend, mut found) = (Vec::new(), Vec::new());
+    for (index, (task, rate, points)) in curves.iter().enumerate() {
+        plot.line(&monotone(points, 0.006), Series(index));
+        plot.line(&[[0.0, *rate], [1.0, *rate]], Series(index + 6));
+        for recall in [0.1, 0.2, 0.5, 0.8, 1.0] {
+            numbers.row([task.name.clone(), percent(recall), percent(height(points, recall)), percent(*rate)]);
+        }
+        legend.push((Series(index), task.name.clone()));
+        found.push(format!("{} for {} ({} are positive)", percent(height(points, 0.5)), task.name, percent(*rate)));
+    }
+    let found = super::super::format::listed(&found);
+    let caption = format!(
+        "Of the samples that the model ranks first until half of the positives are found, so many are positive: {found}. A dashed line is a \
+         model that guesses."
+    );
+    let drawing = plot.svg(&caption);
+    Some(Figure { title: "Precision and recall on the test split".into(), caption, legend, drawing, numbers })
 }
 
 /// The curve's height at an x, on the straight line between its neighbours.
@@ -138,6 +184,15 @@ mod tests {
         assert!((height(&curve, 0.25) - 0.5).abs() < 1e-12);
         assert!((height(&curve, 1.0) - 1.0).abs() < 1e-12);
         assert!(height(&[], 0.5).is_nan());
+    }
+
+    #[test]
+    fn precision_follows_from_the_roc() {
+        // 1 of 4 is positive. At f = 1/3, t = 1: 1 true among 1 + 1 found.
+        let found = precision_of(&[[0.0, 0.0], [0.0, 0.5], [1.0 / 3.0, 1.0], [1.0, 1.0]], 0.25);
+        assert_eq!(found.len(), 3);
+        assert_eq!(found[0], [0.5, 1.0]);
+        assert!((found[1][1] - 0.5).abs() < 1e-12 && (found[2][1] - 0.25).abs() < 1e-12);
     }
 
     #[test]

@@ -78,23 +78,23 @@ fn tradeoff(shipped: &Shipped, name: &str, what: &str, cost: &dyn Fn(&ShippedPas
         .collect();
     points.sort_by(|a, b| a.1.total_cmp(&b.1).then(b.2.value.total_cmp(&a.2.value)));
     let (cheapest, best) = (points.first()?, points.iter().max_by(|a, b| a.2.value.total_cmp(&b.2.value))?);
-    let xs = Axis::fit(format!("{what}, log10"), points.iter().map(|point| point.1.log10()));
+    let xs = Axis::logarithmic(format!("{what}, logarithmic"), points.iter().map(|point| point.1));
     let ys = Axis::fit(format!("AUC of {name}"), points.iter().flat_map(|point| point.2.extent()));
     let mut plot = Plot::new(xs, ys, 300.0);
     let mut front: Vec<[f64; 2]> = Vec::new();
     for (_, cost, auc) in &points {
         if front.last().is_none_or(|last| auc.value > last[1]) {
-            front.push([cost.log10(), auc.value]);
+            front.push([*cost, auc.value]);
         }
     }
     plot.line(&front, Series(0));
     let mut numbers = Table::new(["After", what, "AUC", "Interval"]);
     for (pass, cost, auc) in &points {
-        plot.dots(&[[cost.log10(), auc.value]], Series(0));
+        plot.dots(&[[*cost, auc.value]], Series(0));
         if let Some([low, high]) = auc.ends() {
-            plot.whiskers(&[[cost.log10(), low, high]], Series(0));
+            plot.whiskers(&[[*cost, low, high]], Series(0));
         }
-        plot.words(cost.log10(), auc.value, &pass.pass);
+        plot.words(*cost, auc.value, &pass.pass);
         numbers.row([capital(&pass.pass), number(*cost), number(auc.value), interval_cell(auc)]);
     }
     let caption = format!(

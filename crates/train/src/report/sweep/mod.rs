@@ -323,19 +323,18 @@ fn keys(report: &SweepReport) -> Option<Section> {
             .iter()
             .fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| (low.min(*value), high.max(*value)));
         let by_log = low > 0.0 && high / low >= 20.0;
-        let place = |value: f64| if by_log { value.log10() } else { value };
-        let label = if by_log { format!("log10 of {key}") } else { key.clone() };
         for metric in report.metrics.iter().filter(|metric| metric.headline) {
-            let x = Axis::fit(label.clone(), known.iter().map(|value| place(*value)));
+            let values = known.iter().copied();
+            let x = if by_log { Axis::logarithmic(key.clone(), values) } else { Axis::fit(key.clone(), values) };
             let mut plot =
                 Plot::new(x, Axis::fit(metric.name.clone(), metric.values.iter().flat_map(Estimate::extent)), 260.0);
             let mut numbers = Table::new(["Point", key, &metric.name]);
             for (point, (setting, value)) in settings.iter().zip(&metric.values).enumerate() {
                 let Some(setting) = setting else { continue };
                 if let Some([low, high]) = value.ends() {
-                    plot.whiskers(&[[place(*setting), low, high]], Series(0));
+                    plot.whiskers(&[[*setting, low, high]], Series(0));
                 }
-                plot.dots(&[[place(*setting), value.value]], Series(0));
+                plot.dots(&[[*setting, value.value]], Series(0));
                 numbers.row([letter(point), number(*setting), with_interval(value)]);
             }
             let caption = format!("{} points; what else they differ in is not held still.", known.len());
