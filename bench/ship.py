@@ -48,7 +48,7 @@ def main():
                          "--split", options.split, "--json", *sets])
         first, last = told["ledger"]["passes"][0], told["ledger"]["passes"][-1]
         line = {"seed": seed, "teacher_bytes": first["download_bytes"], "artifact_bytes": last["download_bytes"],
-                "teacher_auc": first["tasks"][0]["auc"]["value"], "artifact_auc": last["tasks"][0]["auc"]["value"],
+                "teacher_auc": first["tasks"][0]["value"]["value"], "artifact_auc": last["tasks"][0]["value"]["value"],
                 "lost": last["tasks"][0]["loss"]["value"]}
         found.append(line)
         times = line["teacher_bytes"] / line["artifact_bytes"]

@@ -55,6 +55,9 @@ pub struct Limits {
     /// What the ranker may lose of the first binary task's AUC, to the teacher.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub auc_loss: Option<f64>,
+    /// The share by which the RMSE of the first task that is not binary may rise over the teacher's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rmse_rise: Option<f64>,
 }
 
 /// What one core of a device does in a second where everything is in its caches. Measured with `kitestring device bench` on one, or taken

@@ -5,7 +5,7 @@ use crate::config::Device;
 use crate::latency::Work;
 use kitestring_core::artifact::{Aligned, Artifact, SecretKey};
 use kitestring_core::batch::Ids;
-use kitestring_core::metrics::{Bootstrap, BootstrapPlan, bootstrap_auc, bootstrap_auc_by_group};
+use kitestring_core::metrics::{Bootstrap, BootstrapPlan, bootstrap_auc, bootstrap_auc_by_group, bootstrap_rmse};
 use kitestring_core::schema::{Of, TaskKind};
 use kitestring_core::{Batch, Error, Result, Seed};
 use kitestring_data::dataset::Vocabularies;
@@ -16,35 +16,88 @@ use std::time::Instant;
 /// Samples scored at once.
 const BATCH: u64 = 1024;
 
-/// How long a latency is measured, in seconds.
+/// How long each artifact is timed at least, in seconds, in how many rounds, and calls a round.
 const TIMED: f64 = 0.2;
+const ROUNDS: usize = 10;
+const CALLS: usize = 3;
 
-/// A task's name and its AUC with replicates; none where a split has one class alone.
-pub type TaskAuc = (String, Option<Bootstrap>);
+/// What a task is measured by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum QualityMetric {
+    /// Area under the ROC curve of a binary task; more is better.
+    Auc,
+    /// Root mean squared error of a regression or a count; less is better.
+    Rmse,
+}
 
-/// What an artifact says of the samples of a split.
+impl QualityMetric {
+    /// As people write it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Auc => "AUC",
+            Self::Rmse => "RMSE",
+        }
+    }
+
+    /// How much worse `is` than `was`, paired by replicate; positive is worse.
+    pub fn lost(self, was: &Bootstrap, is: &Bootstrap) -> Option<Bootstrap> {
+        match self {
+            Self::Auc => was.minus(is),
+            Self::Rmse => is.minus(was),
+        }
+    }
+}
+
+/// How well a task is predicted.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TaskQuality {
+    /// The task.
+    pub name: String,
+    /// What it is measured by.
+    pub metric: QualityMetric,
+    /// The metric with replicates; none where it is not defined, as where a split has one class alone.
+    pub value: Option<Bootstrap>,
+}
+
+/// What an artifact predicts of one task.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TaskScores {
+    /// The task.
+    pub name: String,
+    /// What it is measured by.
+    pub metric: QualityMetric,
+    /// A prediction a sample.
+    pub predictions: Vec<f32>,
+    /// A label a sample; NaN where one is missing.
+    pub labels: Vec<f32>,
+}
+
+/// What an artifact predicts of the samples of a split.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Scores {
-    /// For each binary task its name, the predictions and the labels; NaN where one is missing.
-    pub tasks: Vec<(String, Vec<f32>, Vec<f32>)>,
+    /// The tasks: binary ones first, each kind in the order of the schema.
+    pub tasks: Vec<TaskScores>,
     /// The users of the samples; empty where the schema has none.
     pub users: Vec<u64>,
 }
 
 impl Scores {
-    /// The AUC of each binary task, over users where there are any.
-    pub fn auc(&self, plan: BootstrapPlan) -> Vec<TaskAuc> {
-        let of_task = |(name, scores, labels): &(String, Vec<f32>, Vec<f32>)| {
-            let labelled: Vec<usize> = (0..labels.len()).filter(|row| !labels[*row].is_nan()).collect();
+    /// The metric of each task, resampled over users where there are any.
+    pub fn quality(&self, plan: BootstrapPlan) -> Vec<TaskQuality> {
+        let of_task = |task: &TaskScores| {
+            let labelled: Vec<usize> = (0..task.labels.len()).filter(|row| !task.labels[*row].is_nan()).collect();
             let of = |values: &[f32]| labelled.iter().map(|row| values[*row]).collect::<Vec<f32>>();
-            let (scores, labels) = (of(scores), of(labels));
-            let found = if self.users.is_empty() {
-                bootstrap_auc(&scores, &labels, plan)
-            } else {
-                let users: Vec<u64> = labelled.iter().map(|row| self.users[*row]).collect();
-                bootstrap_auc_by_group(&scores, &labels, &users, plan)
+            let (scores, labels) = (of(&task.predictions), of(&task.labels));
+            let users: Vec<u64> = match self.users.is_empty() {
+                true => Vec::new(),
+                false => labelled.iter().map(|row| self.users[*row]).collect(),
             };
-            (name.clone(), found)
+            let value = match task.metric {
+                QualityMetric::Auc if users.is_empty() => bootstrap_auc(&scores, &labels, plan),
+                QualityMetric::Auc => bootstrap_auc_by_group(&scores, &labels, &users, plan),
+                QualityMetric::Rmse => bootstrap_rmse(&scores, &labels, &users, plan),
+            };
+            TaskQuality { name: task.name.clone(), metric: task.metric, value }
         };
         self.tasks.iter().map(of_task).collect()
     }
@@ -110,10 +163,15 @@ pub fn score(
 ) -> Result<Scores> {
     let split = candidate.dataset.split(split)?;
     let tasks = &candidate.model.schema.tasks;
-    let binary: Vec<usize> = (0..tasks.len()).filter(|task| tasks[*task].kind == TaskKind::Binary).collect();
+    let mut order: Vec<usize> = (0..tasks.len()).collect();
+    order.sort_by_key(|task| tasks[*task].kind != TaskKind::Binary);
     let columns: usize = runtime.width();
-    let named = binary.iter().map(|task| (tasks[*task].name.clone(), Vec::new(), Vec::new()));
-    let mut found = Scores { tasks: named.collect(), users: Vec::new() };
+    let empty = |task: &usize| {
+        let binary = tasks[*task].kind == TaskKind::Binary;
+        let metric = if binary { QualityMetric::Auc } else { QualityMetric::Rmse };
+        TaskScores { name: tasks[*task].name.clone(), metric, predictions: Vec::new(), labels: Vec::new() }
+    };
+    let mut found = Scores { tasks: order.iter().map(empty).collect(), users: Vec::new() };
     let (mut batch, mut scores, mut first) = (Batch::default(), Vec::new(), 0);
     while first < split.rows() {
         let last = (first + BATCH).min(split.rows());
@@ -124,9 +182,9 @@ pub fn score(
         if scores.iter().any(|score| !score.is_finite()) {
             return Err(Error::numeric(format!("a prediction of the samples from {first} on is not a finite number")));
         }
-        for (task, (_, predicted, labels)) in binary.iter().zip(&mut found.tasks) {
-            predicted.extend(scores.iter().skip(*task).step_by(columns));
-            labels.extend(batch.labels.iter().skip(*task).step_by(tasks.len()));
+        for (task, of_task) in order.iter().zip(&mut found.tasks) {
+            of_task.predictions.extend(scores.iter().skip(*task).step_by(columns));
+            of_task.labels.extend(batch.labels.iter().skip(*task).step_by(tasks.len()));
         }
         found.users.extend_from_slice(&batch.user);
         progress(last, split.rows());
@@ -135,33 +193,60 @@ pub fn score(
     Ok(found)
 }
 
-/// What a request costs.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct Latency {
-    /// Microseconds a candidate here, on one core.
-    pub here: f64,
-    /// The same on the device, from what the operations cost.
+/// An artifact's runtime and a request to time it with.
+pub struct TimedRequest {
+    runtime: Runtime,
+    request: Batch,
+    /// Microseconds a candidate on the device, from what the operations cost.
     pub device: f64,
 }
 
-/// Times requests for candidates of one user, the one of the first samples with the longest lists.
+impl TimedRequest {
+    /// A request for candidates of one user, the one of the first samples with the longest lists.
+    ///
+    /// # Errors
+    /// No such split; a damaged file.
+    pub fn new(
+        candidate: &Candidate,
+        runtime: Runtime,
+        keys: &Keys,
+        (split, device): (&str, &Device),
+        seed: Seed,
+    ) -> Result<Self> {
+        let request = request(candidate, keys, split, device.candidates, seed)?;
+        let elements = request.sparse.iter().filter(|ids| ids.is_ragged()).map(|ids| ids.of_row(0).len()).max();
+        let work = Work::of(&candidate.model.graph, &candidate.activations, request.rows, elements.unwrap_or(0));
+        let device = 1e6 * work.seconds(&device.speed) / request.rows as f64;
+        Ok(Self { runtime, request, device })
+    }
+
+    /// Bytes that the runtime made of the file.
+    pub fn memory(&self) -> usize {
+        self.runtime.memory()
+    }
+}
+
+/// Microseconds a candidate here, on one core, for each of several artifacts. They are timed in rounds, each in its turn, and the least time
+/// counts: what else the machine does then falls on all of them, and makes none look slow.
 ///
 /// # Errors
-/// No such split; a damaged file.
-pub fn latency(
-    candidate: &Candidate,
-    runtime: &mut Runtime,
-    keys: &Keys,
-    (split, device): (&str, &Device),
-    seed: Seed,
-) -> Result<Latency> {
-    let request = request(candidate, keys, split, device.candidates, seed)?;
-    let elements = request.sparse.iter().filter(|ids| ids.is_ragged()).map(|ids| ids.of_row(0).len()).max();
-    let count = request.rows as f64;
-    let work = Work::of(&candidate.model.graph, &candidate.activations, request.rows, elements.unwrap_or(0));
+/// What scoring says.
+pub fn times_in_turn(artifacts: &mut [TimedRequest]) -> Result<Vec<f64>> {
+    let mut least = vec![f64::INFINITY; artifacts.len()];
     let mut scores = Vec::new();
-    let median = median(TIMED, || runtime.score(&request, &mut scores))?;
-    Ok(Latency { here: 1e6 * median / count, device: 1e6 * work.seconds(&device.speed) / count })
+    for _ in 0..ROUNDS {
+        for (artifact, least) in artifacts.iter_mut().zip(&mut least) {
+            let (start, mut calls) = (Instant::now(), 0);
+            while start.elapsed().as_secs_f64() < TIMED / ROUNDS as f64 || calls < CALLS {
+                let since = Instant::now();
+                artifact.runtime.score(&artifact.request, &mut scores)?;
+                *least = least.min(since.elapsed().as_secs_f64());
+                calls += 1;
+            }
+        }
+    }
+    let count = |artifact: &TimedRequest| artifact.request.rows as f64;
+    Ok(least.iter().zip(artifacts.iter()).map(|(seconds, artifact)| 1e6 * seconds / count(artifact)).collect())
 }
 
 /// The median time of a call, in seconds, over about so many of them.

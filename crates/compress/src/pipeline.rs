@@ -5,7 +5,7 @@ mod tests;
 
 use crate::candidate::{Candidate, Recipient, Sealing};
 use crate::config::{CompressConfig, Limits};
-use crate::measure::{self, Keys, Scores, TaskAuc};
+use crate::measure::{self, Keys, QualityMetric, Scores, TaskQuality, TimedRequest};
 use crate::passes::Pass;
 use crate::usage::{Needs, Usage};
 use kitestring_core::artifact::SecretKey;
@@ -111,13 +111,16 @@ pub struct Outcome {
 pub fn compress(teacher: Model, order: &Order<'_>, setting: &mut Setting<'_>) -> Result<Outcome> {
     let passes = &order.config.passes;
     let mut candidate = Candidate::new(teacher, setting.config.clone(), setting.dataset.without(&[])?);
-    let mut books = Books { first: None, lines: Vec::new(), scores: Vec::new() };
+    let mut books = Books { first: None, lines: Vec::new(), timed: Vec::new(), scores: Vec::new() };
     let mut file = books.enter(&candidate, ("trained", "all rows, 32 bits".into()), order, setting)?;
     for (number, pass) in passes.iter().enumerate() {
         (setting.observe)(Progress::Pass(number + 1, passes.len(), pass.name()));
         let (next, said) = Pass::apply(pass, candidate, setting)?;
         candidate = next;
         file = books.enter(&candidate, (pass.name(), said), order, setting)?;
+    }
+    for (line, here) in books.lines.iter_mut().zip(measure::times_in_turn(&mut books.timed)?) {
+        line.here = here;
     }
     let limits = &order.config.device.limits;
     let missed = books.lines.last().map(|last| missed(last, limits)).unwrap_or_default();
@@ -135,8 +138,10 @@ pub fn compress(teacher: Model, order: &Order<'_>, setting: &mut Setting<'_>) ->
 /// The lines of a ledger as they are written.
 struct Books {
     /// What the teacher said of the samples.
-    first: Option<(Scores, Vec<TaskAuc>)>,
+    first: Option<(Scores, Vec<TaskQuality>)>,
     lines: Vec<ShippedPass>,
+    /// The artifact of each line, to be timed in turn with the others.
+    timed: Vec<TimedRequest>,
     scores: Vec<[f64; 2]>,
 }
 
@@ -159,28 +164,31 @@ impl Books {
         let told = &mut |done, all| (setting.observe)(Progress::Scoring(done, all));
         let scores = measure::score(candidate, &mut of_all, &keys, order.split, seed, told)?;
         let plan = BootstrapPlan { replicates: REPLICATES, seed: seed.child("intervals") };
-        let found = scores.auc(plan);
-        let mut shipped = measure::open(&file, order.key)?;
+        let found = scores.quality(plan);
         let device = &order.config.device;
-        let latency = measure::latency(candidate, &mut shipped, &keys, (order.split, device), seed)?;
+        let shipped = measure::open(&file, order.key)?;
+        let timed = TimedRequest::new(candidate, shipped, &keys, (order.split, device), seed)?;
         let before = self.first.as_ref().map_or(&found, |(_, found)| found);
-        let tasks = found.iter().map(|(name, auc)| {
-            let was = before.iter().find(|(of, _)| of == name).and_then(|(_, auc)| auc.as_ref());
+        let tasks = found.iter().map(|TaskQuality { name, metric, value }| {
+            let was = before.iter().find(|task| task.name == *name).and_then(|task| task.value.as_ref());
             ShippedTask {
                 name: name.clone(),
-                auc: estimate(auc.as_ref()),
-                loss: estimate(was.zip(auc.as_ref()).and_then(|(was, is)| was.minus(is)).as_ref()),
+                metric: metric.name().to_owned(),
+                value: estimate(value.as_ref()),
+                loss: estimate(was.zip(value.as_ref()).and_then(|(was, is)| metric.lost(was, is)).as_ref()),
             }
         });
         self.lines.push(ShippedPass {
             pass: pass.to_owned(),
             said,
             download_bytes: file.len() as u64,
-            resident_bytes: (file.len() + shipped.memory()) as u64,
-            here: latency.here,
-            device: latency.device,
+            resident_bytes: (file.len() + timed.memory()) as u64,
+            // Known when all artifacts are timed.
+            here: f64::NAN,
+            device: timed.device,
             tasks: tasks.collect(),
         });
+        self.timed.push(timed);
         match &self.first {
             None => self.first = Some((scores, found)),
             Some((first, _)) => self.scores = beside(first, &scores),
@@ -189,11 +197,10 @@ impl Books {
     }
 }
 
-/// What both say of samples evenly taken, of the first binary task.
+/// What both predict of samples evenly taken, of the first task.
 fn beside(first: &Scores, last: &Scores) -> Vec<[f64; 2]> {
-    let (Some((_, cloud, _)), Some((_, device, _))) = (first.tasks.first(), last.tasks.first()) else {
-        return Vec::new();
-    };
+    let (Some(cloud), Some(device)) = (first.tasks.first(), last.tasks.first()) else { return Vec::new() };
+    let (cloud, device) = (&cloud.predictions, &device.predictions);
     let step = cloud.len().div_ceil(SHOWN).max(1);
     cloud
         .iter()
@@ -218,13 +225,17 @@ fn shown(limits: &Limits) -> Vec<ShippedLimit> {
         of("resident_bytes", limits.resident_bytes.map(|bytes| bytes as f64)),
         of("microseconds", limits.microseconds),
         of("auc_loss", limits.auc_loss),
+        of("rmse_rise", limits.rmse_rise),
     ];
     all.into_iter().flatten().collect()
 }
 
 /// The limits that a line misses, in words.
 fn missed(line: &ShippedPass, limits: &Limits) -> Vec<String> {
-    let lost = line.tasks.first().map_or(f64::NAN, |task| task.loss.value);
+    let first = |metric: QualityMetric| line.tasks.iter().find(|task| task.metric == metric.name());
+    let auc_loss = first(QualityMetric::Auc).map(|task| task.loss.value);
+    // A share of what the teacher's was.
+    let rmse_rise = first(QualityMetric::Rmse).map(|task| task.loss.value / (task.value.value - task.loss.value));
     let over = |name: &str, found: f64, limit: Option<f64>| {
         // What is not known keeps no limit.
         limit.filter(|limit| found.is_nan() || found > *limit).map(|limit| format!("{name}: {found:.6} of {limit}"))
@@ -233,7 +244,9 @@ fn missed(line: &ShippedPass, limits: &Limits) -> Vec<String> {
         over("download_bytes", line.download_bytes as f64, limits.download_bytes.map(|bytes| bytes as f64)),
         over("resident_bytes", line.resident_bytes as f64, limits.resident_bytes.map(|bytes| bytes as f64)),
         over("microseconds", line.device, limits.microseconds),
-        over("auc_loss", lost, limits.auc_loss),
+        // A limit on a kind of task that the ranker does not have is kept.
+        auc_loss.and_then(|lost| over("auc_loss", lost, limits.auc_loss)),
+        rmse_rise.and_then(|rise| over("rmse_rise", rise, limits.rmse_rise)),
     ];
     all.into_iter().flatten().collect()
 }

@@ -76,12 +76,18 @@ fn a_ranker_becomes_small_and_stays_good() {
         Seed(fixture.config.seed),
         &OneWorker,
     );
-    let like = judged.unwrap()["like.auc"];
-    assert!((lines[0].tasks[0].auc.value - like).abs() < 1e-12, "{} {like}", lines[0].tasks[0].auc.value);
+    let judged = judged.unwrap();
+    let like = judged["like.auc"];
+    assert!((lines[0].tasks[0].value.value - like).abs() < 1e-12, "{} {like}", lines[0].tasks[0].value.value);
     assert_eq!(lines[0].tasks[0].loss.value, 0.0);
+    let metrics: Vec<(&str, &str)> =
+        lines[0].tasks.iter().map(|task| (task.name.as_str(), task.metric.as_str())).collect();
+    assert_eq!(metrics, [("like", "AUC"), ("seconds", "RMSE"), ("plays", "RMSE")]);
+    let seconds = judged["seconds.rmse"];
+    assert!((lines[0].tasks[1].value.value - seconds).abs() < 1e-9, "{} {seconds}", lines[0].tasks[1].value.value);
     let last = &lines[3].tasks[0];
-    assert!((last.loss.value - (like - last.auc.value)).abs() < 1e-12);
-    assert!(last.loss.value < 0.08 && last.auc.value > 0.6, "{last:?}");
+    assert!((last.loss.value - (like - last.value.value)).abs() < 1e-12);
+    assert!(last.loss.value < 0.08 && last.value.value > 0.6, "{last:?}");
 
     let artifact = open(&outcome.file);
     let manifest = artifact.manifest();
@@ -198,4 +204,32 @@ fn a_user_has_its_own_row_alone() {
     let mut own = vec![0, stable_hash("t1")];
     own.sort_unstable();
     assert_eq!(rows(Recipient::With(&needs)), own);
+}
+
+/// A ranker without a binary task is held to the limits of its kind of task, and ships where it keeps them.
+#[test]
+fn limits_hold_for_the_kinds_of_task_there_are() {
+    let limits = Limits { auc_loss: Some(0.01), rmse_rise: Some(0.02), ..Limits::default() };
+    let line = |tasks: &[(&str, f64, f64)]| {
+        let task = |(metric, value, loss): &(&str, f64, f64)| ShippedTask {
+            name: "t".into(),
+            metric: (*metric).into(),
+            value: Estimate::from(*value),
+            loss: Estimate::from(*loss),
+        };
+        ShippedPass { tasks: tasks.iter().map(task).collect(), ..ShippedPass::default() }
+    };
+    // From 2 to 2.03 the RMSE rises by 1.5 %, to 2.05 by 2.5 %.
+    assert!(missed(&line(&[("RMSE", 2.03, 0.03)]), &limits).is_empty());
+    assert!(missed(&line(&[("RMSE", 2.05, 0.05)]), &limits)[0].starts_with("rmse_rise: 0.025000 of 0.02"));
+    assert!(missed(&line(&[("AUC", 0.7, 0.02), ("RMSE", 2.0, 0.0)]), &limits)[0].starts_with("auc_loss"));
+    // One that is not known keeps no limit.
+    assert_eq!(missed(&line(&[("AUC", f64::NAN, f64::NAN)]), &limits).len(), 1);
+}
+
+#[test]
+fn artifacts_are_timed_in_turn() {
+    let fixture = Fixture::new();
+    let outcome = ship(&fixture, "[[passes]]\ntype = \"quantize\"\nsamples = 100\n", &[], &[], 1).unwrap();
+    assert!(outcome.ledger.passes.iter().all(|line| line.here > 0.0 && line.here.is_finite()));
 }

@@ -219,6 +219,33 @@ pub fn bootstrap_ratio(numerators: &[f64], denominators: &[f64], plan: Bootstrap
     Some(Bootstrap { point, replicates })
 }
 
+/// [`super::root_mean_squared_error`], resampled by group where `groups` has one a row, else by row.
+///
+/// `None` without rows, or with a value that is not finite.
+pub fn bootstrap_rmse<G: Copy + Ord>(
+    predictions: &[f32],
+    labels: &[f32],
+    groups: &[G],
+    plan: BootstrapPlan,
+) -> Option<Bootstrap> {
+    if !same_rows(predictions, labels) || !(groups.is_empty() || groups.len() == labels.len()) {
+        return None;
+    }
+    let square = |row: usize| (f64::from(predictions[row]) - f64::from(labels[row])).powi(2);
+    let (squares, counts): (Vec<f64>, Vec<f64>) = if groups.is_empty() {
+        (0..labels.len()).map(|row| (square(row), 1.0)).unzip()
+    } else {
+        let mut rows: Vec<(G, usize)> = groups.iter().copied().zip(0..).collect();
+        rows.sort_unstable();
+        let sum = |rows: &[(G, usize)]| (rows.iter().map(|(_, row)| square(*row)).sum(), rows.len() as f64);
+        rows.chunk_by(|a, b| a.0 == b.0).map(sum).unzip()
+    };
+    let mut mean = bootstrap_ratio(&squares, &counts, plan)?;
+    mean.point = mean.point.sqrt();
+    mean.replicates.iter_mut().for_each(|value| *value = value.sqrt());
+    Some(mean)
+}
+
 /// A mean of one value a unit, such as a user's NDCG, resampled by unit.
 ///
 /// `None` with no values or one that is not finite.

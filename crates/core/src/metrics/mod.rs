@@ -28,7 +28,7 @@ mod top_k;
 pub use auc::{auc, average_precision, relative_improvement, weighted_auc};
 pub use bootstrap::{
     Bootstrap, BootstrapPlan, Interval, bootstrap_auc, bootstrap_auc_by_group, bootstrap_gauc, bootstrap_mean,
-    bootstrap_over_runs, bootstrap_ratio,
+    bootstrap_over_runs, bootstrap_ratio, bootstrap_rmse,
 };
 pub use calibration::{Bins, ReliabilityBin, expected_calibration_error, predicted_over_observed, reliability};
 pub use correlation::spearman;

@@ -570,10 +570,18 @@ pub struct ShippedPass {
 pub struct ShippedTask {
     /// The task.
     pub name: String,
-    /// Its AUC.
-    pub auc: Estimate,
-    /// What is lost of the trained ranker's, with the interval of the paired difference.
+    /// What it is measured by: "AUC", or "RMSE" of a task that is not binary.
+    #[serde(default = "auc_metric")]
+    pub metric: String,
+    /// The metric. Reports of before had AUC alone, under that name.
+    #[serde(alias = "auc")]
+    pub value: Estimate,
+    /// How much worse it is than the trained ranker's, with the interval of the paired difference; positive is worse.
     pub loss: Estimate,
+}
+
+fn auc_metric() -> String {
+    "AUC".into()
 }
 
 /// An index of vectors against an exact scan of them.

@@ -334,7 +334,8 @@ fn shipped(shift: f64) -> Shipped {
         device: 9.0 * microseconds,
         tasks: vec![ShippedTask {
             name: "click".into(),
-            auc: Estimate::within(0.741 + shift - lost, 0.736 + shift - lost, 0.746 + shift - lost),
+            metric: "AUC".into(),
+            value: Estimate::within(0.741 + shift - lost, 0.736 + shift - lost, 0.746 + shift - lost),
             loss: Estimate::within(lost, lost - 0.0004, lost + 0.0004),
         }],
     };

@@ -13,8 +13,10 @@ pub(super) fn section(shipped: &Shipped) -> Option<Section> {
     if let Some(task) = first.tasks.first() {
         let bytes = |pass: &ShippedPass| pass.download_bytes as f64;
         let device = |pass: &ShippedPass| pass.device;
-        shown.extend(tradeoff(shipped, &task.name, "Bytes to download", &bytes));
-        shown.extend(tradeoff(shipped, &task.name, "Microseconds a candidate on the device", &device));
+        if task.metric == "AUC" {
+            shown.extend(tradeoff(shipped, &task.name, "Bytes to download", &bytes));
+            shown.extend(tradeoff(shipped, &task.name, "Microseconds a candidate on the device", &device));
+        }
         shown.extend(beside(shipped, &task.name));
     }
     let limits = shipped.limits.iter().map(|limit| format!("{} {}", limit.name, number(limit.limit)));
@@ -23,7 +25,7 @@ pub(super) fn section(shipped: &Shipped) -> Option<Section> {
         p {
             "What is shipped to " (shipped.device) " is " (times(first.download_bytes, last.download_bytes)) " smaller than what was trained: "
             (count(last.download_bytes)) " bytes in place of " (count(first.download_bytes)) ". Each line is the ranker after a pass, through "
-            "the device's own runtime, on the split " (shipped.split) "; lost is what the AUC was before. Microseconds are for one of "
+            "the device's own runtime, on the split " (shipped.split) "; lost is how much worse a metric is than the trained ranker's. Microseconds are for one of "
             (count(shipped.candidates)) " candidates, here measured on one core, on the device estimated from what the operations cost."
             @if !limits.is_empty() { " Limits: " (limits.join(", ")) "." }
         }
@@ -41,11 +43,11 @@ fn times(before: u64, after: u64) -> String {
 /// The ledger as a table.
 pub(in super::super) fn ledger(shipped: &Shipped) -> Table {
     let mut table = Table::new(["Pass", "Download", "Resident", "µs here", "µs device"]);
-    let tasks: Vec<&str> =
-        shipped.passes.first().iter().flat_map(|pass| &pass.tasks).map(|task| task.name.as_str()).collect();
-    for task in &tasks {
-        table.head.extend([format!("AUC {task}"), "Interval".into(), "Lost".into()]);
+    let first = shipped.passes.first();
+    for task in first.iter().flat_map(|pass| &pass.tasks) {
+        table.head.extend([format!("{} {}", task.metric, task.name), "Interval".into(), "Lost".into()]);
     }
+    let tasks: Vec<&str> = first.iter().flat_map(|pass| &pass.tasks).map(|task| task.name.as_str()).collect();
     for pass in &shipped.passes {
         let facts = [
             capital(&pass.pass),
@@ -55,7 +57,7 @@ pub(in super::super) fn ledger(shipped: &Shipped) -> Table {
             number(pass.device),
         ];
         let of = |name: &&str| match task(pass, name) {
-            Some(task) => [number(task.auc.value), interval_cell(&task.auc), estimate(&task.loss)],
+            Some(task) => [number(task.value.value), interval_cell(&task.value), estimate(&task.loss)],
             None => Default::default(),
         };
         let judged: Vec<String> = tasks.iter().flat_map(of).collect();
@@ -73,7 +75,7 @@ fn tradeoff(shipped: &Shipped, name: &str, what: &str, cost: &dyn Fn(&ShippedPas
     let mut points: Vec<(&ShippedPass, f64, Estimate)> = shipped
         .passes
         .iter()
-        .filter_map(|pass| Some((pass, cost(pass), task(pass, name)?.auc)))
+        .filter_map(|pass| Some((pass, cost(pass), task(pass, name)?.value)))
         .filter(|(_, cost, auc)| *cost > 0.0 && cost.is_finite() && auc.value.is_finite())
         .collect();
     points.sort_by(|a, b| a.1.total_cmp(&b.1).then(b.2.value.total_cmp(&a.2.value)));
