@@ -237,7 +237,7 @@ pub fn bootstrap_rmse<G: Copy + Ord>(
     } else {
         let mut rows: Vec<(G, usize)> = groups.iter().copied().zip(0..).collect();
         rows.sort_unstable();
-        let sum = |rows: &[(G, usize)]| (rows.iter().map(|(_, row)| square(*row)).sum(), rows.len() as f64);
+        let sum = |rows: &[(G, usize)]| (rows.iter().map(|(_, row)| square(*row)).sum::<f64>(), rows.len() as f64);
         rows.chunk_by(|a, b| a.0 == b.0).map(sum).unzip()
     };
     let mut mean = bootstrap_ratio(&squares, &counts, plan)?;
