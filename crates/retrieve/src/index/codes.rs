@@ -16,11 +16,16 @@ pub(super) struct Codes {
 impl Codes {
     pub(super) fn new(vectors: &[f32], dimension: usize) -> Self {
         let mut coded = Self { codes: Vec::with_capacity(vectors.len()), scales: Vec::new() };
-        for vector in vectors.chunks_exact(dimension) {
-            let scale = encode(&mut coded.codes, vector);
-            coded.scales.push(scale);
-        }
+        coded.extend(vectors, dimension);
         coded
+    }
+
+    /// Covers the rows that follow.
+    pub(super) fn extend(&mut self, vectors: &[f32], dimension: usize) {
+        for vector in vectors.chunks_exact(dimension) {
+            let scale = encode(&mut self.codes, vector);
+            self.scales.push(scale);
+        }
     }
 
     /// How many rows it covers.

@@ -14,8 +14,7 @@ pub struct IndexConfig {
     /// With `precision = "int8"`: of `rescore × k` items with the best int8 scores the f32 scores are computed, and the best k of these
     /// returned. At least 1.
     pub rescore: usize,
-    /// The share of rows that are gone, or that no graph and no int8 copy covers yet, past which a change to the index builds it anew;
-    /// above 0, at most 1.
+    /// The share of rows that are gone, or that no graph covers yet, past which a change to the index builds it anew; above 0, at most 1.
     pub rebuild: f64,
 }
 

@@ -156,6 +156,19 @@ impl Corpus {
         }
     }
 
+    /// The rows from one on, with those that are gone and without attributes.
+    pub(super) fn tail(&self, first: usize) -> Self {
+        let rows = (0..).zip(&self.ids[first..]).zip(&self.gone[first..]);
+        Self {
+            dimension: self.dimension,
+            ids: self.ids[first..].to_vec(),
+            vectors: self.vectors[first * self.dimension..].to_vec(),
+            gone: self.gone[first..].to_vec(),
+            rows: rows.filter(|(_, gone)| !**gone).map(|((row, item), _)| (*item, row)).collect(),
+            ..Self::default()
+        }
+    }
+
     /// The same without the rows that are gone.
     pub(super) fn compact(&self) -> Self {
         let there: Vec<usize> = (0..self.len()).filter(|row| !self.gone[*row]).collect();

@@ -3,11 +3,15 @@
 //! The tensors go first, under a name that no earlier file has; the manifest is renamed into its place after them. A kill at any moment
 //! leaves the old index or the new one. The manifest holds a checksum of the tensors, because safetensors has none. An int8 copy is made
 //! anew from the vectors; a graph is stored, so that an opened index gives the answers of the saved one.
+//!
+//! Who saves holds the lock of the directory, and fails where somebody else has saved there since the index was opened: of two who open an
+//! index, change it and save it, the second one is told, and nothing that the first one was told is done is lost.
 
 use super::codes::Codes;
 use super::config::{IndexConfig, Kind};
 use super::corpus::{Attribute, Corpus, Items};
 use super::graph::Graph;
+use super::segments::Segment;
 use super::state::{Shortcut, State};
 use super::{Index, check_queries};
 use bytemuck::{Pod, cast_slice, cast_slice_mut};
@@ -16,11 +20,16 @@ use kitestring_core::{Error, Result};
 use kitestring_train::run::temporary_file;
 use safetensors::tensor::{Dtype, Metadata, SafeTensors, TensorInfo};
 use serde::{Deserialize, Serialize};
+use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::Path;
+use std::sync::PoisonError;
 
-const FORMAT: u32 = 2;
+/// Files of format 2 have one graph and are read, too.
+const FORMAT: u32 = 3;
 const MANIFEST: &str = "manifest.json";
+/// Locked by those who read or write the directory. It stays: a lock on a file that was removed is a lock on nothing.
+const LOCK: &str = ".lock";
 /// What a tensor of an attribute's codes is named before the attribute's name.
 const ATTRIBUTE: &str = "attribute.";
 const MEND: &str = "build it again with kitestring retrieve index";
@@ -34,28 +43,58 @@ struct Manifest {
     dimension: usize,
     /// Rows, with those that are gone.
     rows: usize,
-    /// How many of the first rows the int8 copy or the graph covers.
+    /// How many of the first rows the int8 copy or graphs cover.
     covered: usize,
     attributes: Vec<String>,
     config: IndexConfig,
-    /// The graph's.
+    /// The first graph's.
     search_width: Option<usize>,
+    /// The graphs behind the first one.
+    #[serde(default)]
+    segments: Vec<StoredSegment>,
     /// The file of tensors.
     tensors: String,
     checksum: String,
 }
 
+/// A graph behind the first one.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StoredSegment {
+    /// Its first row.
+    first: usize,
+    search_width: usize,
+}
+
+/// What the tensors of a graph are named, by its number.
+fn graph_tensors(number: usize) -> [String; 2] {
+    let prefix = if number == 0 { "graph".to_owned() } else { format!("graph.{number}") };
+    ["offsets", "neighbours"].map(|part| format!("{prefix}.{part}"))
+}
+
 impl Index {
     /// Writes the index into a directory, which is made where it is missing; one that holds an index holds this one then. Searches go on
-    /// meanwhile, changes wait.
+    /// meanwhile, changes wait. When it returns, the index is on the disk.
     ///
     /// # Errors
-    /// What the file system says; an index that was there is then untouched.
+    /// What the file system says; an index that was opened from there, or saved there, and that somebody else has changed there since. What
+    /// was there is then untouched.
     pub fn save(&self, directory: &Path) -> Result<()> {
         let fail = |error| Error::io(error, "could not write the index", directory);
         std::fs::create_dir_all(directory).map_err(fail)?;
         let path = directory.join(MANIFEST);
+        let lock = File::options().write(true).create(true).truncate(false).open(directory.join(LOCK)).map_err(fail)?;
+        lock.lock().map_err(fail)?;
+        let place = directory.canonicalize().map_err(fail)?;
         let before = std::fs::read(&path).ok().and_then(|text| serde_json::from_slice::<Manifest>(&text).ok());
+        let mut stored = self.stored.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, known)) = stored.as_ref().filter(|(directory, _)| *directory == place)
+            && before.as_ref().is_none_or(|before| before.checksum != *known)
+        {
+            return Err(Error::data("the index was changed by somebody else meanwhile")
+                .in_file(path.display().to_string())
+                .mend("open it again, and make the change again"));
+        }
         let state = self.state();
         let corpus = &state.corpus;
         let gone: Vec<u8> = corpus.gone.iter().map(|gone| u8::from(*gone)).collect();
@@ -69,10 +108,12 @@ impl Index {
         for (name, codes) in &corpus.attributes {
             tensors.push((format!("{ATTRIBUTE}{name}"), Dtype::U32, vec![rows], bytes(codes)));
         }
-        if let Shortcut::Graph(graph, _) = &state.shortcut {
-            let (offsets, neighbours) = graph.parts();
-            tensors.push(("graph.offsets".to_owned(), Dtype::U32, vec![offsets.len()], bytes(offsets)));
-            tensors.push(("graph.neighbours".to_owned(), Dtype::U32, vec![neighbours.len()], bytes(neighbours)));
+        let graphs: &[Segment] = if let Shortcut::Graphs(graphs) = &state.shortcut { graphs } else { &[] };
+        for (number, segment) in graphs.iter().enumerate() {
+            let parts: [&[u32]; 2] = segment.graph.parts().into();
+            for (name, numbers) in graph_tensors(number).into_iter().zip(parts) {
+                tensors.push((name, Dtype::U32, vec![numbers.len()], bytes(numbers)));
+            }
         }
         let checksum = tensors.iter().fold(0, |sum, (name, _, shape, bytes)| checksum(sum, name, shape, bytes));
         // Named by what it holds: the same index has the same name, another one another.
@@ -91,6 +132,11 @@ impl Index {
             attributes: corpus.attributes.iter().map(|(name, _)| name.clone()).collect(),
             config: self.config.clone(),
             search_width: state.search_width(),
+            segments: graphs
+                .iter()
+                .skip(1)
+                .map(|segment| StoredSegment { first: segment.first, search_width: segment.width })
+                .collect(),
             tensors: name,
             checksum,
         };
@@ -100,6 +146,8 @@ impl Index {
         beside.write_all(&text).map_err(fail)?;
         beside.as_file().sync_all().map_err(fail)?;
         beside.persist(&path).map_err(|error| fail(error.error))?;
+        sync_directory(directory).map_err(fail)?;
+        *stored = Some((place, manifest.checksum));
         if let Some(old) = before.map(|before| before.tensors)
             && old != manifest.tensors
             && is_name(&old)
@@ -116,6 +164,11 @@ impl Index {
     /// A missing or damaged file, another format, another version of the model; each names the file and how to mend it.
     pub fn open(directory: &Path, expected_version: &str) -> Result<Self> {
         let path = directory.join(MANIFEST);
+        // One that was written by an older version, or copied, has no lock yet, and nobody who writes.
+        let lock = File::open(directory.join(LOCK)).ok();
+        if let Some(lock) = &lock {
+            lock.lock_shared().map_err(|error| Error::io(error, "could not lock the index", directory))?;
+        }
         let text =
             std::fs::read(&path).map_err(|error| Error::io(error, "could not read the index", &path).mend(MEND))?;
         let place = path.display().to_string();
@@ -123,7 +176,7 @@ impl Index {
         let value: serde_json::Value = serde_json::from_slice(&text)
             .map_err(|error| damaged("this is no manifest of an index").caused_by(error))?;
         let format = value.get("format").and_then(serde_json::Value::as_u64);
-        if format != Some(u64::from(FORMAT)) {
+        if !format.is_some_and(|format| (2..=u64::from(FORMAT)).contains(&format)) {
             let found = format.map_or_else(|| "none".to_owned(), |format| format.to_string());
             return Err(damaged(&format!("index format {found}, expected {FORMAT}")));
         }
@@ -143,7 +196,11 @@ impl Index {
             std::fs::read(&path).map_err(|error| Error::io(error, "could not read the index", &path).mend(MEND))?;
         let read = read(&manifest, &bytes).map_err(|error| error.in_file(path.display().to_string()).mend(MEND));
         let (state, queries) = read?;
-        Ok(Self::of(state, manifest.config, manifest.version, queries))
+        let index = Self::of(state, manifest.config, manifest.version, queries);
+        if let Ok(place) = directory.canonicalize() {
+            *index.stored.lock().unwrap_or_else(PoisonError::into_inner) = Some((place, manifest.checksum));
+        }
+        Ok(index)
     }
 }
 
@@ -165,6 +222,11 @@ fn write(out: &mut impl Write, tensors: &[Tensor<'_>]) -> std::io::Result<()> {
     out.write_all(&header)?;
     tensors.iter().try_for_each(|(_, _, _, bytes)| out.write_all(bytes))?;
     out.flush()
+}
+
+/// Puts what was renamed in a directory on the disk; a no-op where directories cannot be opened.
+fn sync_directory(directory: &Path) -> std::io::Result<()> {
+    if cfg!(unix) { File::open(directory)?.sync_all() } else { Ok(()) }
 }
 
 /// A name without a way out of its directory.
@@ -205,13 +267,13 @@ fn read(manifest: &Manifest, bytes: &[u8]) -> Result<(State, Vec<f32>)> {
     let attributes = manifest.attributes.iter();
     let attributes = attributes.map(|name| reader.take(&format!("{ATTRIBUTE}{name}"), Dtype::U32, Some(&[rows])));
     let attributes: Vec<Vec<u32>> = attributes.collect::<Result<_>>()?;
-    let graph = if covered > 0 && matches!(manifest.config.kind, Kind::Graph { .. }) {
-        let width = manifest.search_width.ok_or_else(|| Error::format("its graph has no search width"))?;
-        let offsets: Vec<u32> = reader.take("graph.offsets", Dtype::U32, Some(&[covered + 1]))?;
-        let neighbours: Vec<u32> = reader.take("graph.neighbours", Dtype::U32, None)?;
-        Some((offsets, neighbours, width))
+    if covered > rows {
+        return Err(Error::format(format!("{covered} of {rows} rows are covered")));
+    }
+    let graphs = if covered > 0 && matches!(manifest.config.kind, Kind::Graph { .. }) {
+        read_graphs(manifest, &mut reader)?
     } else {
-        None
+        Vec::new()
     };
     if format!("{:016x}", reader.checksum) != manifest.checksum {
         return Err(Error::format("damaged: its checksum is not that of the manifest"));
@@ -222,18 +284,36 @@ fn read(manifest: &Manifest, bytes: &[u8]) -> Result<(State, Vec<f32>)> {
     let codes = names.zip(&attributes).map(|(name, codes)| Attribute { name, codes });
     let codes: Vec<Attribute<'_>> = codes.collect();
     corpus.restore(&Items { ids: &ids, vectors: &vectors, attributes: &codes }, &gone)?;
-    if covered > rows {
-        return Err(Error::format(format!("{covered} of {rows} rows are covered")));
-    }
-    let shortcut = match graph {
-        Some((offsets, neighbours, width)) => Shortcut::Graph(
-            Graph::from_parts(offsets, neighbours).ok_or_else(|| Error::format("its graph leads nowhere"))?,
-            width,
-        ),
-        None if covered > 0 => Shortcut::Codes(Codes::new(&vectors[..covered * dimension], dimension)),
-        None => Shortcut::None,
+    let shortcut = if !graphs.is_empty() {
+        Shortcut::Graphs(graphs)
+    } else if covered > 0 {
+        Shortcut::Codes(Codes::new(&vectors[..covered * dimension], dimension))
+    } else {
+        Shortcut::None
     };
-    Ok((State { corpus, shortcut }, queries))
+    let mut state = State { corpus, shortcut };
+    // Of an older version, which left rows that came later to the exact scan.
+    state.cover();
+    Ok((state, queries))
+}
+
+/// The graphs of a file, one behind the other, over the rows that are covered.
+fn read_graphs(manifest: &Manifest, reader: &mut Reader<'_>) -> Result<Vec<Segment>> {
+    let width = manifest.search_width.ok_or_else(|| Error::format("its graph has no search width"))?;
+    let firsts = std::iter::once(0).chain(manifest.segments.iter().map(|segment| segment.first));
+    let ends = manifest.segments.iter().map(|segment| segment.first).chain([manifest.covered]);
+    let widths = std::iter::once(width).chain(manifest.segments.iter().map(|segment| segment.search_width));
+    let mut graphs = Vec::with_capacity(1 + manifest.segments.len());
+    for (number, ((first, end), width)) in firsts.zip(ends).zip(widths).enumerate() {
+        let rows = end.checked_sub(first).filter(|rows| *rows > 0);
+        let rows = rows.ok_or_else(|| Error::format("its graphs do not follow each other").in_field("segments"))?;
+        let [offsets, neighbours] = graph_tensors(number);
+        let offsets: Vec<u32> = reader.take(&offsets, Dtype::U32, Some(&[rows + 1]))?;
+        let neighbours: Vec<u32> = reader.take(&neighbours, Dtype::U32, None)?;
+        let graph = Graph::from_parts(offsets, neighbours).ok_or_else(|| Error::format("its graph leads nowhere"))?;
+        graphs.push(Segment { first, graph, width });
+    }
+    Ok(graphs)
 }
 
 struct Reader<'a> {

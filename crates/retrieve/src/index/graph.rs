@@ -27,7 +27,7 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::sync::{Mutex, PoisonError};
 
-/// Edges between the first rows of a corpus: those of row `r` lead to `neighbours[offsets[r]..offsets[r + 1]]`.
+/// Edges between rows that follow each other in a corpus, numbered from 0: those of row `r` lead to `neighbours[offsets[r]..offsets[r + 1]]`.
 #[derive(Debug)]
 pub(super) struct Graph {
     offsets: Vec<u32>,
@@ -161,14 +161,14 @@ impl Graph {
     /// Walks towards the rows with the largest inner products with a query, and shows `offer` every row whose score may matter, each once.
     /// `offer` says whether the row is a result. Only results count for the width; the other rows are walked through all the same, because
     /// they lead on: where many of them stand near the query, the walk goes on until it has found as many results as elsewhere. Returns
-    /// whether it ended by itself, and not because it had followed as many edges as it may.
+    /// how many of the edges that it may follow are left; `None` where it gave up because there were too few.
     pub(super) fn walk(
         &self,
         vectors: &[f32],
         query: &[f32],
         reach: Reach,
         mut offer: impl FnMut(usize, f32) -> bool,
-    ) -> bool {
+    ) -> Option<usize> {
         let mut met = Met::new(self);
         let mut frontier: BinaryHeap<(Score, Reverse<u32>)> = BinaryHeap::new();
         // The best results so far, the worst of them on top.
@@ -199,13 +199,12 @@ impl Graph {
                     }
                 }
             }
-            let Some((score, Reverse(row))) = frontier.pop() else { return true };
+            let Some((score, Reverse(row))) = frontier.pop() else { return Some(left) };
             if nearest.len() >= reach.width && nearest.peek().is_some_and(|Reverse(worst)| score < *worst) {
-                return true;
+                return Some(left);
             }
             let edges = self.edges(row);
-            let Some(rest) = left.checked_sub(edges.len()) else { return false };
-            left = rest;
+            left = left.checked_sub(edges.len())?;
             fresh.clear();
             fresh.extend_from_slice(edges);
         }
@@ -345,11 +344,11 @@ mod tests {
         let walk = |graph: &Graph, width| {
             let mut met = Vec::new();
             let reach = Reach { width, edges: usize::MAX };
-            let ended = graph.walk(&vectors, &vectors[..dimension], reach, |row, score| {
+            let left = graph.walk(&vectors, &vectors[..dimension], reach, |row, score| {
                 met.push((row, score));
                 true
             });
-            assert!(ended);
+            assert!(left.is_some());
             met
         };
         let met = walk(&graph, 50);
@@ -384,12 +383,12 @@ mod tests {
         let passed: Vec<usize> = sorted[..300].iter().map(|(_, row)| *row).collect();
         let walk = |edges| {
             let mut results = Vec::new();
-            let ended = graph.walk(&vectors, query, Reach { width: 40, edges }, |row, _| {
+            let left = graph.walk(&vectors, query, Reach { width: 40, edges }, |row, _| {
                 let is_result = !passed.contains(&row);
                 results.extend(is_result.then_some(row));
                 is_result
             });
-            (ended, sorted[300..320].iter().filter(|(_, row)| results.contains(row)).count())
+            (left.is_some(), sorted[300..320].iter().filter(|(_, row)| results.contains(row)).count())
         };
         let (ended, found) = walk(usize::MAX);
         assert!(ended && found >= 19, "{found} of 20");
@@ -406,10 +405,11 @@ mod tests {
             let graph = Graph::build(&vec![value; 2000 * 3], 3, 8, 20, &OneWorker).unwrap();
             let mut met = 0;
             let reach = Reach { width: 2000, edges: usize::MAX };
-            graph.walk(&vec![value; 2000 * 3], &[1.0, -0.5, 0.0], reach, |_, _| {
+            let left = graph.walk(&vec![value; 2000 * 3], &[1.0, -0.5, 0.0], reach, |_, _| {
                 met += 1;
                 true
             });
+            assert!(left.is_some());
             assert_eq!(met, 2000, "{value}");
         }
     }

@@ -1,9 +1,10 @@
 //! An index over the vectors of items: the largest inner products with a query, exactly or nearly.
 //!
 //! Two ways are approximate, the scan of an int8 copy and the walk through a graph; [`Index::build`] says what share of the exact
-//! answer they find. Both cover the rows there were when the index was built. Items that came later are scanned exactly beside
-//! them, items that are gone are passed over, and past a share of either ([`IndexConfig::rebuild`]) the change that crosses it builds the
-//! index anew, while searches go on in the old one.
+//! answer they find. The int8 copy grows with the items; a graph covers the rows there were when it was built. Items that came later are
+//! scanned exactly beside it until they are [`SMALL`] and the change that brings the last of them builds a graph of them. Items that are gone
+//! are passed over. Past a share of rows that are gone or bare ([`IndexConfig::rebuild`]) the change that crosses it builds the index anew.
+//! Searches go on meanwhile in what there was.
 //!
 //! Memory: 4 bytes a number of each vector and about 50 bytes an item; the int8 copy adds a byte a number, the graph 4 bytes an edge, about
 //! three to four times [`Kind::Graph`] `connections` an item. Building a graph takes two to three kilobytes an item more for its while.
@@ -16,6 +17,7 @@ mod file;
 mod filter;
 mod graph;
 mod scan;
+mod segments;
 mod state;
 
 pub use config::{IndexConfig, Kind, Precision, SMALL};
@@ -27,6 +29,7 @@ use kitestring_core::{Error, Result};
 use kitestring_nn::engine::Workers;
 use state::{How, State};
 use std::collections::HashSet;
+use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Instant;
 
@@ -49,6 +52,8 @@ pub struct Index {
     state: RwLock<State>,
     /// Held by the one who changes the state, from the checks to the end: what was checked still holds when it is done.
     changing: Mutex<()>,
+    /// The directory that it was opened from or saved in last, and the checksum of what stood there then.
+    stored: Mutex<Option<(PathBuf, String)>>,
 }
 
 /// An index that was built.
@@ -107,7 +112,14 @@ impl Index {
     }
 
     fn of(state: State, config: IndexConfig, version: String, queries: Vec<f32>) -> Self {
-        Self { config, version, queries, state: RwLock::new(state), changing: Mutex::new(()) }
+        Self {
+            config,
+            version,
+            queries,
+            state: RwLock::new(state),
+            changing: Mutex::default(),
+            stored: Mutex::default(),
+        }
     }
 
     /// The `k` items with the largest inner products with a query, the best first; equal scores: the lower item first. Fewer where there
@@ -224,14 +236,20 @@ impl Index {
             gone.iter().for_each(|item| state.corpus.remove(*item));
             if let Some(items) = new {
                 state.corpus.append(items);
+                state.cover();
             }
         }
         let state = self.state();
-        if state.stale(&self.config) > self.config.rebuild {
+        let next = state.next_segment();
+        if state.stale(&self.config) > self.config.rebuild || next == Some(0) {
             // Searches go on beside this; others who change wait.
             let anew = State::build(state.corpus.compact(), &self.config, &self.queries, workers)?;
             drop(state);
             *self.state.write().unwrap_or_else(PoisonError::into_inner) = anew;
+        } else if let Some(first) = next {
+            let built = State::build(state.corpus.tail(first), &self.config, &self.queries, workers)?;
+            drop(state);
+            self.state.write().unwrap_or_else(PoisonError::into_inner).take_segment(first, built);
         }
         Ok(())
     }

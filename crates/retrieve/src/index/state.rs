@@ -4,8 +4,9 @@ use super::best::Best;
 use super::codes::Codes;
 use super::config::{IndexConfig, Kind};
 use super::corpus::Corpus;
-use super::filter::{RowLists, Wanted};
-use super::graph::{Graph, Reach};
+use super::filter::Wanted;
+use super::graph::Graph;
+use super::segments::{self, ScanCost, Segment};
 use super::{Found, RECALL_AT, sampled, scan, share};
 use kitestring_core::Result;
 use kitestring_nn::engine::{Workers, each_piece};
@@ -21,8 +22,8 @@ pub(super) struct State {
 pub(super) enum Shortcut {
     None,
     Codes(Codes),
-    /// A graph and its search width.
-    Graph(Graph, usize),
+    /// At least one; the first begins at row 0, each at the end of the one before.
+    Graphs(Vec<Segment>),
 }
 
 /// What a search does with the shortcut.
@@ -32,8 +33,8 @@ pub(super) enum How {
     Exact,
     /// Rescores so many candidates a result.
     Rescore(usize),
-    /// Keeps so many candidates.
-    Width(usize),
+    /// Walks through the graphs and keeps so many results, or as many as each graph's own width says.
+    Walk(Option<usize>),
 }
 
 impl State {
@@ -47,7 +48,8 @@ impl State {
         match config.kind {
             Kind::Graph { connections, build_width, recall, search_width } => {
                 let graph = Graph::build(&corpus.vectors, corpus.dimension, connections, build_width, workers)?;
-                state.shortcut = Shortcut::Graph(graph, search_width.unwrap_or(RECALL_AT));
+                state.shortcut =
+                    Shortcut::Graphs(vec![Segment { first: 0, graph, width: search_width.unwrap_or(RECALL_AT) }]);
                 if search_width.is_none() {
                     let own;
                     let queries = if queries.is_empty() {
@@ -70,7 +72,7 @@ impl State {
         let wanted: Vec<_> = queries.chunks(self.corpus.dimension).map(|_| Wanted::default()).collect();
         let search = |how| self.search_batch(queries, RECALL_AT, &wanted, how, workers);
         let exact = search(How::Exact);
-        let enough = |width| share(&exact, &search(How::Width(width))) >= recall;
+        let enough = |width| share(&exact, &search(How::Walk(Some(width)))) >= recall;
         let mut most = RECALL_AT;
         while most < self.covered() && !enough(most) {
             most *= 2;
@@ -83,20 +85,41 @@ impl State {
         most
     }
 
-    /// The search width, where there is a graph.
+    /// The first row of the graph that rows without one are due for, together with the smaller graphs before them.
+    pub(super) fn next_segment(&self) -> Option<usize> {
+        if let Shortcut::Graphs(known) = &self.shortcut { segments::next(known, self.corpus.len()) } else { None }
+    }
+
+    /// Takes a graph of the rows from one on, which was built of [`Corpus::tail`], in the place of those that begin there or later.
+    pub(super) fn take_segment(&mut self, first: usize, built: Self) {
+        if let (Shortcut::Graphs(known), Shortcut::Graphs(new)) = (&mut self.shortcut, built.shortcut) {
+            known.retain(|segment| segment.first < first);
+            known.extend(new.into_iter().map(|segment| Segment { first: first + segment.first, ..segment }));
+        }
+    }
+
+    /// Covers rows that came in, where that takes no building.
+    pub(super) fn cover(&mut self) {
+        if let Shortcut::Codes(codes) = &mut self.shortcut {
+            let dimension = self.corpus.dimension;
+            codes.extend(&self.corpus.vectors[codes.len() * dimension..], dimension);
+        }
+    }
+
+    /// The search width of the first graph, where there is one.
     pub(super) fn search_width(&self) -> Option<usize> {
-        if let Shortcut::Graph(_, width) = &self.shortcut { Some(*width) } else { None }
+        if let Shortcut::Graphs(known) = &self.shortcut { known.first().map(|segment| segment.width) } else { None }
     }
 
     pub(super) fn set_search_width(&mut self, new: usize) {
-        if let Shortcut::Graph(_, width) = &mut self.shortcut {
-            *width = new;
+        if let Shortcut::Graphs(known) = &mut self.shortcut {
+            known.iter_mut().for_each(|segment| segment.width = new);
         }
     }
 
     /// How a search goes.
     pub(super) fn how(&self, config: &IndexConfig) -> How {
-        self.search_width().map_or(How::Rescore(config.rescore), How::Width)
+        if matches!(self.shortcut, Shortcut::Graphs(_)) { How::Walk(None) } else { How::Rescore(config.rescore) }
     }
 
     pub(super) fn is_exact(&self) -> bool {
@@ -115,7 +138,7 @@ impl State {
         match &self.shortcut {
             Shortcut::None => 0,
             Shortcut::Codes(codes) => codes.len(),
-            Shortcut::Graph(graph, _) => graph.len(),
+            Shortcut::Graphs(known) => known.last().map_or(0, Segment::end),
         }
     }
 
@@ -124,7 +147,7 @@ impl State {
         let k = k.min(corpus.rows.len());
         let mut best = Best::new(k);
         let listed = wanted.rows(corpus);
-        let scan = Scan::of(corpus, listed.as_ref());
+        let scan = ScanCost::new(corpus, listed.as_ref());
         // Rows from here on are still to be scanned.
         let scanned = match (&self.shortcut, how) {
             _ if scan.rows < k || k == 0 => None,
@@ -133,16 +156,16 @@ impl State {
                 codes.search(corpus, query, rescore.saturating_mul(k), wanted, &mut best);
                 Some(codes.len())
             }
-            (Shortcut::Graph(graph, _), How::Width(width)) => {
-                let reach = scan.reach(graph, width, k);
+            (Shortcut::Graphs(known), How::Walk(width)) => {
+                let reach = scan.reach(known, width, k);
                 let ended = reach.is_some_and(|reach| {
-                    graph.walk(&corpus.vectors, query, reach, |row, score| {
+                    segments::walk(corpus, query, (&reach, scan.cost), |row, score| {
                         let Some(item) = wanted.item(corpus, row) else { return false };
                         best.offer(item, score);
                         true
                     })
                 });
-                ended.then(|| graph.len())
+                ended.then(|| self.covered())
             }
             _ => None,
         };
@@ -197,45 +220,5 @@ impl State {
             },
         );
         results
-    }
-}
-
-/// What an exact answer to a query takes: what a walk has to be cheaper than.
-struct Scan {
-    /// Rows among which every result is.
-    rows: usize,
-    /// Whether these are read alone, and not all rows of the corpus.
-    is_listed: bool,
-    /// What it costs, in rows read one after the other.
-    cost: usize,
-    /// The share of the corpus's rows that may be results.
-    share: f64,
-}
-
-impl Scan {
-    /// A row that is read by itself takes as long as so many that are read one after the other.
-    const JUMP: usize = 2;
-
-    fn of(corpus: &Corpus, listed: Option<&RowLists<'_>>) -> Self {
-        let all = corpus.len();
-        let rows = listed.map_or(all, |listed| listed.count);
-        let is_listed = rows.saturating_mul(Self::JUMP) < all;
-        let cost = if is_listed { rows * Self::JUMP } else { all };
-        // Rows that are gone are taken to have what a filter asks for as often as others.
-        let there = corpus.rows.len() as f64 / all.max(1) as f64;
-        Self { rows, is_listed, cost, share: there * rows as f64 / all.max(1) as f64 }
-    }
-
-    /// How far a walk goes for `k` results; `None` where it would cost as much as the scan.
-    fn reach(&self, graph: &Graph, width: usize, k: usize) -> Option<Reach> {
-        // The width was found to be enough for so many results, and more take more.
-        let width = if k > RECALL_AT { (width as f64 * k as f64 / RECALL_AT as f64).ceil() as usize } else { width };
-        let width = width.max(k);
-        let (_, neighbours) = graph.parts();
-        let edges = neighbours.len() as f64 / graph.len().max(1) as f64;
-        // All edges of each row that it goes through are followed. Many lead where it was already, and a jump to a row takes longer than
-        // reading on to it: where they are as many as rows, a scan is as fast.
-        let expected = width as f64 * edges / self.share;
-        (expected < self.cost as f64).then_some(Reach { width, edges: self.cost })
     }
 }
