@@ -3,7 +3,7 @@
 use crate::corpus::readers;
 use crate::model::{RetrieverModel, TowerModel};
 use kitestring_core::{Batch, Error, Result, Seed};
-use kitestring_data::dataset::{ItemTable, Split};
+use kitestring_data::dataset::{ItemTable, QueryRow, Split};
 use kitestring_nn::engine::{Scorer, Workers};
 use kitestring_train::inputs::{Distinct, Pulled, Readers};
 use std::sync::Arc;
@@ -75,6 +75,18 @@ impl<'a> Encoder<'a> {
         }
         self.check(&all, |row| format!("sample {} of split `{}`", samples[row], split.name()))?;
         Ok(all)
+    }
+
+    /// The vector of a row that is in no file, as a query.
+    ///
+    /// # Errors
+    /// A vector that is not finite.
+    pub fn row(&mut self, row: &QueryRow<'_>, workers: &dyn Workers) -> Result<Vec<f32>> {
+        let (mut batch, mut vector) = (Batch::default(), Vec::new());
+        row.put(&mut batch);
+        self.tower(0, &batch, workers, &mut vector)?;
+        self.check(&vector, |_| "the query".to_owned())?;
+        Ok(vector)
     }
 
     /// The vectors of items by their numbers, `items × k`, row-major. An item that was in no training row has the vector that its features

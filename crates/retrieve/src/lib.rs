@@ -9,6 +9,7 @@
 //! - [`encode`]: from samples and items to vectors;
 //! - [`index`]: the vectors of items, and those whose inner product with a query is largest;
 //! - [`recall`]: candidates for a ranker;
+//! - [`recommend`]: the retriever and a ranker together, for one user now;
 //! - [`pipeline`]: what a ranker loses and saves by ranking those alone;
 //! - [`evaluate`]: how well they find what users will want;
 //! - [`report`]: what it all came to, as a page;
@@ -28,6 +29,7 @@ pub mod model;
 pub mod objective;
 pub mod pipeline;
 pub mod recall;
+pub mod recommend;
 pub mod report;
 
 pub use config::RetrieveConfig;

@@ -7,7 +7,7 @@ use crate::index::{Attribute, Built, Filter, Found, Index, Items};
 use crate::model::RetrieverModel;
 use kitestring_core::schema::{Feature, FeatureKind, Of};
 use kitestring_core::{Batch, Error, Result, Schema};
-use kitestring_data::dataset::{Dataset, ItemTable, Split};
+use kitestring_data::dataset::{Dataset, ItemTable, QueryRow, Split};
 use kitestring_nn::engine::Workers;
 use std::collections::HashSet;
 use std::path::Path;
@@ -131,6 +131,21 @@ impl Retrieval {
     /// What the file system says.
     pub fn save_index(&self, directory: &Path) -> Result<()> {
         self.index.save(&directory.join(INDEX))
+    }
+
+    /// The best `k` items for a row that is in no file. Fewer where the corpus or the filter has no `k`.
+    ///
+    /// # Errors
+    /// A filter that the index does not know, a vector that is not finite.
+    pub fn search(
+        &self,
+        row: &QueryRow<'_>,
+        k: usize,
+        filter: &Filter<'_>,
+        workers: &dyn Workers,
+    ) -> Result<Vec<Found>> {
+        let vector = Encoder::new(&self.model, workers.count()).row(row, workers)?;
+        self.index.search(&vector, k, filter)
     }
 
     /// The best `k` items for each of some samples of a split, as queries, each with its own filter (or none for all). Fewer where the

@@ -8,6 +8,7 @@ pub mod export;
 pub mod key;
 pub mod predict;
 pub mod prepare;
+pub mod recommend;
 pub mod report;
 pub mod retrieve;
 pub mod run;

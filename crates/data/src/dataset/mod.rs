@@ -20,6 +20,7 @@ pub mod manifest;
 mod map;
 mod negatives;
 mod order;
+mod query;
 mod split;
 #[cfg(test)]
 mod tests;
@@ -29,6 +30,7 @@ mod vocabulary;
 pub use items::ItemTable;
 pub use manifest::Manifest;
 pub use order::{Order, Permutation};
+pub use query::{HistoryEvent, QueryRow};
 pub use split::{Candidates, Split};
 pub use vocabulary::Vocabularies;
 
@@ -162,6 +164,16 @@ impl Dataset {
         let index = self.splits.iter().position(|known| known.name() == split);
         let index = index.ok_or_else(|| self.manifest().no_split(split))?;
         Ok(self.shared.users.as_ref().map_or(&[], |users| users.items(user, index)))
+    }
+
+    /// The newest row of a user, by number: the split's name and the sample. Without times, the last row of the last split that has one; `None`
+    /// where the user has no row.
+    pub fn newest_row(&self, user: u64) -> Option<(String, u64)> {
+        let splits = self.splits.iter().enumerate();
+        let rows = splits.flat_map(|(number, split)| {
+            split.of_user(user).map(move |(sample, time)| ((time.unwrap_or(0), number, sample), split.name()))
+        });
+        rows.max().map(|((_, _, sample), split)| (split.to_owned(), sample))
     }
 
     /// The last events of a user in one of the lists histories are cut from, oldest first.

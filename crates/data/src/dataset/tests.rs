@@ -393,6 +393,102 @@ fn new_rows_are_encoded_by_the_old_vocabulary() {
     }
 }
 
+/// A chunk with another text in all rows of a column.
+fn with_text(chunk: &Chunk, column: &str, text: &str) -> Chunk {
+    let (schema, count) = (chunk.rows.schema(), chunk.rows.num_rows());
+    let columns = schema.fields().iter().zip(chunk.rows.columns()).map(|(field, values)| {
+        let texts = || Arc::new(StringArray::from(vec![text; count])) as ArrayRef;
+        (field.name().as_str(), if field.name() == column { texts() } else { values.clone() }, true)
+    });
+    Chunk { rows: RecordBatch::try_from_iter_with_nullable(columns).unwrap(), ..chunk.clone() }
+}
+
+/// A row made of what is known now is what preparation makes of the same row in a file: of a user who is known, with all that the user did;
+/// of one who is not, with what is given; and of one whose history is given.
+#[test]
+fn a_query_row_is_a_row_of_a_file_that_comes_later() {
+    let directory = tempfile::tempdir().unwrap();
+    let (out, new) = (directory.path().join("set"), directory.path().join("new"));
+    make(&out, None);
+    let dataset = Dataset::open(&out).unwrap();
+    let vocabularies = dataset.vocabularies().unwrap();
+    let items: Vec<u32> = (1..8).collect();
+    // The last of some rows under all items, as preparation has it.
+    let prepared = |chunks: Vec<Chunk>, last: u64| {
+        let bad = BadRows::default();
+        let chunks = Box::new(chunks.into_iter().map(Ok));
+        encode("now", chunks, Vec::new(), (&vocabularies, Some(&dataset)), &bad, &new, &mut |_| {}).unwrap();
+        let set = Dataset::open(&new).unwrap();
+        let split = set.split("now").unwrap();
+        let mut batch = Batch::default();
+        split.read_candidates(&[at_line(split, last)], &[0, items.len() as u32], &items, &mut batch).unwrap();
+        batch
+    };
+    let same = |row: &QueryRow<'_>, expected: &Batch, what: &str| {
+        let mut found = Batch::default();
+        row.put_candidates(dataset.items().unwrap(), &items, &mut found).unwrap();
+        assert_eq!((found.rows, &found.item), (items.len(), &expected.item));
+        for (number, feature) in dataset.schema().sparse().enumerate() {
+            for (at, item) in items.iter().enumerate() {
+                let ids = [&found, expected].map(|batch| batch.sparse[number].of_row(at).to_vec());
+                assert_eq!(ids[0], ids[1], "{what}: {} of item {item}", feature.name);
+            }
+        }
+        assert_eq!((&found.numeric, &found.scenarios), (&expected.numeric, &expected.scenarios), "{what}");
+        // The query alone is the same without the item.
+        row.put(&mut found);
+        assert_eq!((found.rows, found.sparse[5].of_row(0)), (1, expected.sparse[5].of_row(0)), "{what}");
+        assert!(found.sparse[0].ids.is_empty() && found.numeric[1] == expected.numeric[1]);
+    };
+    let later = |chunk: Chunk| with_text(&chunk, "time", "2024-06-01T00:00:00Z");
+    let users = dataset.manifest().user.unwrap();
+    for user in 0..10_i64 {
+        let newest = 3 * user + 2;
+        let expected = prepared(vec![later(rows(newest..newest + 1))], newest as u64 + 1);
+        let number = vocabularies.entry(users, &format!("u{user}"));
+        let row = QueryRow::of_user(&dataset, &vocabularies, number.into()).unwrap().unwrap();
+        assert_eq!((row.user(), expected.sparse[5].of_row(0).len()), (number.into(), 2));
+        same(&row, &expected, "a known user");
+    }
+    assert!(QueryRow::of_user(&dataset, &vocabularies, 0).unwrap().is_none());
+
+    let nobody = |chunk: Chunk| with_text(&chunk, "user", "u99");
+    let mut row = QueryRow::unknown(dataset.manifest());
+    row.set_user(&vocabularies, "u99").unwrap();
+    for (name, text) in [("city", "c3"), ("hour", "8"), ("country", "FR"), ("page", "cart")] {
+        assert!(row.set(&vocabularies, name, text).unwrap(), "{name}");
+    }
+    // Row 8 has just these.
+    same(&row, &prepared(vec![nobody(rows(8..9))], 9), "a user nobody knows");
+    // Rows 5 to 7 are other items; then comes row 8.
+    let history = prepared(vec![nobody(rows(5..8)), later(nobody(rows(8..9)))], 9);
+    let event = |n: i64| {
+        let item = vocabularies.entry(dataset.manifest().item.unwrap(), &(n % 7).to_string());
+        HistoryEvent { item, tasks: None }
+    };
+    row.set_history(dataset.items().unwrap(), &[event(5), event(6), event(7)]).unwrap();
+    same(&row, &history, "a history that is given");
+    // A value of a level that training does not know, and one that is missing.
+    assert!(!row.set(&vocabularies, "country", "XX").unwrap());
+    row.set(&vocabularies, "hour", "").unwrap();
+    let unknown = with_text(&with_text(&later(nobody(rows(8..9))), "country", "XX"), "hour", "");
+    let expected = prepared(vec![nobody(rows(5..8)), unknown], 9);
+    same(&row, &expected, "an unknown scenario");
+
+    let refused = |name: &str, text: &str, parts: &[&str]| {
+        let error = QueryRow::unknown(dataset.manifest()).set(&vocabularies, name, text).unwrap_err();
+        assert_eq!(error.exit_code(), 2);
+        assert!(parts.iter().all(|part| error.to_string().contains(part)), "{error}");
+    };
+    refused("ctiy", "c1", &["no feature or scenario `ctiy`", "did you mean `city`"]);
+    refused("price", "3", &["`price` is the item's"]);
+    refused("bought", "3", &["`bought` is made of the user's events"]);
+    refused("hour", "noon", &["`noon` is no number", "hour="]);
+    refused("hour", "inf", &["`inf` is no number"]);
+    let past = HistoryEvent { item: 99, tasks: None };
+    assert!(row.set_history(dataset.items().unwrap(), &[past]).is_err());
+}
+
 #[test]
 fn damage_is_refused_with_its_cause() {
     let directory = tempfile::tempdir().unwrap();
