@@ -107,11 +107,11 @@ const CASES: &[Case] = &[
         texts: &["`click`", "never positive in training", "`at_least`"],
     },
     Case {
-        name: "a number that is not one",
-        spoil: |clicks| clicks.line(8, "u1,i2,6,nan,1"),
+        name: "a number beyond all numbers",
+        spoil: |clicks| clicks.line(8, "u1,i2,6,1e999,1"),
         arguments: &[],
         code: 1,
-        texts: &["clicks.csv:8: `price`", "NaN"],
+        texts: &["clicks.csv:8: `price`", "inf"],
     },
     Case {
         name: "an infinite number",

@@ -347,7 +347,7 @@ fn malformed_items_change_nothing() {
     };
     refused(town.add("place,knd,size\nn,k3,1\n"), 2, &["new.csv", "`kind`", "did you mean `knd`?"]);
     refused(town.add("kind,size\nk3,1\n"), 2, &["new.csv", "`place`"]);
-    refused(town.add("place,kind,size\nn,k3,1\nm,k3,nan\n"), 1, &["new.csv:3: `size`", "finite number"]);
+    refused(town.add("place,kind,size\nn,k3,1\nm,k3,inf\n"), 1, &["new.csv:3: `size`", "finite number"]);
     let twice = "place,kind,size\nn,k3,1\nm,k3,1\nn,k4,1\n";
     refused(town.add(twice), 1, &["new.csv:4: `place`: item `n` is given twice, first in line 2"]);
     refused(town.index(&["--add", &town.path("nowhere.csv")]), 2, &["nowhere.csv", "no such file"]);

@@ -28,6 +28,10 @@ pub struct DataConfig {
     /// How many malformed rows are dropped and counted before the command stops. 0: the first one stops it.
     #[serde(default)]
     pub max_bad_rows: u64,
+    /// Texts that mean "no value" besides the empty one in every column of every text or JSON file, ids too. Where a number is read `NA`,
+    /// `N/A`, `#N/A`, `NaN`, `null`, `None`, `\\N`, `-`, `--`, `?` and `.` mean it anyway, in any case.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub missing: Vec<String>,
 }
 
 /// How to get from the files of a folder to rows of columns.
@@ -58,6 +62,10 @@ pub struct Layout {
     /// The items each positive of a split is ranked against, by split.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub candidates: BTreeMap<String, Candidates>,
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 /// A file, or a folder of files read in the order of their names.
@@ -104,9 +112,15 @@ pub struct Source {
     #[serde(default)]
     pub encoding: Encoding,
     /// Texts that mean "no value" besides the empty one, by the column's name in the file; those
-    /// under `"*"` in every column. Only for text.
+    /// under `"*"` in every column. Only for text and JSON.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub missing: BTreeMap<String, Vec<String>>,
+    /// Columns, by their names in the file, whose numbers have a comma for a point: `3,14`; points in them separate thousands. Only for text.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub decimal_comma: Vec<String>,
+    /// Whether a line may end before the last columns, which then have no value in its row. Only for text.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub short_rows: bool,
     /// New names of columns: `new = "old"`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub rename: BTreeMap<String, String>,
@@ -394,6 +408,15 @@ pub enum Draw {
 }
 
 impl Source {
+    /// With more texts that mean "no value" in every column.
+    #[must_use]
+    pub(crate) fn with_missing(mut self, texts: &[String]) -> Self {
+        if !texts.is_empty() {
+            self.missing.entry("*".into()).or_default().extend_from_slice(texts);
+        }
+        self
+    }
+
     /// A source with everything but the path at its default.
     pub fn new(path: impl Into<String>) -> Self {
         Self { path: path.into(), ..Self::default() }
@@ -412,6 +435,18 @@ impl On {
 }
 
 impl Layout {
+    /// With more texts that mean "no value" in every column of its rows and side tables.
+    pub(crate) fn with_missing(&self, texts: &[String]) -> Self {
+        let mut layout = self.clone();
+        let more = |source: Source| source.with_missing(texts);
+        layout.samples = layout.samples.map(more);
+        layout.splits = layout.splits.into_iter().map(|(name, source)| (name, more(source))).collect();
+        for join in &mut layout.joins {
+            join.source = std::mem::take(&mut join.source).with_missing(texts);
+        }
+        layout
+    }
+
     /// The sources of its rows with the names of their splits, `None` for rows that are to be split: `train`, `valid`,
     /// `test`, then others by name.
     pub fn sources(&self) -> Vec<(Option<&str>, &Source)> {

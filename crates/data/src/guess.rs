@@ -3,18 +3,22 @@
 //! The guess is written as a commented config, for its reader to correct.
 
 mod columns;
+mod events;
+mod names;
 mod roles;
+mod sides;
 mod sniff;
 mod write;
 
-use crate::config::DataConfig;
+use crate::config::{DataConfig, Format};
 use crate::reader::{BadRows, Input};
 use columns::Column;
-use kitestring_core::error::{Error, Result};
+use kitestring_core::error::{Error, Result, shown};
 use kitestring_core::schema::Schema;
-use roles::Roles;
+use roles::roles;
 use serde::Deserialize;
 use std::path::Path;
+use write::Writer;
 
 /// The rows looked at.
 const ROWS: usize = 10_000;
@@ -28,6 +32,8 @@ pub struct Guess {
     pub schema: Schema,
     /// Both as commented TOML.
     pub text: String,
+    /// What its reader has to do before it can be used; nothing as a rule.
+    pub edits: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -37,7 +43,7 @@ struct Sections {
     schema: Schema,
 }
 
-/// Guesses a config from the header and the first rows of a file, or of the files of a folder.
+/// Guesses a config from the header and the first rows of a file, or of the files of a folder. The same rows give the same guess.
 ///
 /// # Errors
 /// A file that cannot be read, or that has no rows.
@@ -45,25 +51,54 @@ pub fn guess(path: &Path) -> Result<Guess> {
     let (folder, source) = sniff::source(path)?;
     let input = Input::open(&folder, &source)?;
     let columns = look(&input)?;
-    let roles = Roles::of(&columns);
-    let text = write::config(&folder, &source, &columns, &roles);
+    let comma = input.format() == Format::Text && source.separator.as_deref() == Some(";");
+    let roles = roles(&columns, comma);
+    // A log of what users had, and nothing else, is one of positives; a column that is called an outcome is none to pass over.
+    let implicit = roles.labels.is_empty() && roles.unclear.is_empty() && roles.item.is_some();
+    let mut edits = Vec::new();
+    if roles.labels.is_empty() && !implicit {
+        edits.push(match roles.unclear.first() {
+            Some(name) => format!(
+                "`{}` is called an outcome, but its values are neither numbers nor yes and no: say in `schema.tasks` which is positive, such \
+                 as {{ name = \"positive\", column = {name:?}, equals = \"…\" }}",
+                shown(name, 40)
+            ),
+            None => "no column looks like an outcome: name it in `schema.tasks`, such as { name = \"clicked\" }".to_owned(),
+        });
+    }
+    let text = Writer { folder: &folder, source: &source, columns: &columns, roles: &roles, implicit }.config();
     let Sections { data, schema } =
         toml::from_str(&text).map_err(|cause| Error::internal("the guessed config cannot be read").caused_by(cause))?;
     data.check()?;
-    schema.check()?;
-    Ok(Guess { data, schema, text })
+    if edits.is_empty() {
+        schema.check()?;
+    }
+    Ok(Guess { data, schema, text, edits })
 }
 
 /// Looks at the first rows.
 fn look(input: &Input) -> Result<Vec<Column>> {
-    let names: Vec<&str> = input.columns().iter().map(String::as_str).collect();
-    let mut columns: Vec<Column> = names.iter().map(|name| Column::new(name)).collect();
+    let all = input.columns();
+    let unread = |name: &String| match all.iter().filter(|other| *other == name).count() {
+        1 => input.unread(name),
+        _ => Some("has the name of another column"),
+    };
+    let mut columns: Vec<Column> = Vec::with_capacity(all.len());
+    for name in all {
+        if columns.iter().all(|column| column.name != *name) {
+            columns.push(unread(name).map_or_else(|| Column::new(name), |why| Column::unread(name, why)));
+        }
+    }
+    let names: Vec<String> = columns.iter().filter(|column| column.unread.is_none()).map(|c| c.name.clone()).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
     // Rows that are malformed say nothing about the others; the command that reads them all will say so.
     let mut rows = 0;
     for chunk in input.read(&names, &BadRows::new(u64::MAX))? {
         let chunk = chunk?;
-        for (column, array) in columns.iter_mut().zip(chunk.rows.columns()) {
-            column.add(&array.slice(0, array.len().min(ROWS - rows)))?;
+        for (name, array) in names.iter().zip(chunk.rows.columns()) {
+            if let Some(column) = columns.iter_mut().find(|column| column.name == *name && column.unread.is_none()) {
+                column.add(&array.slice(0, array.len().min(ROWS - rows)))?;
+            }
         }
         rows = ROWS.min(rows + chunk.rows.num_rows());
         if rows == ROWS {
@@ -73,6 +108,7 @@ fn look(input: &Input) -> Result<Vec<Column>> {
     if rows == 0 {
         return Err(Error::data("there are no rows to guess from").in_file(input.file()));
     }
+    columns.iter_mut().for_each(Column::finish);
     Ok(columns)
 }
 

@@ -213,6 +213,45 @@ fn official_wikispeedia() {
 }
 
 #[test]
+fn official_criteo() {
+    // A line of every length: the last fields have no value where it ends early.
+    let fields = |last: usize| -> String { (1..=last).map(|field| format!("\tf{field}")).collect() };
+    let numbers = "\t1\t-2\t\t4\t5\t6\t7\t8\t9\t10\t11\t\t13";
+    let text = format!("0{numbers}{}\n1{numbers}{}\n1{numbers}{}\n", fields(26), fields(24), fields(23));
+    let (opened, schema, _folder) = official("criteo.toml", &[("train.txt", text.as_bytes())]);
+    let read = read(&opened, None, &schema);
+    assert_eq!((read.rows, read.first["I2"].as_str(), read.first["C26"].as_str()), (3, "-2", "f26"));
+    let names = |rest: &str| {
+        let all = (1..=13).map(|number| format!("I{number}")).chain((1..=26).map(|number| format!("C{number}")));
+        format!("label,{}\n0{rest}\n", all.collect::<Vec<_>>().join(","))
+    };
+    let bars = names(&",1".repeat(39));
+    let files = ["train.csv", "valid.csv", "test.csv"].map(|name| (name, bars.as_bytes()));
+    let (opened, schema, _folder) = official("criteo.toml", &files);
+    assert_eq!(opened.layout().name, "BARS");
+    assert_eq!(rows_of(&opened, Some("valid"), &schema), 1);
+}
+
+#[test]
+fn official_avazu() {
+    let header = "id,click,hour,C1,banner_pos,site_id,site_domain,site_category,app_id,app_domain,app_category,device_id,device_ip,\
+                  device_model,device_type,device_conn_type,C14,C15,C16,C17,C18,C19,C20,C21\n";
+    let text = format!("{header}1000009418151094273,0,14102100,1005,0,1fbe01fe{}\n", ",x".repeat(18));
+    let (opened, schema, _folder) = official("avazu.toml", &[("train.csv", text.as_bytes())]);
+    let read = read(&opened, None, &schema);
+    assert_eq!((read.rows, read.first["hour"].as_str(), read.first["site_id"].as_str()), (1, "14102100", "1fbe01fe"));
+    let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    std::io::Write::write_all(&mut packed, text.as_bytes()).unwrap();
+    let (opened, schema, _folder) = official("avazu.toml", &[("train.gz", &packed.finish().unwrap())]);
+    assert_eq!((opened.layout().name.as_str(), rows_of(&opened, None, &schema)), ("Kaggle, packed", 1));
+}
+
+/// The rows of a split.
+fn rows_of(opened: &Opened, split: Option<&str>, schema: &Schema) -> u64 {
+    read(opened, split, schema).rows
+}
+
+#[test]
 fn movielens_1m() {
     let Some((opened, schema)) = opened("movielens-1m.toml", "ml-1m") else { return };
     let read = read(&opened, None, &schema);
@@ -267,6 +306,24 @@ fn census() {
     let read = read(&opened, None, &schema);
     assert_eq!((read.rows, read.first["income"].as_str()), (66_508, "- 50000."));
     assert_eq!(read.first["citizenship"], "Foreign born- Not a citizen of U S");
+}
+
+#[test]
+fn criteo() {
+    let Ok(data) = std::env::var("KITESTRING_DATA") else {
+        println!("skipped: criteo.toml was not tried on data, for KITESTRING_DATA is not set");
+        return;
+    };
+    let file = Path::new(&data).join("samples/criteo_999.txt");
+    if !file.is_file() {
+        println!("skipped: criteo.toml was not tried on data, for {} is not there", file.display());
+        return;
+    }
+    let (data, schema) = parse("criteo.toml").unwrap();
+    let opened = open(&data, &file).unwrap();
+    let read = read(&opened, None, &schema);
+    // Half of its lines end before the last fields.
+    assert_eq!((read.rows, read.first["C1"].as_str(), read.first["C26"].as_str()), (1000, "68fd1e64", "9727dd16"));
 }
 
 #[test]

@@ -22,6 +22,8 @@ impl Schema {
     /// # Errors
     /// A file that cannot be read, or that has no rows.
     pub fn execute(self) -> Result<()> {
-        say(&guess(&self.file)?.text)
+        let guess = guess(&self.file)?;
+        guess.edits.iter().for_each(|edit| eprintln!("note: {edit}"));
+        say(&guess.text)
     }
 }

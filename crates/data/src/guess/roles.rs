@@ -1,116 +1,31 @@
 //! What columns are for, by name and values.
 
-use super::columns::{Column, Values};
+use super::columns::{Column, Values, Yes};
+use super::events::Events;
+use super::names::{self, id_of, is_one_of, leak, rank};
+use super::sides::{Past, Side, past, side};
 use std::collections::BTreeMap;
-
-const USER: [&str; 14] = [
-    "userid",
-    "user",
-    "uid",
-    "visitorid",
-    "customerid",
-    "customer",
-    "memberid",
-    "reviewerid",
-    "accountid",
-    "clientid",
-    "viewerid",
-    "deviceid",
-    "sessionid",
-    "msno",
-];
-const ITEM: [&str; 24] = [
-    "itemid",
-    "item",
-    "iid",
-    "movieid",
-    "videoid",
-    "productid",
-    "newsid",
-    "articleid",
-    "songid",
-    "trackid",
-    "bookid",
-    "gameid",
-    "appid",
-    "postid",
-    "photoid",
-    "asin",
-    "sku",
-    "goodsid",
-    "adid",
-    "creativeid",
-    "businessid",
-    "docid",
-    "documentid",
-    "parentasin",
-];
-const TIME: [&str; 11] = [
-    "timestamp",
-    "time",
-    "timems",
-    "ts",
-    "eventtime",
-    "datetime",
-    "createdat",
-    "unixreviewtime",
-    "clicktime",
-    "exposuretime",
-    "date",
-];
-/// Outcomes of 0 and 1, the ones that come first in a chain first.
-const BINARY: [&str; 20] = [
-    "click",
-    "clicked",
-    "isclick",
-    "label",
-    "target",
-    "y",
-    "longview",
-    "like",
-    "liked",
-    "islike",
-    "cart",
-    "addtocart",
-    "conversion",
-    "converted",
-    "purchase",
-    "purchased",
-    "buy",
-    "bought",
-    "order",
-    "install",
-];
-/// Those that follow a click.
-const AFTER_CLICK: [&str; 10] =
-    ["cart", "addtocart", "conversion", "converted", "purchase", "purchased", "buy", "bought", "order", "install"];
-const GRADED: [&str; 5] = ["rating", "stars", "score", "overall", "grade"];
-const POSITION: [&str; 4] = ["position", "displayposition", "pos", "rank"];
-const TREATMENT: [&str; 3] = ["treatment", "arm", "variant"];
-const PROPENSITY: [&str; 2] = ["propensity", "propensityscore"];
-const WEIGHT: [&str; 2] = ["weight", "sampleweight"];
-const SCENARIO: [&str; 5] = ["scenario", "scene", "domain", "tab", "surface"];
-/// Parts of names of what is only known afterwards.
-const AFTERWARDS: [&str; 11] = [
-    "playtime",
-    "watchtime",
-    "dwell",
-    "staytime",
-    "iscomment",
-    "isforward",
-    "isfollow",
-    "ishate",
-    "isprofileenter",
-    "visit",
-    "spend",
-];
 
 /// A task: its name, its column, and what makes a label of it.
 pub(super) struct Label {
+    pub name: String,
     pub column: String,
     pub at_least: Option<f64>,
-    /// The column of the task that comes before.
+    pub equals: Option<String>,
+    /// The task that comes before.
     pub after: Option<String>,
+}
+
+impl Label {
+    /// A column of yes and no.
+    fn binary(column: &str, yes: &Yes) -> Self {
+        let (at_least, equals) = match yes {
+            Yes::Plain => (None, None),
+            Yes::One => (Some(1.0), None),
+            Yes::Text(text) => (None, Some(text.clone())),
+        };
+        Self { name: column.to_owned(), column: column.to_owned(), at_least, equals, after: None }
+    }
 }
 
 /// What columns are for.
@@ -125,104 +40,221 @@ pub(super) struct Roles {
     pub weight: Option<String>,
     pub scenario: Option<String>,
     pub labels: Vec<Label>,
+    /// Whether the tasks are kinds of events, each row one.
+    pub by_event: bool,
+    /// Columns whose names say that they are an outcome, where none of them can be one as it is.
+    pub unclear: Vec<String>,
     /// Columns that are no features, and why.
-    pub left_out: BTreeMap<String, &'static str>,
+    pub left_out: BTreeMap<String, String>,
+    /// What each column's values are, and whose they are.
+    pub columns: BTreeMap<String, (Values, Side)>,
 }
 
-/// A name without its type, its case and what is between its words.
-pub(super) fn plain(name: &str) -> String {
-    let name = name.split(':').next().unwrap_or(name);
-    name.chars().filter(char::is_ascii_alphanumeric).map(|letter| letter.to_ascii_lowercase()).collect()
+/// What the columns of a file are for; `comma` says that its fields are not separated by commas.
+pub(super) fn roles(columns: &[Column], comma: bool) -> Roles {
+    let kinds: Vec<Values> = columns.iter().map(|column| column.kind(comma)).collect();
+    let all = || columns.iter().zip(&kinds);
+    let named = |names: &[&str], fits: &dyn Fn(&Values) -> bool| {
+        let found =
+            all().filter(|(_, kind)| fits(kind)).filter_map(|(column, _)| Some((rank(&column.name, names)?, column)));
+        found.min_by_key(|(rank, _)| *rank).map(|(_, column)| column.name.clone())
+    };
+    let id = |kind: &Values| matches!(kind, Values::Integers(_) | Values::Texts(_) | Values::Binary(_));
+    // Ids of texts that hardly come twice are prose to the eye.
+    let key = |kind: &Values, column: &Column| id(kind) || !column.present().any(|text| text.contains(' '));
+    let who = |words: &[&str]| {
+        let usable =
+            |kind: &Values| !matches!(kind, Values::Constant | Values::Lists(_) | Values::Times | Values::Numbers(_));
+        let found = all().filter(|(column, kind)| column.unread.is_none() && usable(kind) && key(kind, column));
+        let found = found.filter_map(|(column, _)| Some((id_of(&column.name, words)?, column)));
+        found.min_by_key(|(rank, _)| *rank).map(|(_, column)| column.name.clone())
+    };
+    let number =
+        |kind: &Values| matches!(kind, Values::Integers(_) | Values::Numbers(false) | Values::Binary(Yes::Plain));
+    let mut roles = Roles {
+        user: who(&names::USERS),
+        item: who(&names::ITEMS),
+        time: time(columns, &kinds),
+        position: named(&names::POSITIONS, &|kind| matches!(kind, Values::Integers(_))),
+        treatment: named(&names::TREATMENTS, &id),
+        propensity: named(&names::PROPENSITIES, &number),
+        weight: named(&names::WEIGHTS, &number),
+        scenario: named(&names::SCENARIOS, &id),
+        ..Roles::default()
+    };
+    roles.find_labels(columns, &kinds);
+    let get = |name: &Option<String>| name.as_ref().and_then(|name| columns.iter().find(|column| column.name == *name));
+    let (user, item) = (get(&roles.user), get(&roles.item));
+    for (column, kind) in all() {
+        if let Some(why) = roles.why_not(column, kind, item) {
+            roles.left_out.insert(column.name.clone(), why);
+        }
+        roles.columns.insert(column.name.clone(), (kind.clone(), side(column, user, item)));
+    }
+    roles
+}
+
+/// The column that orders events: one that is called a time, the likelier names first, else the only one of dates.
+fn time(columns: &[Column], kinds: &[Values]) -> Option<String> {
+    const NAMED: [&str; 14] = [
+        "timestamp",
+        "time",
+        "timems",
+        "ts",
+        "eventtime",
+        "eventtimestamp",
+        "datetime",
+        "createdat",
+        "unixreviewtime",
+        "clicktime",
+        "exposuretime",
+        "date",
+        "hour",
+        "day",
+    ];
+    let usable = |kind: &Values| matches!(kind, Values::Times | Values::Integers(_));
+    let all = || columns.iter().zip(kinds).filter(|(_, kind)| usable(kind));
+    let exact = all().filter(|(column, kind)| **kind == Values::Times || orders(column));
+    let exact = exact.filter_map(|(column, _)| Some((rank(&column.name, &NAMED)?, column)));
+    if let Some((_, column)) = exact.min_by_key(|(rank, _)| *rank) {
+        return Some(column.name.clone());
+    }
+    let called = |column: &Column| names::has_word(&column.name, &names::TIMES);
+    let found = all().filter(|(column, kind)| {
+        (**kind == Values::Times || is_epoch(column)) && called(column) && leak(&column.name).is_none()
+    });
+    // Of several the one that tells moments best apart.
+    let best = found.max_by_key(|(column, _)| (column.distinct(), std::cmp::Reverse(&column.name)));
+    let dates = || columns.iter().zip(kinds).filter(|(_, kind)| **kind == Values::Times);
+    let only = || dates().next().filter(|_| dates().count() == 1);
+    best.or_else(only).map(|(column, _)| column.name.clone())
+}
+
+/// Whether integers may order events: not hours of a day or days of a week, which come round again.
+fn orders(column: &Column) -> bool {
+    let short = is_one_of(&column.name, &["hour", "day", "date"]);
+    column.numbers().is_some_and(|numbers| !short || numbers.last().is_some_and(|last| *last > 1_000_000.0))
+}
+
+/// Whether integers are seconds since 1970, or milli-, micro- or nanoseconds, of this century's years.
+fn is_epoch(column: &Column) -> bool {
+    let years = |number: f64| (9.0e8..4.1e9).contains(&number);
+    let unit = |numbers: &[f64], unit: f64| numbers.iter().all(|number| years(number / unit));
+    column
+        .numbers()
+        .is_some_and(|numbers| !numbers.is_empty() && [1.0, 1e3, 1e6, 1e9].iter().any(|by| unit(&numbers, *by)))
 }
 
 impl Roles {
-    pub fn of(columns: &[Column]) -> Self {
-        let kinds: Vec<Values> = columns.iter().map(Column::kind).collect();
-        let find = |names: &[&str], fits: &dyn Fn(Values) -> bool| {
-            names.iter().find_map(|wanted| {
-                let mut found = columns.iter().zip(&kinds);
-                found.find(|(column, kind)| plain(&column.name) == *wanted && fits(**kind)).map(|(c, _)| c.name.clone())
-            })
-        };
-        let any = |_: Values| true;
-        let id = |kind: Values| matches!(kind, Values::Integers(_) | Values::Texts(_) | Values::Prose | Values::Binary);
-        let number = |kind: Values| matches!(kind, Values::Integers(_) | Values::Numbers | Values::Binary);
-        let mut roles = Self {
-            user: find(&USER, &id),
-            item: find(&ITEM, &id),
-            // An RFC 3339 time is a text that hardly comes twice.
-            time: find(&TIME, &any).filter(|name| columns.iter().any(|column| column.name == *name && orders(column))),
-            position: find(&POSITION, &number),
-            treatment: find(&TREATMENT, &any),
-            propensity: find(&PROPENSITY, &number),
-            weight: find(&WEIGHT, &number),
-            scenario: find(&SCENARIO, &id),
-            ..Self::default()
-        };
-        roles.find_labels(columns, &kinds);
-        for (column, kind) in columns.iter().zip(&kinds) {
-            let name = plain(&column.name);
-            let known = |role: &Option<String>| role.as_ref() == Some(&column.name);
-            let why = match () {
-                () if roles.labels.iter().any(|label| label.column == column.name) => continue,
-                () if known(&roles.user) || known(&roles.item) || known(&roles.scenario) => continue,
-                () if known(&roles.time) => "is the time",
-                () if known(&roles.position) || known(&roles.treatment) => "has a role of its own",
-                () if known(&roles.propensity) || known(&roles.weight) => "has a role of its own",
-                () if BINARY.contains(&name.as_str()) || GRADED.contains(&name.as_str()) => {
-                    "looks like another outcome"
-                }
-                () if AFTERWARDS.iter().any(|part| name.contains(part)) => "looks like what is known only afterwards",
-                () if TIME.contains(&name.as_str()) => "looks like another time",
-                () if *kind == Values::Constant => "has one value in the rows looked at",
-                () if *kind == Values::Prose => "is a text that hardly ever comes twice",
-                () => continue,
-            };
-            roles.left_out.insert(column.name.clone(), why);
-        }
-        roles
-    }
-
     fn find_labels(&mut self, columns: &[Column], kinds: &[Values]) {
-        let by_name = |wanted: &str| columns.iter().zip(kinds).find(|(column, _)| plain(&column.name) == wanted);
-        let binary: Vec<(&str, &Column)> = BINARY
-            .iter()
-            .filter_map(|wanted| {
-                by_name(wanted).filter(|(_, kind)| **kind == Values::Binary).map(|(c, _)| (*wanted, c))
-            })
+        let all = || columns.iter().zip(kinds);
+        let binary = |kind: &Values| match kind {
+            Values::Binary(yes) => Some(yes.clone()),
+            _ => None,
+        };
+        let mut outcomes: Vec<(usize, &Column, Yes)> = all()
+            .filter_map(|(column, kind)| Some((rank(&column.name, &names::OUTCOMES)?, column, binary(kind)?)))
             .collect();
-        if let Some((first, column)) = binary.first() {
-            self.labels.push(Label { column: column.name.clone(), at_least: None, after: None });
-            let is_click = first.contains("click");
-            let then = binary.iter().skip(1).find(|(name, _)| is_click && AFTER_CLICK.contains(name));
-            if let Some((_, then)) = then {
-                self.labels.push(Label { column: then.name.clone(), at_least: None, after: Some(column.name.clone()) });
+        outcomes.sort_by_key(|(rank, ..)| *rank);
+        if outcomes.is_empty() {
+            // `has_clicked`, `user_responded`.
+            let said = |column: &Column| {
+                names::has_word(&column.name, &names::OUTCOMES[..]) || is_one_of(&column.name, &names::GRADED)
+            };
+            let found =
+                all().filter(|(column, _)| said(column)).find_map(|(column, kind)| Some((column, binary(kind)?)));
+            outcomes.extend(found.map(|(column, yes)| (usize::MAX, column, yes)));
+        }
+        if let Some((first, column, yes)) = outcomes.first() {
+            self.labels.push(Label::binary(&column.name, yes));
+            let is_click = names::OUTCOMES.get(*first).is_some_and(|name| name.contains("click") || *name == "clk");
+            let then =
+                outcomes.iter().skip(1).find(|(_, other, _)| is_click && is_one_of(&other.name, &names::AFTER_CLICK));
+            if let Some((_, then, yes)) = then {
+                self.labels.push(Label { after: Some(column.name.clone()), ..Label::binary(&then.name, yes) });
             }
             return;
         }
-        let graded =
-            GRADED.iter().find_map(|wanted| by_name(wanted)).and_then(|(column, _)| Some((column, column.numbers()?)));
-        if let Some((column, numbers)) = graded
+        let graded = all().filter_map(|(column, kind)| Some((rank(&column.name, &names::GRADED)?, column, kind)));
+        let graded = graded.filter(|(.., kind)| !matches!(kind, Values::Constant)).min_by_key(|(rank, ..)| *rank);
+        if let Some((_, column, _)) = graded
+            && let Some(numbers) = column.numbers()
             && let (Some(least), Some(most)) = (numbers.first(), numbers.last())
         {
             // Upper two of five stars; the upper half of other scales.
             let at_least = if *most == 5.0 { 4.0 } else { (least + most) / 2.0 };
-            self.labels.push(Label { column: column.name.clone(), at_least: Some(at_least), after: None });
+            self.labels.push(Label { at_least: Some(at_least), ..Label::binary(&column.name, &Yes::Plain) });
             return;
         }
+        if let Some(Events { column, tasks }) = Events::find(columns, kinds) {
+            self.by_event = true;
+            self.labels.extend(tasks.into_iter().map(|(name, value)| Label {
+                name,
+                equals: Some(value),
+                ..Label::binary(&column, &Yes::Plain)
+            }));
+            return;
+        }
+        let lists = [&names::OUTCOMES[..], &names::GRADED, &names::EVENT_KINDS];
+        let said = |column: &Column| lists.iter().any(|list| is_one_of(&column.name, list));
+        // An outcome that is always there is what a log of positives has.
+        let unclear = all().filter(|(column, kind)| said(column) && **kind != Values::Constant);
+        self.unclear = unclear.map(|(column, _)| column.name.clone()).collect();
         // Without names the label is the first column as a rule.
-        if let (Some(column), Some(Values::Binary)) = (columns.first(), kinds.first()) {
-            self.labels.push(Label { column: column.name.clone(), at_least: None, after: None });
+        if let (Some(column), Some(Values::Binary(yes))) = (columns.first(), kinds.first())
+            && column.name == "column_1"
+        {
+            self.labels.push(Label::binary(&column.name, yes));
         }
     }
-}
 
-/// Whether values order events: integers, or times as RFC 3339 writes them.
-fn orders(column: &Column) -> bool {
-    let integer = |text: &str| text.trim().parse::<i64>().is_ok();
-    let rfc_3339 = |text: &str| {
-        let bytes = text.as_bytes();
-        bytes.len() >= 19 && bytes[4] == b'-' && bytes[7] == b'-' && b"Tt ".contains(&bytes[10]) && bytes[13] == b':'
-    };
-    column.present().next().is_some() && column.present().all(|text| integer(text) || rfc_3339(text))
+    /// Why a column is no feature; `None` where it is one, or has a role of an id.
+    fn why_not(&self, column: &Column, kind: &Values, item: Option<&Column>) -> Option<String> {
+        let name = &column.name;
+        let known = |role: &Option<String>| role.as_ref() == Some(name);
+        if self.labels.iter().any(|label| label.column == *name && !self.by_event) {
+            return None;
+        }
+        if known(&self.user) || known(&self.item) || known(&self.scenario) {
+            return None;
+        }
+        let rows = column.values.len();
+        let distinct = column.distinct();
+        let own = [&self.position, &self.treatment, &self.propensity, &self.weight];
+        let numbered = names::is_row_number(name) && distinct == rows;
+        let other_time = *kind == Values::Times
+            || (matches!(kind, Values::Integers(_)) && is_epoch(column) && names::has_word(name, &names::TIMES));
+        let why = match kind {
+            _ if self.labels.iter().any(|label| label.column == *name) => {
+                "tells the events apart, of which tasks are made"
+            }
+            _ if known(&self.time) => "is the time",
+            _ if own.into_iter().any(known) => "has a role of its own",
+            _ if numbered || column.counts_rows() => "numbers the rows",
+            Values::Unusable(why) => why,
+            Values::Constant => "has one value in the rows looked at",
+            _ if is_one_of(name, &names::POSITIONS) => "is a position, which is known only once something is shown",
+            _ if names::is_passing_id(name) => "names a row or a visit, which does not come again",
+            _ if other_time => "is another time",
+            _ if rows >= 50 && 10 * distinct > 9 * rows && Self::is_id(column, kind) => {
+                "has another value in nearly every row"
+            }
+            Values::Lists(separator) if past(column, *separator, item) == Past::OwnItem => {
+                "lists items, the row's own among them, which tells the outcome"
+            }
+            _ => return leak(name).map(str::to_owned),
+        };
+        Some(why.to_owned())
+    }
+
+    /// Whether values that are all different are ids, not measures.
+    fn is_id(column: &Column, kind: &Values) -> bool {
+        match kind {
+            Values::Texts(_) => true,
+            Values::Integers(_) => {
+                !names::measures(&column.name) && column.numbers().is_some_and(|n| n.first() >= Some(&0.0))
+            }
+            _ => false,
+        }
+    }
 }

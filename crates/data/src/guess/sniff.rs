@@ -1,5 +1,6 @@
 //! How a file is written: separator, header, encoding.
 
+use super::columns::is_none;
 use crate::config::{Encoding, Format, Source};
 use crate::reader::files;
 use crate::reader::lines::Lines;
@@ -32,7 +33,8 @@ pub(super) fn source(path: &Path) -> Result<(PathBuf, Source)> {
     Ok((folder, source))
 }
 
-/// The largest file of a folder, together with those whose names differ from its name in numbers alone.
+/// The largest file of a folder, together with those whose names differ from its name in numbers alone; where that lies in a subfolder,
+/// all files of this subfolder, or of the whole folder where its subfolders are partitions.
 fn common_name(folder: &Path) -> Result<String> {
     let files = files::find(folder, ".")?.unwrap_or_default();
     let name = |file: &PathBuf| file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
@@ -40,8 +42,14 @@ fn common_name(folder: &Path) -> Result<String> {
         .iter()
         .max_by_key(|file| file.metadata().map_or(0, |data| data.len()))
         .ok_or_else(|| Error::config("there is no file in the folder").in_file(folder.display().to_string()))?;
+    let mut steps = largest.strip_prefix(folder).unwrap_or(largest).components();
+    if let (Some(first), Some(_)) = (steps.next(), steps.next()) {
+        let first = first.as_os_str().to_string_lossy().into_owned();
+        return Ok(if first.contains('=') { ".".into() } else { first });
+    }
     let pattern = without_numbers(&name(largest));
-    let alike = files.iter().filter(|file| without_numbers(&name(file)) == pattern).count();
+    let direct = files.iter().filter(|file| file.parent() == largest.parent());
+    let alike = direct.filter(|file| without_numbers(&name(file)) == pattern).count();
     Ok(if alike > 1 { pattern } else { name(largest) })
 }
 
@@ -62,9 +70,14 @@ fn sniff(path: &Path, source: &mut Source) -> Result<()> {
     let mut lines = Lines::open(path)?;
     source.separator = lines.excel_separator()?;
     let mut texts: Vec<String> = Vec::new();
+    let mut comments = 0;
     while texts.len() < LINES {
         let Some(length) = lines.length()? else { break };
         let line = &lines.rest()[..length.text];
+        // Lines above the header that begin so say something about the file.
+        if texts.is_empty() && line.starts_with(b"#") {
+            comments += 1;
+        }
         if !line.is_empty() {
             match std::str::from_utf8(line) {
                 Ok(text) => texts.push(text.to_owned()),
@@ -75,6 +88,10 @@ fn sniff(path: &Path, source: &mut Source) -> Result<()> {
             }
         }
         lines.consume(length.all, 1);
+        if comments > 0 && texts.len() == 1 && texts[0].starts_with('#') && comments < LINES {
+            source.comment = Some("#".into());
+            texts.clear();
+        }
     }
     let usual = files::separator(&Source::default(), path).to_owned();
     let separator = source.separator.clone().unwrap_or_else(|| separator(&texts, &usual));
@@ -85,12 +102,32 @@ fn sniff(path: &Path, source: &mut Source) -> Result<()> {
     let after = |field: &&str| field.starts_with(' ') && field.len() > 1;
     let fields = || rows.iter().flat_map(|row| row.iter().skip(1));
     source.trim = separator != " " && 10 * fields().filter(|field| after(field)).count() > 9 * fields().count().max(1);
+    let width = rows.iter().map(Vec::len).max().unwrap_or(0);
     if let Some((first, others)) = rows.split_first()
         && !has_header(first, others)
     {
-        source.columns = Some((1..=first.len()).map(|number| format!("column_{number}")).collect());
+        source.columns = Some((1..=width).map(|number| format!("column_{number}")).collect());
+    }
+    // Programs that write a tab-separated or a headerless file leave empty fields at the end of a line out.
+    let short = rows.iter().filter(|row| row.len() < width).count();
+    source.short_rows = width >= 10 && 20 * short >= rows.len() && rows.iter().all(|row| 2 * row.len() > width);
+    // A quoted text in which a backslash stands before quotes, which are not doubled.
+    let quoted = [",", ";"].contains(&separator.as_str());
+    let has = |part: &str| texts.iter().any(|text| text.contains(part));
+    if quoted && has("\\\"") && !has("\"\"\"") && texts.iter().all(|text| !text.replace("\\\"", "").contains("\"\"")) {
+        source.escape = Some("\\".into());
+    } else if !quoted && quoted_fields(&rows) {
+        source.quote = Some("\"".into());
     }
     Ok(())
+}
+
+/// Whether fields stand in quotes, each as a whole.
+fn quoted_fields(rows: &[Vec<&str>]) -> bool {
+    let quoted = |field: &&str| field.len() >= 2 && field.starts_with('"') && field.ends_with('"');
+    let in_quotes = |field: &&str| field.contains('"');
+    let fields = || rows.iter().flatten();
+    fields().any(quoted) && fields().filter(|field| in_quotes(field)).all(quoted)
 }
 
 /// The fields of a line; a quoted one keeps its separators.
@@ -127,9 +164,15 @@ fn separator(lines: &[String], usual: &str) -> String {
 /// Whether the first line names the columns: somewhere a word stands over numbers; where there are no numbers at all, no
 /// word of it comes again below.
 fn has_header(first: &[&str], others: &[Vec<&str>]) -> bool {
+    let bare = |row: &[&'_ str]| -> Vec<String> { row.iter().map(|text| text.trim_matches('"').to_owned()).collect() };
+    let (first, others) = (bare(first), others.iter().map(|row| bare(row)).collect::<Vec<_>>());
+    let first: Vec<&str> = first.iter().map(String::as_str).collect();
+    let others: Vec<Vec<&str>> = others.iter().map(|row| row.iter().map(String::as_str).collect()).collect();
     // A list of numbers is no name either.
     let is_number = |text: &&str| text.split_whitespace().all(|part| part.parse::<f64>().is_ok());
-    let column = |place: usize| others.iter().filter_map(move |row| row.get(place)).filter(|text| !text.is_empty());
+    let column = |place: usize| {
+        others.iter().filter_map(move |row| row.get(place)).filter(|text| !text.is_empty() && !is_none(text))
+    };
     let numbers = |place: usize| {
         let count = column(place).count();
         count > 0 && 20 * column(place).filter(|text| is_number(text)).count() >= 19 * count

@@ -50,7 +50,7 @@ pub fn open(config: &DataConfig, path: &Path) -> Result<Opened> {
         for layout in &config.layouts {
             let missing = missing(layout, path, true)?;
             if missing.is_empty() {
-                return Opened::new(layout, path, None);
+                return Opened::new(&layout.with_missing(&config.missing), path, None);
             }
             missed.push(format!("`{}` misses {}", layout.name, missing.join(", ")));
         }
@@ -77,7 +77,7 @@ pub fn open(config: &DataConfig, path: &Path) -> Result<Opened> {
         }
     }
     match best {
-        Some((_, layout, split)) => Opened::new(layout, folder, Some((path, split))),
+        Some((_, layout, split)) => Opened::new(&layout.with_missing(&config.missing), folder, Some((path, split))),
         None => Err(Error::config("the side tables of no layout are beside this file")
             .in_file(path.display().to_string())
             .mend("put them in the same folder, or give the folder with --data")),

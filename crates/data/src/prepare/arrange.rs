@@ -4,9 +4,11 @@ use super::fit::Fit;
 use super::notes::Survey;
 use super::plan::{Ids, Kind, Plan};
 use super::rows::RowEncoder;
+use super::sides::SideCheck;
 use super::spill::{Parts, f32_at, f64_at, list_at, u32_at, u64_at};
 use super::split::Splits;
 use crate::dataset::manifest::LabelInfo;
+use kitestring_core::schema::Of;
 use kitestring_core::{Result, Seed};
 
 /// What is known once every row has its split.
@@ -27,6 +29,8 @@ pub(crate) struct Seen {
     pub(crate) time: Option<(i64, i64)>,
     /// What is counted to be held against the schema.
     pub(crate) survey: Survey,
+    /// Whether a user's rows are alike in what is the user's.
+    pub(crate) sides: SideCheck,
 }
 
 impl Seen {
@@ -46,11 +50,20 @@ impl Seen {
             labels: vec![labels; splits.names.len()],
             time: None,
             survey: Survey::new(plan, splits.names.len()),
+            sides: SideCheck::new(plan, Of::User),
         }
     }
 
     fn add(&mut self, plan: &Plan, slots: &Counted, records: &[u8], lists: &[u8], train: u8) {
         self.survey.add(plan, records, train);
+        if plan.user.is_some() {
+            for range in users(plan, records) {
+                let rows = &records[range.start * plan.stride..range.end * plan.stride];
+                for pair in rows.chunks_exact(plan.stride).zip(rows.chunks_exact(plan.stride).skip(1)) {
+                    self.sides.add((pair.0, lists), (pair.1, lists));
+                }
+            }
+        }
         let split_of = |record: &[u8]| record[plan.given_at + 1];
         let each = || records.chunks_exact(plan.stride);
         for record in each() {

@@ -6,6 +6,7 @@ use super::notes::Survey;
 use super::number::{Numbering, Stored};
 use super::plan::{Kind, Plan};
 use super::rows::{Needed, RowEncoder, missing};
+use super::sides::SideCheck;
 use super::spill::{f64_at, list_at, u32_at, u64_at};
 use crate::config::Source;
 use crate::dataset::Vocabularies;
@@ -92,6 +93,7 @@ pub fn change_items(
         labels: Vec::new(),
         time: None,
         survey: Survey::new(&plan, 0),
+        sides: SideCheck::new(&plan, Of::User),
     };
     let sizes: Vec<Stored> = manifest.vocabularies.iter().map(|info| Stored::new(info, false)).collect();
     let numbering = Numbering::new(&plan, &encoder.interners, &seen, Some(&sizes));
@@ -320,7 +322,7 @@ mod tests {
         };
         refused("item,brnd,tags,price\nn,b,t,1\n", &["new.csv", "`brand`", "did you mean `brnd`?"]);
         refused("name,brand,tags,price\nn,b,t,1\n", &["new.csv", "`item`"]);
-        refused("item,brand,tags,price\nn,b,t,1\nm,b,t,NaN\n", &["new.csv:3: `price`", "finite number, found NaN"]);
+        refused("item,brand,tags,price\nn,b,t,1\nm,b,t,inf\n", &["new.csv:3: `price`", "finite number, found inf"]);
         refused("item,brand,tags,price\nn,b,t,cheap\n", &["new.csv:2: `price`", "`cheap`"]);
         refused("item,brand,tags,price\n,b,t,1\n", &["new.csv:2: `item`: the item is missing"]);
         refused("item,brand,tags,price\nn,b\n", &["new.csv:2"]);

@@ -158,6 +158,16 @@ impl Cells {
         }
     }
 
+    /// Whether a cell of a column of decimal numbers is not whole.
+    #[inline]
+    pub(crate) fn is_fraction(&self, row: usize) -> bool {
+        match self {
+            Self::Float(array) => array.is_valid(row) && array.value(row).fract() != 0.0,
+            Self::Dictionary { keys, values, .. } => keys.is_valid(row) && values.is_fraction(keys.value(row) as usize),
+            _ => false,
+        }
+    }
+
     /// Whether a cell is a list.
     pub(crate) fn holds_lists(&self) -> bool {
         match self {
@@ -224,11 +234,30 @@ pub(crate) fn parse(text: &str) -> Number {
     }
     let text = text.trim();
     match text.parse::<f64>() {
-        _ if text.is_empty() => Number::Missing,
+        _ if text.is_empty() || is_none(text) => Number::Missing,
         Ok(value) => finite(value),
         Err(_) if text.eq_ignore_ascii_case("true") => Number::Value(1.0),
         Err(_) if text.eq_ignore_ascii_case("false") => Number::Value(0.0),
-        Err(_) => Number::Wrong(format!("`{}`", short(text))),
+        Err(_) => Number::Wrong(format!("`{}`{}", short(text), advice(text))),
+    }
+}
+
+/// Whether a text means that there is no number, as programs and people write it.
+fn is_none(text: &str) -> bool {
+    const TEXTS: [&str; 11] = ["na", "n/a", "#n/a", "nan", "null", "none", "\\n", "-", "--", "?", "."];
+    text.len() <= 4 && TEXTS.iter().any(|none| text.eq_ignore_ascii_case(none))
+}
+
+/// What to do with a text that is a number to people.
+fn advice(text: &str) -> &'static str {
+    let is = |letter: char| letter.is_ascii_digit() || " ,.'+-%$€£¥₹\u{a0}\u{202f}".contains(letter);
+    let bare = text.trim_start_matches(['-', '+']);
+    match text.split_once(',') {
+        _ if !text.chars().all(is) || !text.contains(|letter: char| letter.is_ascii_digit()) => "",
+        Some((_, fraction)) if bare.chars().all(|c| c.is_ascii_digit() || c == ',') && !fraction.contains(',') => {
+            " (if the comma is a point, list the column in `decimal_comma` of its file)"
+        }
+        _ => " (write numbers without signs and separators of thousands)",
     }
 }
 
@@ -291,7 +320,11 @@ mod tests {
         assert_eq!(number(" -1.5e2 "), "-150");
         assert_eq!(number(""), "missing");
         assert_eq!(number("True"), "1");
-        assert_eq!(number("nan"), "wrong NaN");
+        for none in ["nan", "NA", "N/A", "null", "None", "\\N", "-", "#N/A", "?"] {
+            assert_eq!(number(none), "missing", "{none}");
+        }
+        assert!(number("3,14").contains("decimal_comma"));
+        assert!(number("$1,234.50").contains("separators of thousands"));
         assert_eq!(number("inf"), "wrong inf");
         assert_eq!(number("x1"), "wrong `x1`");
     }

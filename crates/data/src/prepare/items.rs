@@ -6,12 +6,14 @@ use super::intern::Interner;
 use super::number::Numbering;
 use super::plan::{Ids, Kind, Plan};
 use super::rows::missing;
+use super::sides::SideCheck;
 use super::spill::move_lists;
 use crate::dataset::items::ItemTable;
 use arrow_array::{ArrayRef, UInt32Array};
 use kitestring_core::Result;
 use kitestring_core::fitted::Fitted;
 use kitestring_core::hash::stable_hash;
+use kitestring_core::schema::Of;
 use std::sync::Arc;
 
 /// The item's part of the first row of each item, in the order of the files.
@@ -22,6 +24,8 @@ pub(crate) struct ItemRecords {
     lists: Vec<u8>,
     pointers: Vec<(usize, usize)>,
     stride: usize,
+    /// Whether later rows of an item are as its first.
+    pub(crate) check: SideCheck,
 }
 
 /// The places of pointers to lists in a record, with the bytes of an element.
@@ -41,6 +45,7 @@ impl ItemRecords {
             lists: Vec::new(),
             pointers: pointers(plan, plan.item_stride),
             stride: plan.item_stride,
+            check: SideCheck::new(plan, Of::Item),
         }
     }
 
@@ -48,7 +53,10 @@ impl ItemRecords {
     #[inline]
     pub(crate) fn add(&mut self, item: u32, record: &[u8], lists: &[u8]) {
         let item = item as usize;
-        if self.record_of.get(item).is_some_and(|record| *record != 0) {
+        if let Some(known) = self.record_of.get(item).filter(|record| **record != 0) {
+            let from = (*known as usize - 1) * self.stride;
+            let first = (&self.records[from..from + self.stride], self.lists.as_slice());
+            self.check.add(first, (&record[..self.stride], lists));
             return;
         }
         if self.record_of.len() <= item {

@@ -26,6 +26,7 @@ mod output;
 mod plan;
 mod rows;
 mod shards;
+mod sides;
 mod spill;
 mod split;
 #[cfg(test)]
@@ -242,6 +243,9 @@ impl Job<'_> {
         let drawn = self.options.negatives.map_or(&[][..], |negatives| &negatives.splits);
         manifest.notes = seen.survey.notes(plan, names, trains, drawn);
         manifest.notes.extend(notes_of_counts(plan, (&seen, &numbering), encoder.zero_positions, trains));
+        if trains {
+            manifest.notes.extend(items.check.notes().into_iter().chain(seen.sides.notes()));
+        }
         let by_user = matches!(self.options.split, Some(Split::User { .. }));
         manifest.notes.extend(strangers.notes(plan, names, trains, by_user));
         manifest.ranges = ranges;

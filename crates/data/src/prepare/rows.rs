@@ -1,6 +1,6 @@
 //! The first pass: rows of chunks become records of fixed size.
 
-use super::cells::{Cells, Number, short};
+use super::cells::{Cells, Number};
 use super::intern::Interner;
 use super::plan::{Ids, Kind, Plan, Slot, unknown_column};
 use crate::chunk::Chunk;
@@ -314,6 +314,10 @@ impl RowEncoder {
         for row in 0..to.bad.len() {
             found.clear();
             if let Some((values, range)) = cells.list(row) {
+                if range.clone().any(|element| values.is_fraction(element)) {
+                    return Err(Error::config("the column holds vectors of numbers, which are no ids")
+                        .mend("leave the feature out: no kind of feature reads them"));
+                }
                 for element in range {
                     if let Some(text) = values.text(element, &mut scratch) {
                         found.push(id(&mut self.interners, ids, text));
@@ -423,7 +427,7 @@ fn label(task: &Task, cells: &Cells, row: usize) -> Result<f32, String> {
 fn number(kind: &Kind, found: Number) -> Result<f64, String> {
     let value = match found {
         Number::Value(value) => value,
-        Number::Wrong(found) => return Err(format!("expected a finite number, found {}", short(&found))),
+        Number::Wrong(found) => return Err(format!("expected a finite number, found {found}")),
         Number::Missing => {
             return match kind {
                 Kind::Number => Ok(f64::NAN),

@@ -501,10 +501,10 @@ fn malformed_rows_are_dropped_and_counted_within_the_budget() {
     assert_eq!(manifest.splits.iter().map(|split| split.rows).sum::<u64>(), 9);
     let vocabularies = Vocabularies::open(directory.path().join("set")).unwrap();
     assert_eq!(vocabularies.id("user", "x"), 0, "a dropped row teaches no value");
-    let worse = chunk("f", 9, columns(&["a"], &["1"], &["nan"]));
+    let worse = chunk("f", 9, columns(&["a"], &["1"], &["inf"]));
     let inputs = vec![Input::new("train", [Ok(good), Ok(worse)].into_iter())];
     let error = prepare(inputs, Vec::new(), &options, &directory.path().join("set"), &mut |_| {}).unwrap_err();
-    assert!(error.to_string().starts_with("f:9: `price`: expected a finite number, found NaN"), "{error}");
+    assert!(error.to_string().starts_with("f:9: `price`: expected a finite number, found inf"), "{error}");
     // The data set that was there is untouched.
     assert_eq!(Dataset::open(directory.path().join("set")).unwrap().manifest(), &manifest);
 }

@@ -19,7 +19,7 @@ use crate::config::{Format, Source};
 use arrow_array::{RecordBatch, RecordBatchOptions};
 use arrow_schema::{Field, Schema, SchemaRef};
 use columnar::ColumnarReader;
-use json::{JsonReader, Member};
+use json::{Holds, JsonReader, Member};
 use kitestring_core::error::{Error, Result, did_you_mean, shown};
 use partitions::{Arrangement, Partition};
 use std::path::{Path, PathBuf};
@@ -95,6 +95,17 @@ impl Input {
     /// The names of the columns, after renaming.
     pub fn columns(&self) -> &[String] {
         &self.columns
+    }
+
+    /// The format of the files.
+    pub fn format(&self) -> Format {
+        self.format
+    }
+
+    /// Why a column cannot be read, where its format says so before it is.
+    pub(crate) fn unread(&self, column: &str) -> Option<&'static str> {
+        let member = self.members.iter().find(|member| member.name == column)?;
+        (member.holds == Holds::Nested).then_some("holds lists of objects or of lists")
     }
 
     /// The first file, for messages.

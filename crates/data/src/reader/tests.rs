@@ -354,6 +354,36 @@ fn the_first_line_of_excel_names_the_separator() {
 }
 
 #[test]
+fn numbers_with_a_comma_for_a_point() {
+    let source = Source { separator: Some(";".into()), decimal_comma: vec!["p".into()], ..Source::default() };
+    let text = "p;q\n3,14;3,14\n-1.234,5;x\n+7;x\n1.234;x\n3.14;x\n;x\nabc;x\n";
+    assert_eq!(
+        read(text.as_bytes(), source.clone(), &["q", "p"]),
+        [
+            "2: 3,14|3.14",
+            "3: x|-1234.5",
+            "4: x|7",
+            "5: x|1234",
+            "6: x|`3.14` without a comma for its point",
+            "7: x|",
+            "8: x|abc"
+        ]
+    );
+    let wrong = Source { decimal_comma: vec!["P".into()], ..source };
+    assert!(error(text.as_bytes(), wrong, &["q"]).contains("`P`: there is no such column"));
+}
+
+#[test]
+fn lines_may_end_before_the_last_columns() {
+    let source = Source { short_rows: true, ..Source::default() };
+    assert_eq!(
+        read(b"a,b,c\n1\n2,3\n4,5,6\n\"7\",8\n", source.clone(), &["c", "a"]),
+        ["2: |1", "3: |2", "4: 6|4", "5: |7"]
+    );
+    assert!(error(b"a,b\n1,2,3\n", source, &["a"]).contains("found 3 fields, expected 2"));
+}
+
+#[test]
 fn what_the_reader_advises_is_said_beside_the_budget() {
     let or = "or have such rows dropped and counted with --max-bad-rows";
     let latin = error(b"a,b\n1,caf\xe9\n", Source::default(), &["b"]);

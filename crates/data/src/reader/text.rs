@@ -3,7 +3,7 @@
 use super::bad_rows::BadRows;
 use super::lines::{Length, Lines};
 use super::record::{Quoted, Syntax};
-use super::{CHUNK_BYTES, CHUNK_ROWS, slots};
+use super::{CHUNK_BYTES, CHUNK_ROWS, slots, unknown};
 use crate::chunk::{self, Chunk};
 use crate::config::Source;
 use arrow_array::{ArrayRef, RecordBatch, RecordBatchOptions, StringArray};
@@ -28,6 +28,10 @@ pub(super) struct TextReader {
     schema: SchemaRef,
     /// For each wanted column the texts that mean "no value".
     missing: Vec<Vec<String>>,
+    /// For each wanted column whether its numbers have a comma for a point.
+    comma: Vec<bool>,
+    /// Whether lines may end before the last columns.
+    short_rows: bool,
     /// Whether the last column repeats.
     repeat: bool,
     /// The line of such a file that the last chunk took a part of.
@@ -151,8 +155,26 @@ impl TextReader {
         let schema = Arc::new(Schema::new(fields));
         let texts = |name: &str| source.missing.get(name).into_iter().flatten().cloned();
         let missing = wanted.iter().map(|name| texts(name).chain(texts("*")).collect()).collect();
-        let (repeat, bad) = (source.repeat, bad.clone());
-        Ok(Self { lines, syntax, names, slots: places, columns, schema, missing, repeat, begun: None, bad })
+        if let Some(name) = source.decimal_comma.iter().find(|name| !names.contains(name)) {
+            return Err(unknown(name, &names, &lines.file));
+        }
+        let comma = wanted.iter().map(|name| source.decimal_comma.contains(name)).collect();
+        let (repeat, short_rows, bad) = (source.repeat, source.short_rows, bad.clone());
+        let begun = None;
+        Ok(Self {
+            lines,
+            syntax,
+            names,
+            slots: places,
+            columns,
+            schema,
+            missing,
+            comma,
+            short_rows,
+            repeat,
+            begun,
+            bad,
+        })
     }
 
     /// The next rows; `None` at the end of the file.
@@ -180,7 +202,8 @@ impl TextReader {
                 continue;
             }
             let found = self.syntax.plain(line, store(&self.slots, &mut self.columns, &self.syntax));
-            if found == self.names.len() {
+            if found == self.names.len() || self.fills(found) {
+                self.fill(numbers.count + 1);
                 numbers.push(self.lines.number);
             } else {
                 let error = self.wrong_count(found, line, &self.names.len().to_string());
@@ -259,7 +282,8 @@ impl TextReader {
             let (found, end) = self.syntax.quoted(rest, quote, store(&self.slots, &mut self.columns, &self.syntax));
             match end {
                 Quoted::Complete { bytes, lines } => {
-                    if found == self.names.len() {
+                    if found == self.names.len() || self.fills(found) {
+                        self.fill(numbers.count + 1);
                         numbers.push(self.lines.number);
                     } else {
                         let error = self.wrong_count(found, &rest[..bytes.min(200)], &self.names.len().to_string());
@@ -305,6 +329,19 @@ impl TextReader {
         Ok(length)
     }
 
+    /// Whether a line of this many fields may end before the last columns.
+    fn fills(&self, found: usize) -> bool {
+        self.short_rows && found < self.names.len()
+    }
+
+    /// Gives the columns of which the last line had no field an empty one.
+    #[inline]
+    fn fill(&mut self, rows: usize) {
+        if self.short_rows {
+            self.columns.iter_mut().filter(|column| column.offsets.len() <= rows).for_each(|column| column.push(b""));
+        }
+    }
+
     fn wrong_count(&self, found: usize, line: &[u8], expected: &str) -> Error {
         let line = String::from_utf8_lossy(&line[..line.len().min(600)]);
         Error::data(format!("found {found} fields, expected {expected}: `{}`", shown(&line, 60)))
@@ -327,7 +364,19 @@ impl TextReader {
             .collect();
         let mut bad = Vec::new();
         let mut arrays: Vec<ArrayRef> = Vec::with_capacity(columns.len());
-        for ((column, field), missing) in columns.into_iter().zip(self.schema.fields()).zip(&self.missing) {
+        let about = self.schema.fields().iter().zip(&self.missing).zip(&self.comma);
+        for (mut column, ((field, missing), comma)) in columns.into_iter().zip(about) {
+            if *comma {
+                let mut pointed = Column::with_capacity(column.values.len());
+                for row in 0..numbers.count {
+                    let text = column.value(row);
+                    match with_point(text).filter(|_| !missing.iter().any(|missing| missing.as_bytes() == text)) {
+                        Some(text) => pointed.push(&text),
+                        None => pointed.push(text),
+                    }
+                }
+                column = pointed;
+            }
             if is_utf8(&column) {
                 arrays.push(array(column, missing)?);
                 continue;
@@ -382,6 +431,36 @@ fn array(column: Column, missing: &[String]) -> Result<ArrayRef> {
 fn is_utf8(column: &Column) -> bool {
     let Ok(text) = std::str::from_utf8(&column.values) else { return false };
     text.is_ascii() || column.offsets.iter().all(|offset| text.is_char_boundary(*offset as usize))
+}
+
+/// A number that has a comma for a point, and perhaps points between its thousands, as it is read elsewhere; `None` for what is no such
+/// number. One with a point for a point becomes none: `3.14` would be 314 to its writer's eyes.
+fn with_point(text: &[u8]) -> Option<Vec<u8>> {
+    let text = text.trim_ascii();
+    let (sign, digits) = match text {
+        [sign @ (b'-' | b'+'), digits @ ..] => (&text[..usize::from(*sign == b'-')], digits),
+        digits => (&text[..0], digits),
+    };
+    let comma = memchr::memchr(b',', digits);
+    let (whole, fraction) = comma.map_or((digits, &b""[..]), |at| (&digits[..at], &digits[at + 1..]));
+    let is_number = |digits: &[u8]| !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
+    let mut groups = whole.split(|byte| *byte == b'.');
+    let first = groups.next().unwrap_or_default();
+    let grouped = is_number(first) && groups.all(|group| group.len() == 3 && is_number(group));
+    if comma.is_some() && !is_number(fraction) {
+        return None;
+    }
+    if !grouped {
+        // What is a number elsewhere is none here, and is refused as what it is.
+        let elsewhere = is_number(first) && memchr::memchr(b'.', whole).is_some();
+        return elsewhere.then(|| [b"`", text, b"` without a comma for its point"].concat());
+    }
+    let mut number = [sign, &whole.iter().copied().filter(|byte| *byte != b'.').collect::<Vec<_>>()].concat();
+    if comma.is_some() {
+        number.push(b'.');
+        number.extend_from_slice(fraction);
+    }
+    Some(number)
 }
 
 /// Puts fields into the columns that want them.
