@@ -12,6 +12,7 @@ pub mod metrics;
 pub mod note;
 pub mod schema;
 pub mod seed;
+pub mod value;
 
 pub use batch::{Batch, Ids};
 pub use error::{Error, Kind, Result};

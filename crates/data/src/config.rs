@@ -4,6 +4,10 @@
 //! published in several shapes, and the first whose files all exist is used. What comes after (splits, negatives) and
 //! the schema speak of the layout's columns and are written once.
 
+mod border;
+
+pub use border::TimeBorder;
+
 use kitestring_core::error::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -329,14 +333,14 @@ pub enum Split {
         #[serde(default)]
         test: f64,
     },
-    /// Borders in time, in the unit of the time column: `valid` starts at one, `test` at the other.
+    /// Borders in time: `valid` starts at one, `test` at the other.
     TimeAt {
         /// First time of `valid`.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        valid: Option<i64>,
+        valid: Option<TimeBorder>,
         /// First time of `test`.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        test: Option<i64>,
+        test: Option<TimeBorder>,
     },
     /// Of each user the last `test` rows, and the `valid` rows before them. Users with fewer than `valid + test + 1` rows
     /// are `train` as a whole.
@@ -521,10 +525,16 @@ impl DataConfig {
                     .in_field("data.split")
                     .mend("give fractions of at least 0 with a sum below 1"));
             }
-            if let Split::TimeAt { valid: Some(valid), test: Some(test) } = split
-                && valid >= test
-            {
-                return Err(Error::config("`valid` must start before `test`").in_field("data.split"));
+            if let Split::TimeAt { valid: Some(valid), test: Some(test) } = split {
+                let ((TimeBorder::Number(valid), TimeBorder::Number(test))
+                | (TimeBorder::Moment(valid), TimeBorder::Moment(test))) = (valid, test)
+                else {
+                    let error = Error::config("one border is a number and the other a date").in_field("data.split");
+                    return Err(error.mend("give both alike"));
+                };
+                if valid >= test {
+                    return Err(Error::config("`valid` must start before `test`").in_field("data.split"));
+                }
             }
         }
         Ok(())

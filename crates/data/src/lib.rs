@@ -4,6 +4,7 @@
 //! [`prepare`] turns them into a data set directory, and [`dataset`] reads batches out of it. The [`simulator`] writes
 //! files like any user's.
 
+mod cells;
 pub mod chunk;
 pub mod config;
 pub mod dataset;

@@ -4,6 +4,7 @@ use kitestring_core::artifact::Manifest;
 use kitestring_core::fitted::Fitted;
 use kitestring_core::hash::stable_hash;
 use kitestring_core::schema::{Feature, FeatureKind, Of, Vocabulary};
+use kitestring_core::value::{canonical, fits_f32};
 use kitestring_core::{Error, Result};
 
 /// A raw value, as an app has it.
@@ -60,13 +61,13 @@ impl Encoder {
         schema.features.iter().map(encoder).collect()
     }
 
-    /// The key of a text's row; 0 of none.
+    /// The key of a text's row; 0 of none. Texts of one value have one key, as in preparation: see [`canonical`].
     pub fn key(&self, text: &str) -> u64 {
-        match &self.keys {
-            _ if text.is_empty() => 0,
-            Keys::Buckets(buckets) => stable_hash(text) % buckets,
-            Keys::Hash => stable_hash(text),
-            Keys::Fitted(fitted) | Keys::Number(fitted) => {
+        match (&self.keys, canonical(text)) {
+            (_, None) => 0,
+            (Keys::Buckets(buckets), Some(text)) => stable_hash(&text) % buckets,
+            (Keys::Hash, Some(text)) => stable_hash(&text),
+            (Keys::Fitted(fitted) | Keys::Number(fitted), _) => {
                 u64::from(fitted.bucket(text.trim().parse().unwrap_or(f64::NAN)))
             }
         }
@@ -77,28 +78,35 @@ impl Encoder {
     /// # Errors
     /// A value of another kind.
     pub fn keys(&self, value: Value<'_>, into: &mut Vec<u64>) -> Result<()> {
-        let limit = self.feature.length;
         match (value, self.feature.is_ragged(), &self.keys) {
             (Value::Number(number), false, Keys::Fitted(fitted)) => into.push(fitted.bucket(number).into()),
             (Value::Missing, false, _) => into.push(0),
+            (Value::Number(number), false, _) if number.is_nan() => into.push(0),
             (Value::Text(text), false, _) => into.push(self.key(text)),
             // A whole number is the text it is written as. What writes floats is nine kilobytes, and nothing else of a runtime needs it.
             (Value::Number(number), false, Keys::Hash | Keys::Buckets(_)) if is_whole(number) => {
                 into.push(self.key(&(number as i64).to_string()));
             }
             (Value::Missing, true, _) => {}
-            (Value::Text(text), true, _) => into.push(self.key(text)),
-            (Value::List(list), true, _) => {
-                let kept = if self.feature.kind == FeatureKind::Sequence {
-                    &list[list.len().saturating_sub(limit)..]
-                } else {
-                    &list[..list.len().min(limit)]
-                };
-                into.extend(kept.iter().map(|text| self.key(text)));
-            }
+            (Value::Text(text), true, _) => match self.feature.separator.as_deref() {
+                Some(separator) => self.several(text.split(separator).map(str::trim), into),
+                None => self.several(std::iter::once(text), into),
+            },
+            (Value::List(list), true, _) => self.several(list.iter().copied(), into),
             _ => return Err(self.wrong(value)),
         }
         Ok(())
+    }
+
+    /// Appends the keys of the values that are there, of more than the feature's length the last ones of a sequence or the first ones.
+    fn several<'t>(&self, texts: impl Iterator<Item = &'t str> + Clone, into: &mut Vec<u64>) {
+        let texts = texts.filter(|text| canonical(text).is_some());
+        let limit = self.feature.length;
+        let skipped = match self.feature.kind {
+            FeatureKind::Sequence => texts.clone().count().saturating_sub(limit),
+            _ => 0,
+        };
+        into.extend(texts.skip(skipped).take(limit).map(|text| self.key(text)));
     }
 
     /// The number a ranker reads of a numeric feature's value.
@@ -114,8 +122,9 @@ impl Encoder {
             Value::Text(text) => text.trim().parse().map_err(|_| self.wrong(value))?,
             Value::List(_) => return Err(self.wrong(value)),
         };
-        let number = fitted.number(number);
-        if number.is_finite() { Ok(number) } else { Err(self.wrong(value)) }
+        let read = fitted.number(number);
+        // What preparation refuses is refused here: a number that 32 bits cannot hold.
+        if read.is_finite() && (number.is_nan() || fits_f32(number)) { Ok(read) } else { Err(self.wrong(value)) }
     }
 
     /// Whether it is one of a candidate, not of the user or the moment.
@@ -142,9 +151,9 @@ impl Encoder {
     }
 }
 
-/// Whether a number is a whole one of 64 bits.
+/// Whether a number is a whole one whose digits are all known: a float of 64 bits has no others from 2^53 on.
 fn is_whole(number: f64) -> bool {
-    number.fract() == 0.0 && (i64::MIN as f64..i64::MAX as f64).contains(&number)
+    number.fract() == 0.0 && number.abs() < 9e15
 }
 
 /// The number of a scenario at each level, from the raw values of the levels, the outermost first: 0 where training saw none of this path.
@@ -154,7 +163,7 @@ pub fn scenarios(manifest: &Manifest, values: &[&str], into: &mut Vec<u32>) {
         if level > 0 {
             path.push('\u{1f}');
         }
-        path.push_str(values.get(level).copied().unwrap_or_default());
+        path.push_str(&values.get(level).and_then(|value| canonical(value)).unwrap_or_default());
         let number = names.iter().skip(1).position(|name| *name == path).map_or(0, |at| at + 1);
         into.push(number as u32);
     }

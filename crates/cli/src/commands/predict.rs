@@ -82,6 +82,8 @@ impl Predict {
         let mut found = Predictions::default();
         let combine = Combine::new(&model.schema, &config.evaluate, 0);
         for dataset in &encoded.datasets {
+            // In the order they were read: samples come by user.
+            found.files.extend(dataset.manifest().sources.iter().cloned());
             for split in dataset.splits() {
                 let told = &mut |done, all| progress.judging(kitestring_train::evaluate::Progress::Scoring(done, all));
                 let seed = Seed(config.seed);

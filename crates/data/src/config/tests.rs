@@ -74,7 +74,7 @@ fn what_is_given_is_not_made_again() {
     assert_eq!(of(random(0.0, 0.2), &["train", "test"]), None);
     let last = Split::LeaveLast { valid: 1, test: 1 };
     assert_eq!(of(last, &["train", "valid"]), Some(Split::LeaveLast { valid: 0, test: 1 }));
-    let at = Split::TimeAt { valid: None, test: Some(5) };
+    let at = Split::TimeAt { valid: None, test: Some(TimeBorder::Number(5)) };
     assert_eq!(of(at, &["train"]), Some(at));
     assert_eq!(of(at, &["train", "test"]), None);
     assert_eq!(DataConfig::default().split_of(&Layout::default()), None);
@@ -90,7 +90,11 @@ fn checks_say_which_key_is_wrong() {
     assert!(error(&|c| c.layouts.clear()).contains("no layout"));
     assert!(error(&|c| c.split = Some(Split::Random { valid: 0.5, test: 0.5 })).contains("leave nothing"));
     assert!(error(&|c| c.split = Some(Split::Random { valid: f64::NAN, test: 0.5 })).contains("leave nothing"));
-    assert!(error(&|c| c.split = Some(Split::TimeAt { valid: Some(9), test: Some(9) })).contains("before"));
+    assert!(
+        error(&|c| c.split =
+            Some(Split::TimeAt { valid: Some(TimeBorder::Number(9)), test: Some(TimeBorder::Number(9)) }))
+        .contains("before")
+    );
     assert!(error(&|c| c.split = None).contains("data.split"));
     assert!(error(&|c| c.layouts[0].samples = None).contains("either"));
     assert!(error(&|c| c.layouts[0].derive[1].name = "genre".into()).contains("derived twice"));

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 /// The format number of data set directories that this version writes, and the only one it reads.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
 /// The name of the manifest within a data set directory.
 pub const MANIFEST: &str = "manifest.json";
@@ -47,6 +47,9 @@ pub struct Manifest {
     pub user_shards: usize,
     /// First and last time, where the schema has a time.
     pub time: Option<(i64, i64)>,
+    /// What times are.
+    #[serde(default)]
+    pub time_scale: TimeScale,
     /// Malformed rows that were dropped.
     pub bad_rows: u64,
     /// The least and the greatest value of each numeric feature in training, by name.
@@ -59,6 +62,19 @@ pub struct Manifest {
     pub sources: Vec<String>,
     /// The size in bytes of each file of the data set.
     pub files: BTreeMap<String, u64>,
+}
+
+/// What the times of a data set are.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TimeScale {
+    /// Whole numbers as the files have them, of a unit that they do not tell.
+    #[default]
+    Own,
+    /// Microseconds since 1970, of dates, of timestamps in any unit, or of texts of them.
+    Moment,
+    /// Microseconds since 1970, of numbers of seconds of which some have fractions.
+    Seconds,
 }
 
 /// A split.
@@ -164,7 +180,9 @@ impl Manifest {
         let Numbered { format } = serde_json::from_str(&text).map_err(damaged)?;
         if format != FORMAT {
             let what = format!("a data set of format {format}, and this version reads format {FORMAT}");
-            return Err(Error::format(what).in_file(shown()).mend("prepare the data set again with this version"));
+            return Err(Error::format(what).in_file(shown()).mend(
+                "prepare the data set again with this version, and train again what was trained on it: the same values may have other ids",
+            ));
         }
         let manifest: Self = serde_json::from_str(&text).map_err(damaged)?;
         manifest.check().map_err(|what| {

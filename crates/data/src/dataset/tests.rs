@@ -183,7 +183,7 @@ fn every_column_is_read() {
         batch.scenarios.iter().enumerate().map(|(at, index)| vocabularies.scenario(at % 2, *index)).collect();
     assert_eq!(scenarios, ["US", "US / cart", "FR", "FR / home"]);
     assert_eq!(batch.labels, [1.0, 1.0, 0.0, 0.0]);
-    assert_eq!(batch.time[1], 1_714_521_600_000);
+    assert_eq!(batch.time[1], 1_714_521_600_000_000);
     assert_eq!((&batch.position[..], &batch.treatment[..]), (&[1, 0][..], &[1, 0][..]));
     assert_eq!((&batch.propensity[..], &batch.weight[..]), (&[0.25, 0.25][..], &[2.0, 1.0][..]));
     assert_eq!(vocabularies.user(batch.user[0]), "u0");
@@ -517,9 +517,9 @@ fn damage_is_refused_with_its_cause() {
     assert!(open().to_string().contains("users-00000.arrow"));
     let manifest = out.join("manifest.json");
     let text = std::fs::read_to_string(&manifest).unwrap();
-    std::fs::write(&manifest, text.replace("\"format\": 1", "\"format\": 2")).unwrap();
+    std::fs::write(&manifest, text.replace("\"format\": 2", "\"format\": 3")).unwrap();
     let error = open();
-    assert!(error.to_string().contains("a data set of format 2, and this version reads format 1"), "{error}");
+    assert!(error.to_string().contains("a data set of format 3, and this version reads format 2"), "{error}");
     std::fs::write(&manifest, &text[..text.len() / 2]).unwrap();
     assert!(open().to_string().contains("not a readable manifest"));
 }
@@ -565,21 +565,34 @@ fn popularity_and_uniform_draws_have_their_distributions() {
     }
 }
 
-fn fixture() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/format-1")
+fn fixture(format: u32) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/fixtures/format-{format}"))
+}
+
+/// Values had other texts in format 1, and histories what happened at the same moment.
+#[test]
+fn a_stored_data_set_of_format_1_is_refused_with_what_to_do() {
+    let error = Dataset::open(fixture(1)).err().unwrap();
+    assert_eq!(error.kind(), Kind::Format);
+    let shown = error.to_string();
+    assert!(
+        shown.contains("format-1/manifest.json: a data set of format 1, and this version reads format 2"),
+        "{shown}"
+    );
+    assert!(shown.contains("prepare the data set again with this version, and train again"), "{shown}");
 }
 
 /// The stored data set was written by the first version of the format; `KITESTRING_WRITE=1` writes it anew, which is only right for a
 /// format that was never released.
 #[test]
-fn a_stored_data_set_of_format_1_opens() {
+fn a_stored_data_set_of_format_2_opens() {
     let directory = tempfile::tempdir().unwrap();
     let fresh = directory.path().join("set");
     make(&fresh, None);
     if std::env::var_os("KITESTRING_WRITE").is_some() {
-        make(&fixture(), None);
+        make(&fixture(2), None);
     }
-    let (stored, fresh) = (Dataset::open(fixture()).unwrap(), Dataset::open(&fresh).unwrap());
+    let (stored, fresh) = (Dataset::open(fixture(2)).unwrap(), Dataset::open(&fresh).unwrap());
     let (mut old, mut new) = (Batch::default(), Batch::default());
     for (a, b) in stored.splits().iter().zip(fresh.splits()) {
         let indices: Vec<u64> = (0..a.rows()).collect();

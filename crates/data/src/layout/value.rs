@@ -1,72 +1,53 @@
 //! The values of a column as texts and numbers, whatever its type, and conditions on them.
 
+use crate::cells::{Cells, Number, raw};
 use crate::config::Condition;
 use arrow_array::cast::AsArray;
-use arrow_array::types::Float64Type;
-use arrow_array::{Array, ArrayRef, Float64Array, StringArray};
+use arrow_array::{Array, ArrayRef, StringArray};
 use arrow_schema::DataType;
 use kitestring_core::error::{Error, Result};
+use kitestring_core::value::canonical;
 
 /// A column as texts.
 pub(super) struct Texts(StringArray);
 
 impl Texts {
+    /// The [canonical] texts of a column: a value is the same whatever its type.
     pub fn new(column: &ArrayRef) -> Result<Self> {
-        Ok(Self(match column.data_type() {
-            DataType::Utf8 => column.as_string::<i32>().clone(),
-            _ => cast(column, &DataType::Utf8)?.as_string::<i32>().clone(),
-        }))
+        if let Some(texts) = column.as_string_opt::<i32>()
+            && (0..texts.len()).all(|row| canonical(raw(texts, row)).as_deref().unwrap_or_default() == raw(texts, row))
+        {
+            return Ok(Self(texts.clone()));
+        }
+        Self::of(column, |cells, row, scratch| cells.text(row, scratch).map(str::to_owned))
+    }
+
+    /// The texts of a column as they are written.
+    pub fn raw(column: &ArrayRef) -> Result<Self> {
+        match column.as_string_opt::<i32>() {
+            Some(texts) => Ok(Self(texts.clone())),
+            None => Self::of(column, |cells, row, scratch| cells.raw(row, scratch).map(str::to_owned)),
+        }
+    }
+
+    fn of(column: &ArrayRef, text: impl Fn(&Cells, usize, &mut String) -> Option<String>) -> Result<Self> {
+        let cells = Cells::new(column)?;
+        if cells.holds_lists() {
+            return Err(Error::data(format!("a column of type {} cannot be read as text", column.data_type())));
+        }
+        let mut scratch = String::new();
+        Ok(Self((0..column.len()).map(|row| text(&cells, row, &mut scratch)).collect()))
     }
 
     /// The value of a row; `None` where it is missing, that is null or empty.
     #[inline]
     pub fn get(&self, row: usize) -> Option<&str> {
-        if self.0.is_null(row) {
-            return None;
-        }
-        Some(self.0.value(row)).filter(|text| !text.is_empty())
+        Some(raw(&self.0, row)).filter(|text| !text.is_empty())
     }
 
     pub fn iter(&self) -> impl Iterator<Item = Option<&str>> {
         (0..self.0.len()).map(|row| self.get(row))
     }
-}
-
-/// A column as numbers.
-enum Numbers {
-    Typed(Float64Array),
-    Texts(Texts),
-}
-
-impl Numbers {
-    fn new(column: &ArrayRef) -> Result<Self> {
-        let kind = column.data_type();
-        if kind.is_numeric() || kind.is_temporal() || *kind == DataType::Boolean {
-            let column = if kind.is_temporal() { &cast(column, &DataType::Int64)? } else { column };
-            return Ok(Self::Typed(cast(column, &DataType::Float64)?.as_primitive::<Float64Type>().clone()));
-        }
-        Texts::new(column).map(Self::Texts)
-    }
-
-    fn get(&self, row: usize) -> Result<Option<f64>> {
-        match self {
-            Self::Typed(numbers) => Ok((!numbers.is_null(row)).then(|| numbers.value(row))),
-            Self::Texts(texts) => texts.get(row).map(number).transpose(),
-        }
-    }
-}
-
-fn number(text: &str) -> Result<f64> {
-    match text.trim().parse() {
-        Ok(number) if f64::is_finite(number) => Ok(number),
-        _ => Err(Error::data(format!("expected a number, found `{text}`"))),
-    }
-}
-
-fn cast(column: &ArrayRef, to: &DataType) -> Result<ArrayRef> {
-    arrow_cast::cast(column, to).map_err(|cause| {
-        Error::data(format!("a column of type {} cannot be read as {to}", column.data_type())).caused_by(cause)
-    })
 }
 
 /// Whether each row meets a condition; `wrong` is told of rows of which that cannot be said, which then do not.
@@ -76,13 +57,14 @@ pub(super) fn meets(
     mut wrong: impl FnMut(usize, Error) -> Result<()>,
 ) -> Result<Vec<bool>> {
     let mut compare = |test: &dyn Fn(f64) -> bool| {
-        let numbers = Numbers::new(column)?;
+        let cells = Cells::new(column)?;
         let mut met = Vec::with_capacity(column.len());
         for row in 0..column.len() {
-            met.push(match numbers.get(row) {
-                Ok(number) => number.is_some_and(test),
-                Err(error) => {
-                    wrong(row, error)?;
+            met.push(match cells.number(row) {
+                Number::Value(number) => test(number),
+                Number::Missing => false,
+                Number::Wrong(found) => {
+                    wrong(row, Error::data(format!("expected a number, found {found}")))?;
                     false
                 }
             });
@@ -90,11 +72,17 @@ pub(super) fn meets(
         Ok(met)
     };
     let texts = |test: &dyn Fn(Option<&str>) -> bool| Ok(Texts::new(column)?.iter().map(test).collect());
+    let equal = |expected: &[&str]| {
+        let cells = Cells::new(column)?;
+        let mut scratch = String::new();
+        let mut is = |row: usize| expected.iter().any(|text| cells.is(row, text, &mut scratch).unwrap_or(false));
+        Ok((0..column.len()).map(&mut is).collect())
+    };
     match condition {
         Condition::AtLeast(least) => compare(&|number| number >= *least),
         Condition::AtMost(most) => compare(&|number| number <= *most),
-        Condition::Equals(text) => texts(&|value| value == Some(text)),
-        Condition::OneOf(list) => texts(&|value| value.is_some_and(|value| list.iter().any(|text| text == value))),
+        Condition::Equals(text) => equal(&[text]),
+        Condition::OneOf(list) => equal(&list.iter().map(String::as_str).collect::<Vec<_>>()),
         Condition::Present(present) if matches!(column.data_type(), DataType::List(_) | DataType::LargeList(_)) => {
             Ok((0..column.len()).map(|row| column.is_valid(row) == *present).collect())
         }
@@ -129,7 +117,7 @@ mod tests {
             texts(&[Some("3"), Some("-1"), Some(" 4.5 "), Some(""), None, Some("x"), Some("nan")]),
         );
         assert_eq!(met, [true, false, true, false, false, false, false]);
-        assert_eq!(errors, ["5: expected a number, found `x`", "6: expected a number, found `nan`"]);
+        assert_eq!(errors, ["5: expected a number, found `x`"]);
         let numbers: ArrayRef = Arc::new(Int32Array::from(vec![Some(3), None, Some(4)]));
         assert_eq!(check(&Condition::AtMost(3.0), numbers).0, [true, false, false]);
         let flags: ArrayRef = Arc::new(BooleanArray::from(vec![true, false]));
@@ -146,5 +134,13 @@ mod tests {
         assert_eq!(check(&Condition::Present(false), column()).0, [false, false, true, true]);
         let numbers: ArrayRef = Arc::new(Int32Array::from(vec![Some(3), None]));
         assert_eq!(check(&Condition::Equals("3".into()), numbers).0, [true, false]);
+        // A value is the same in every type, and in the config.
+        let flags: ArrayRef = Arc::new(BooleanArray::from(vec![Some(true), Some(false), None]));
+        for yes in ["true", "True", "1"] {
+            assert_eq!(check(&Condition::Equals(yes.into()), flags.clone()).0, [true, false, false]);
+        }
+        let written = texts(&[Some("True"), Some("3.0"), Some("3.10")]);
+        assert_eq!(check(&Condition::Equals("true".into()), written.clone()).0, [true, false, false]);
+        assert_eq!(check(&Condition::OneOf(vec!["3".into(), "3.1".into()]), written).0, [false, true, false]);
     }
 }

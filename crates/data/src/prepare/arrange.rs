@@ -26,11 +26,12 @@ pub(crate) struct Seen {
     pub(crate) rows: Vec<u64>,
     /// Labels of each split and task.
     pub(crate) labels: Vec<Vec<LabelInfo>>,
-    pub(crate) time: Option<(i64, i64)>,
     /// What is counted to be held against the schema.
     pub(crate) survey: Survey,
     /// Whether a user's rows are alike in what is the user's.
     pub(crate) sides: SideCheck,
+    /// The first and the last time, and the source of the row that has it.
+    pub(crate) time: Option<(i64, i64, u64)>,
 }
 
 impl Seen {
@@ -115,9 +116,10 @@ impl Seen {
         }
         if plan.schema.time.is_some() {
             for record in each() {
-                let time = u64_at(record, plan.slots[plan.time].at) as i64;
-                let (first, last) = self.time.unwrap_or((time, time));
-                self.time = Some((first.min(time), last.max(time)));
+                let (time, source) = (plan.time_of(record).0, u64_at(record, plan.source_at));
+                let (first, last, of_last) = self.time.unwrap_or((time, time, source));
+                let of_last = if time > last { source } else { of_last };
+                self.time = Some((first.min(time), last.max(time), of_last));
             }
         }
     }
@@ -177,7 +179,7 @@ pub(crate) fn arrange(
 struct Sorter {
     starts: Vec<u32>,
     order: Vec<u32>,
-    keyed: Vec<(i64, u32)>,
+    keyed: Vec<((i64, u32), u32)>,
     times: Vec<i64>,
     given: Vec<u8>,
     keys: Vec<u64>,
@@ -188,7 +190,7 @@ impl Sorter {
     /// The records by user and time. Records come in file order, so a stable sort breaks ties as it should.
     fn sort(&mut self, plan: &Plan, records: Vec<u8>) -> Vec<u8> {
         let Some((user, _)) = plan.user else { return records };
-        let (user_at, time_at, stride) = (plan.slots[user].at, plan.slots[plan.time].at, plan.stride);
+        let (user_at, stride) = (plan.slots[user].at, plan.stride);
         let rows = records.len() / stride;
         // A counting sort by user: the users of a part are every so many, so their numbers divide densely.
         let user_of = |row: usize| super::spill::local_user(u32_at(&records, row * stride + user_at));
@@ -210,7 +212,7 @@ impl Sorter {
             let to = self.starts[user] as usize;
             let order = &mut self.order[from..to];
             from = to;
-            let time = |row: u32| u64_at(&records, row as usize * stride + time_at) as i64;
+            let time = |row: u32| plan.time_of(&records[row as usize * stride..]);
             if order.is_sorted_by_key(|row| time(*row)) {
                 continue;
             }
@@ -235,7 +237,7 @@ impl Sorter {
             self.given.clear();
             self.keys.clear();
             for record in rows.chunks_exact(stride) {
-                self.times.push(u64_at(record, plan.slots[plan.time].at) as i64);
+                self.times.push(plan.time_of(record).0);
                 self.given.push(record[plan.given_at]);
                 self.keys.push(plan.key(record));
             }

@@ -1,13 +1,14 @@
 //! Given candidates: the items each positive of a split is ranked against.
 
 use super::Chunks;
-use super::cells::Cells;
 use super::columns::Lists;
 use super::intern::Interner;
 use super::number::Numbering;
 use super::plan::{Plan, unknown_column};
 use super::split::file_stem;
+use crate::cells::Cells;
 use arrow_array::{ArrayRef, UInt32Array};
+use kitestring_core::value::canonical;
 use kitestring_core::{Error, Result};
 use std::collections::HashSet;
 use std::path::Path;
@@ -117,7 +118,8 @@ pub(crate) fn write(
             .mend("name their columns as `schema.user` and `schema.item`"));
     };
     let entry = |vocabulary: usize, text: &str| {
-        interners[vocabulary].find(text).map_or(0, |number| numbering.entry(vocabulary, number))
+        let number = canonical(text).and_then(|text| interners[vocabulary].find(&text));
+        number.map_or(0, |number| numbering.entry(vocabulary, number))
     };
     let mut keys: Vec<(u32, u32, u32)> = Vec::new();
     let mut all = CandidateLists::default();

@@ -234,6 +234,9 @@ pub(crate) fn final_id(ids: Ids, numbering: &Numbering, bytes: &[u8], at: usize)
 }
 
 /// Appends the values of rows to a column.
+///
+/// # Errors
+/// A number that 32 bits cannot hold once it is transformed.
 pub(crate) fn append(
     plan: &Plan,
     numbering: &Numbering,
@@ -242,16 +245,16 @@ pub(crate) fn append(
     of: &Records<'_>,
     (rows, stride): (&[u32], usize),
     column: &mut Column,
-) {
+) -> Result<()> {
     let at = |slot: usize| plan.slots[slot].at;
     let each = |place: usize| rows.iter().map(move |row| *row as usize * stride + place);
     match (from, column) {
         (From::Ids(slot), Column::Whole(values)) => {
-            let Kind::Id(ids) = plan.slots[*slot].kind else { return };
+            let Kind::Id(ids) = plan.slots[*slot].kind else { return Ok(()) };
             each(at(*slot)).for_each(|at| values.push(final_id(ids, numbering, of.records, at)));
         }
         (From::Ids(slot), Column::Lists(lists)) => {
-            let Kind::List { ids, .. } = plan.slots[*slot].kind else { return };
+            let Kind::List { ids, .. } = plan.slots[*slot].kind else { return Ok(()) };
             let element = if ids.is_wide() { 8 } else { 4 };
             for place in each(at(*slot)) {
                 let (from, count) = list_at(of.records, place);
@@ -261,7 +264,16 @@ pub(crate) fn append(
             }
         }
         (From::Number(slot, number), Column::Float(values)) => {
-            values.extend(each(at(*slot)).map(|at| fitted[*number].number(f64_at(of.records, at))));
+            let fitted = &fitted[*number];
+            for at in each(at(*slot)) {
+                let (found, value) = (f64_at(of.records, at), fitted.number(f64_at(of.records, at)));
+                if !value.is_finite() {
+                    let what = format!("{found:e} is more than 32 bits can hold once it is standardized");
+                    let error = Error::data(what).in_field(fitted.feature.as_str());
+                    return Err(error.mend("its values in training are all but equal: leave the feature out"));
+                }
+                values.push(value);
+            }
         }
         (From::Bucket(slot, number), Column::Whole(values)) => {
             each(at(*slot)).for_each(|at| values.push(fitted[*number].bucket(f64_at(of.records, at)).into()));
@@ -298,4 +310,5 @@ pub(crate) fn append(
         // `empty` made the column for what it is made from.
         _ => {}
     }
+    Ok(())
 }

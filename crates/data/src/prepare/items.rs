@@ -107,7 +107,7 @@ impl ItemRecords {
                 if !given[entry] && stored.is_some_and(|stored| stored.copy(&name, value, &mut column)) {
                     continue;
                 }
-                append(plan, numbering, fitted, &from, &records, (&[*row], self.stride), &mut column);
+                append(plan, numbering, fitted, &from, &records, (&[*row], self.stride), &mut column)?;
             }
             columns.push((name, column.finish()?));
         }

@@ -13,7 +13,6 @@
 mod arrange;
 mod candidates;
 mod catalogue;
-mod cells;
 mod columns;
 mod fit;
 mod folder;
@@ -31,6 +30,7 @@ mod spill;
 mod split;
 #[cfg(test)]
 mod tests;
+mod times;
 
 pub use candidates::GivenCandidates;
 pub use catalogue::{Change, Changed, change_items};
@@ -43,7 +43,7 @@ pub(crate) use shards::{USERS, user_file};
 
 use crate::chunk::Chunk;
 use crate::config::{Negatives, Split};
-use crate::dataset::manifest::{FORMAT, Manifest, SplitInfo, TableInfo};
+use crate::dataset::manifest::{FORMAT, Manifest, SplitInfo, TableInfo, TimeScale};
 use crate::dataset::{Dataset, Vocabularies};
 use crate::reader::BadRows;
 use arrange::{Seen, arrange};
@@ -173,6 +173,7 @@ pub fn encode(
     let mut encoder = RowEncoder::new(&plan);
     encoder.needed = Needed::Unlabelled;
     encoder.interners = vocabularies.interners()?;
+    times::expect(&mut encoder, manifest.time_scale);
     let job = Job { plan: &plan, splits, options: &options, stored: Some(vocabularies), past };
     let inputs = vec![Input { split: name.to_owned(), chunks }];
     job.run(encoder, inputs, candidates, out, progress)
@@ -200,10 +201,22 @@ impl Job<'_> {
         let mut parts = Parts::new(output.path(), plan.stride, plan.groups_users());
         let mut items = ItemRecords::new(plan);
         self.read(&mut encoder, inputs, &mut parts, &mut items, progress)?;
-        self.splits.find_borders(plan, &mut parts)?;
+        let scale = match self.stored.filter(|_| self.is_scoring()) {
+            Some(stored) => stored.manifest().time_scale,
+            None => times::found(&encoder),
+        };
+        if scale == TimeScale::Seconds {
+            times::to_moments(plan, &encoder, &mut parts)?;
+        }
+        self.splits.find_borders(plan, &mut parts, scale)?;
         let rows = parts.rows();
         let arranged = &mut |done| progress(Progress::Arranging(done, rows));
         let mut seen = arrange(plan, &encoder, &self.splits, &mut parts, self.options.seed, arranged)?;
+        if let Some((first, last, source)) = seen.time.filter(|_| scale == TimeScale::Own) {
+            let before = self.stored.filter(|_| self.is_scoring()).and_then(|stored| stored.manifest().time);
+            let (earliest, latest) = before.unwrap_or((first, last));
+            times::check_unit(plan, &encoder, (first.min(earliest), last.max(latest)), source)?;
+        }
         self.check(&seen)?;
         let mut fitted = std::mem::take(&mut seen.fits).into_iter();
         let fitted: Vec<Fitted> = match self.stored {
@@ -249,6 +262,7 @@ impl Job<'_> {
         let by_user = matches!(self.options.split, Some(Split::User { .. }));
         manifest.notes.extend(strangers.notes(plan, names, trains, by_user));
         manifest.ranges = ranges;
+        manifest.time_scale = scale;
         manifest.files = written.files;
         manifest.user_shards = written.user_shards;
         for (split, shards) in manifest.splits.iter_mut().zip(written.shards) {
@@ -281,6 +295,11 @@ impl Job<'_> {
         }
         output.commit(&manifest)?;
         Ok(manifest)
+    }
+
+    /// Whether rows are encoded for a data set that is there already, and are none of it.
+    fn is_scoring(&self) -> bool {
+        self.stored.is_some() && self.options.like.is_none()
     }
 
     fn read(
@@ -319,7 +338,7 @@ impl Job<'_> {
                     .mend("give it more rows, or do not ask for it"));
             }
         }
-        if self.stored.is_some() && self.options.like.is_none() {
+        if self.is_scoring() {
             return Ok(());
         }
         let negatives = self.options.negatives;
@@ -380,7 +399,8 @@ impl Job<'_> {
             },
             negatives: self.options.negatives.cloned(),
             user_shards: 0,
-            time: seen.time,
+            time: seen.time.map(|(first, last, _)| (first, last)),
+            time_scale: TimeScale::default(),
             bad_rows: self.options.bad_rows.count(),
             ranges: BTreeMap::new(),
             notes: Vec::new(),

@@ -35,7 +35,7 @@ pub(crate) enum Kind {
     Label(usize),
     /// `u32`: the provisional number of the path down to this level.
     Level(usize),
-    /// `i64`.
+    /// `i64`, and behind it what is beyond the whole, `u32`.
     Time,
     /// `u32`, 0 where missing.
     Position,
@@ -49,8 +49,8 @@ impl Kind {
     fn width(&self) -> usize {
         match self {
             Self::Id(ids) if ids.is_wide() => 8,
-            Self::List { .. } => 12,
-            Self::Number | Self::Time => 8,
+            Self::List { .. } | Self::Time => 12,
+            Self::Number => 8,
             _ => 4,
         }
     }
@@ -319,6 +319,13 @@ impl Plan {
             self.histories[index] = Some(list);
         }
         Ok(())
+    }
+
+    /// The time of a record: whole, and what is beyond. Without a time column it is the number of the row.
+    #[inline]
+    pub(crate) fn time_of(&self, record: &[u8]) -> (i64, u32) {
+        let at = self.slots[self.time].at;
+        (u64_at(record, at) as i64, u32_at(record, at + 8))
     }
 
     /// What tells a row from all others, for draws: its source, and for those behind the first of its line also the place.

@@ -1,13 +1,15 @@
 //! The first pass: rows of chunks become records of fixed size.
 
-use super::cells::{Cells, Number};
 use super::intern::Interner;
 use super::plan::{Ids, Kind, Plan, Slot, unknown_column};
+use crate::cells::time::{Time, TimeKind};
+use crate::cells::{Cells, Number, raw};
 use crate::chunk::Chunk;
 use crate::reader::BadRows;
 use arrow_array::ArrayRef;
 use kitestring_core::hash::stable_hash;
 use kitestring_core::schema::{Task, TaskKind};
+use kitestring_core::value::{canonical, fits_f32};
 use kitestring_core::{Error, Result};
 use std::sync::Arc;
 
@@ -39,6 +41,12 @@ pub(crate) struct RowEncoder {
     pub(crate) rows: u64,
     /// Rows that give 0 as their position.
     pub(crate) zero_positions: u64,
+    /// What times are: of rows before, or of the data set that rows are encoded for. None until the first one.
+    pub(crate) times: Option<TimeKind>,
+    /// Whether some time was a number that is not whole.
+    pub(crate) has_fractions: bool,
+    /// Whether such a time is malformed: those of the data set are whole.
+    pub(crate) whole_times: bool,
     /// The source of the last row, and which row of its line it was.
     last: Option<(u64, u32)>,
     translated: Vec<Option<Translated>>,
@@ -84,6 +92,9 @@ impl RowEncoder {
             files: Vec::new(),
             rows: 0,
             zero_positions: 0,
+            times: None,
+            has_fractions: false,
+            whole_times: false,
             last: None,
             translated: plan.slots.iter().map(|_| None).collect(),
             records: Vec::new(),
@@ -225,11 +236,12 @@ impl RowEncoder {
             }
             Kind::Time => {
                 for row in 0..rows {
-                    match cells.time(row) {
-                        Ok(time) => to.put(row, slot.at, time.to_le_bytes()),
-                        Err(found) => {
-                            to.refuse(row, name, format!("expected an integer or an RFC 3339 time, found {found}"))?;
+                    match cells.time(row).and_then(|(kind, time)| self.time(kind, time)) {
+                        Ok(Time { whole, rest }) => {
+                            to.put(row, slot.at, whole.to_le_bytes());
+                            to.put(row, slot.at + 8, rest.to_le_bytes());
                         }
+                        Err(what) => to.refuse(row, name, what)?,
                     }
                 }
             }
@@ -249,6 +261,23 @@ impl RowEncoder {
             }
         }
         Ok(())
+    }
+
+    /// Checks that a time is of the kind of all others: numbers and moments beside each other have no order.
+    fn time(&mut self, kind: TimeKind, time: Time) -> Result<Time, String> {
+        let known = *self.times.get_or_insert(kind);
+        if known != kind {
+            return Err(format!("expected {} as the time, as rows before have, found {}", known.name(), kind.name()));
+        }
+        if kind == TimeKind::Number && time.rest > 0 {
+            if self.whole_times {
+                return Err(
+                    "expected a whole number as the time, as the data set has, found one with a fraction".into()
+                );
+            }
+            self.has_fractions = true;
+        }
+        Ok(time)
     }
 
     fn fill_ids(&mut self, index: usize, slot: &Slot, ids: Ids, cells: &Cells, to: &mut Filling<'_>) {
@@ -285,10 +314,10 @@ impl RowEncoder {
                 // Neighbouring rows are often of one user.
                 let (mut last, mut last_id) = ("", missing);
                 for row in 0..rows {
-                    let text = cells.text(row, &mut scratch).map_or("", |_| array.value(row));
+                    let text = raw(array, row);
                     if text != last {
                         last = text;
-                        last_id = if text.is_empty() { missing } else { id(interners, ids, text) };
+                        last_id = canonical(text).map_or(missing, |text| id(interners, ids, &text));
                     }
                     put(row, last_id);
                 }
@@ -325,13 +354,13 @@ impl RowEncoder {
                 }
             } else {
                 // A column without any value has no type.
-                if let Some(text) = cells.text(row, &mut scratch) {
+                if let Some(text) = cells.raw(row, &mut scratch) {
                     let separator = separator.ok_or_else(|| {
                         Error::config("a column of several values needs a list type or a separator")
                             .mend("set `separator` for the feature")
                     })?;
-                    let parts = text.split(separator).map(str::trim).filter(|part| !part.is_empty());
-                    found.extend(parts.map(|part| id(&mut self.interners, ids, part)));
+                    let parts = text.split(separator).filter_map(|part| canonical(part.trim()));
+                    found.extend(parts.map(|part| id(&mut self.interners, ids, &part)));
                 }
             }
             let kept =
@@ -402,7 +431,7 @@ fn id(interners: &mut [Interner], ids: Ids, text: &str) -> u64 {
 fn label(task: &Task, cells: &Cells, row: usize) -> Result<f32, String> {
     if let Some(expected) = &task.equals {
         let mut scratch = String::new();
-        return Ok(cells.text(row, &mut scratch).map_or(f32::NAN, |text| f32::from(u8::from(text == expected))));
+        return Ok(cells.is(row, expected, &mut scratch).map_or(f32::NAN, |is| f32::from(u8::from(is))));
     }
     let value = match cells.number(row) {
         Number::Missing => return Ok(f32::NAN),
@@ -419,6 +448,9 @@ fn label(task: &Task, cells: &Cells, row: usize) -> Result<f32, String> {
         },
         TaskKind::Count if value < 0.0 || value.fract() != 0.0 => {
             Err(format!("expected a count as the label of `{}`, found {value}", task.name))
+        }
+        TaskKind::Count | TaskKind::Regression if !fits_f32(value) => {
+            Err(format!("expected a number that 32 bits can hold as the label of `{}`, found {value:e}", task.name))
         }
         TaskKind::Count | TaskKind::Regression => Ok(value as f32),
     }
@@ -445,6 +477,13 @@ fn number(kind: &Kind, found: Number) -> Result<f64, String> {
             Err(format!("expected a probability in (0, 1], found {value}"))
         }
         Kind::Weight if value < 0.0 => Err(format!("expected a weight of at least 0, found {value}")),
+        // A propensity or a weight that becomes 0 would be another one; a feature so small is as good as 0.
+        Kind::Propensity | Kind::Weight if value > 0.0 && value as f32 == 0.0 => Err(not_of_32_bits(value)),
+        _ if !fits_f32(value) => Err(not_of_32_bits(value)),
         _ => Ok(value),
     }
+}
+
+fn not_of_32_bits(value: f64) -> String {
+    format!("expected a number that 32 bits can hold, found {value:e}")
 }

@@ -125,7 +125,7 @@ impl<'a> ShardWriter<'a> {
         let records = Records { records: &part.records, lists: &part.lists, spans: &self.spans };
         for target in &mut self.targets {
             for ((_, from), column) in self.columns.iter().zip(&mut target.columns) {
-                append(plan, self.numbering, self.fitted, from, &records, (&target.picked, plan.stride), column);
+                append(plan, self.numbering, self.fitted, from, &records, (&target.picked, plan.stride), column)?;
             }
             target.rows += target.picked.len() as u64;
             target.picked.clear();

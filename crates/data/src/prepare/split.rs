@@ -3,7 +3,9 @@
 use super::number::file_name;
 use super::plan::Plan;
 use super::spill::{Parts, u64_at};
+use super::times::border;
 use crate::config::{Negatives, Split};
+use crate::dataset::manifest::TimeScale;
 use kitestring_core::hash::stable_hash;
 use kitestring_core::{Error, Result, Seed};
 
@@ -65,19 +67,25 @@ impl Splits {
             of_given: given.iter().map(|name| number(name)).collect(),
             valid: number("valid"),
             test: number("test"),
-            borders: match rule {
-                Some(Split::TimeAt { valid, test }) => (valid.unwrap_or(test.unwrap_or(NEVER)), test.unwrap_or(NEVER)),
-                _ => (NEVER, NEVER),
-            },
+            borders: (NEVER, NEVER),
             rule,
             seed: seed.child("split"),
             names,
         })
     }
 
-    /// Finds the borders that are fractions of all rows' times.
-    pub(crate) fn find_borders(&mut self, plan: &Plan, parts: &mut Parts) -> Result<()> {
-        let Some(Split::Time { valid, test }) = self.rule else { return Ok(()) };
+    /// Finds the borders in time: those given, or those that are fractions of all rows' times.
+    pub(crate) fn find_borders(&mut self, plan: &Plan, parts: &mut Parts, scale: TimeScale) -> Result<()> {
+        let (valid, test) = match self.rule {
+            Some(Split::Time { valid, test }) => (valid, test),
+            Some(Split::TimeAt { valid, test }) => {
+                let [valid, test] = [valid, test].map(|given| given.map(|given| border(given, scale)).transpose());
+                let (valid, test) = (valid?, test?.unwrap_or(NEVER));
+                self.borders = (valid.unwrap_or(test), test);
+                return Ok(());
+            }
+            _ => return Ok(()),
+        };
         let start = |fraction: f64, rows: u64| fraction_of(rows, 1.0 - fraction);
         let test_at = time_at(plan, parts, |rows| start(test, rows))?;
         let valid_at = time_at(plan, parts, |rows| start(valid + test, rows))?;

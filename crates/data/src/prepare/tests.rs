@@ -4,10 +4,10 @@
 
 use super::*;
 use crate::chunk::Lines;
-use crate::config::Draw;
+use crate::config::{Draw, TimeBorder};
 use arrow_array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use kitestring_core::Batch;
-use kitestring_core::schema::{Feature, History, Task};
+use kitestring_core::schema::{Feature, History, Task, Transform};
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -464,11 +464,13 @@ fn failures_name_their_cause_and_mend() {
     assert!(error.starts_with("`like`: the label is never positive in training; check"), "{error}");
     let error = failure(&some(), FRACTION, |schema| schema.tasks[0].at_least = Some(0.0));
     assert!(error.starts_with("`like`: the label is never negative in training"), "{error}");
-    let error = failure(&some(), Some(Split::TimeAt { valid: None, test: Some(1000) }), |_| {});
+    let error = failure(&some(), Some(Split::TimeAt { valid: None, test: Some(TimeBorder::Number(1000)) }), |_| {});
     assert!(error.contains("split `test` is empty"), "{error}");
     let error = failure(&some(), FRACTION, |schema| schema.features[3].separator = None);
     assert!(error.contains("needs a list type or a separator"), "{error}");
-    let error = failure(&some(), Some(Split::TimeAt { valid: None, test: Some(9) }), |schema| schema.time = None);
+    let error = failure(&some(), Some(Split::TimeAt { valid: None, test: Some(TimeBorder::Number(9)) }), |schema| {
+        schema.time = None
+    });
     assert!(error.contains("name its column as `schema.time`"), "{error}");
 }
 
@@ -558,4 +560,92 @@ fn a_full_disk_leaves_what_was_there() {
     assert_eq!(std::fs::read(out.join("manifest.json")).unwrap(), before);
     assert_eq!(directory.path().read_dir().unwrap().count(), 1);
     Dataset::open(&out).unwrap();
+}
+
+/// A finite number that 32 bits do not hold is malformed wherever it stands, and dropped and counted like any other.
+#[test]
+fn numbers_that_32_bits_do_not_hold_are_malformed() {
+    let schema = Schema {
+        weight: Some("weight".into()),
+        propensity: Some("propensity".into()),
+        features: vec![
+            Feature::new("plain", FeatureKind::Numeric),
+            Feature { transform: Transform::Standardize, ..Feature::new("scaled", FeatureKind::Numeric) },
+            Feature { transform: Transform::Log, ..Feature::new("log", FeatureKind::Numeric) },
+        ],
+        tasks: vec![Task { kind: TaskKind::Regression, ..Task::binary("stay") }],
+        ..Schema::default()
+    };
+    let names = ["plain", "scaled", "log", "weight", "propensity", "stay"];
+    let tried = |column: &str, value: &str, allowed: u64| {
+        let of = |name: &str| {
+            let cells = (0..20).map(|row| match row {
+                7 if name == column => value.to_owned(),
+                _ => {
+                    if name == "propensity" {
+                        "0.5".into()
+                    } else {
+                        row.to_string()
+                    }
+                }
+            });
+            texts(cells.collect::<Vec<_>>().iter().map(String::as_str))
+        };
+        let rows = chunk("log.csv", 2, names.map(|name| (name, of(name))).to_vec());
+        let (directory, bad) = (tempfile::tempdir().unwrap(), BadRows::new(allowed));
+        let options =
+            Options { schema: &schema, split: None, negatives: None, like: None, seed: Seed(7), bad_rows: &bad };
+        let out = directory.path().join("set");
+        prepare(vec![Input::new("train", [Ok(rows)].into_iter())], Vec::new(), &options, &out, &mut |_| {})
+    };
+    for (column, value) in [
+        ("plain", "1e39"),
+        ("plain", "-3.5e38"),
+        ("scaled", "1e200"),
+        ("log", "1e39"),
+        ("weight", "1e39"),
+        ("weight", "1e-60"),
+        ("propensity", "1e-60"),
+        ("stay", "-1e39"),
+    ] {
+        let error = tried(column, value, 0).unwrap_err().to_string();
+        let place = format!("log.csv:9: `{column}`: expected a number that 32 bits can hold");
+        assert!(error.starts_with(&place) && error.contains(value), "{column} {value}: {error}");
+        let manifest = tried(column, value, 1).unwrap();
+        assert_eq!((manifest.bad_rows, manifest.splits[0].rows), (1, 19));
+        // What was fitted is a number in JSON, too.
+        let again: Manifest = serde_json::from_str(&serde_json::to_string(&manifest).unwrap()).unwrap();
+        assert_eq!(again, manifest);
+    }
+    for (column, value) in [("plain", "3.4e38"), ("plain", "1e-60"), ("log", "-3.4e38"), ("weight", "1e-40")] {
+        assert_eq!(tried(column, value, 0).unwrap().bad_rows, 0, "{column} {value}");
+    }
+    // All values alike but one that is standardized away beyond 32 bits.
+    let error = {
+        let column =
+            |value: &dyn Fn(i32) -> String| texts((0..20).map(value).collect::<Vec<_>>().iter().map(String::as_str));
+        let one = || column(&|_| "1".into());
+        let scaled = column(&|row| match row {
+            0 => "1e-37".into(),
+            19 => "3e38".into(),
+            _ => "0".into(),
+        });
+        let time = column(&|row| row.to_string());
+        let rows = vec![
+            ("plain", one()),
+            ("scaled", scaled),
+            ("log", one()),
+            ("weight", one()),
+            ("propensity", one()),
+            ("stay", one()),
+            ("time", time),
+        ];
+        let schema = Schema { time: Some("time".into()), ..schema.clone() };
+        let (directory, bad) = (tempfile::tempdir().unwrap(), BadRows::default());
+        let split = Some(Split::TimeAt { valid: None, test: Some(TimeBorder::Number(19)) });
+        let options = Options { schema: &schema, split, negatives: None, like: None, seed: Seed(7), bad_rows: &bad };
+        let inputs = vec![Input::new("train", [Ok(chunk("log.csv", 2, rows))].into_iter())];
+        prepare(inputs, Vec::new(), &options, &directory.path().join("set"), &mut |_| {}).unwrap_err().to_string()
+    };
+    assert!(error.contains("`scaled`: 3e38 is more than 32 bits can hold once it is standardized"), "{error}");
 }

@@ -1,23 +1,41 @@
-//! A column of a chunk, read as text, as a number or as a list, whatever its Arrow type.
+//! A column of a chunk, read as text, as a number, as a time or as a list, whatever its Arrow type.
+
+pub(crate) mod time;
 
 use arrow_array::cast::AsArray;
-use arrow_array::types::{Float64Type, Int32Type, Int64Type, UInt64Type};
-use arrow_array::{Array, ArrayRef, BooleanArray, Float64Array, Int32Array, Int64Array, StringArray, UInt64Array};
+use arrow_array::types::{Float32Type, Float64Type, Int32Type, Int64Type, UInt64Type};
+use arrow_array::{
+    Array, ArrayRef, BooleanArray, Float32Array, Float64Array, Int32Array, Int64Array, StringArray, UInt64Array,
+};
 use arrow_buffer::{NullBuffer, OffsetBuffer};
-use arrow_schema::DataType;
+use arrow_schema::{DataType, TimeUnit};
+use kitestring_core::value::canonical;
 use kitestring_core::{Error, Result};
+use std::borrow::Cow;
 use std::fmt::Write;
+use time::{Moments, Time, TimeKind, Unit};
 
 /// The cells of a column. Types with the same meaning are cast to one, so that an integer column and the text of the
-/// same integers are the same values.
+/// same integers are the same values. Decimals are their digits: text holds all of them.
 pub(crate) enum Cells {
     Text(StringArray),
+    Moments(Moments),
+    /// Of 32 bits or 16. As a number it is what its shortest text says, as it would be had it been written to a text file.
+    Short(Float32Array),
     Int(Int64Array),
     Unsigned(UInt64Array),
     Float(Float64Array),
     Bool(BooleanArray),
-    Dictionary { keys: Int32Array, values: Box<Cells>, source: ArrayRef },
-    List { offsets: OffsetBuffer<i32>, nulls: Option<NullBuffer>, values: Box<Cells> },
+    Dictionary {
+        keys: Int32Array,
+        values: Box<Cells>,
+        source: ArrayRef,
+    },
+    List {
+        offsets: OffsetBuffer<i32>,
+        nulls: Option<NullBuffer>,
+        values: Box<Cells>,
+    },
 }
 
 /// A cell read as a number.
@@ -40,12 +58,39 @@ impl Cells {
             DataType::Null | DataType::LargeUtf8 | DataType::Utf8View => {
                 Self::Text(cast(&DataType::Utf8)?.as_string::<i32>().clone())
             }
+            DataType::Binary | DataType::LargeBinary | DataType::BinaryView => {
+                let texts = cast(&DataType::Utf8)?;
+                // What is no text would be missing without a word.
+                if texts.null_count() > array.null_count() {
+                    return Err(Error::data("a column of bytes holds some that are not UTF-8")
+                        .mend("write the column as text, such as the bytes' hexadecimal digits"));
+                }
+                Self::Text(texts.as_string::<i32>().clone())
+            }
+            DataType::Decimal32(..) | DataType::Decimal64(..) | DataType::Decimal128(..) | DataType::Decimal256(..) => {
+                Self::Text(cast(&DataType::Utf8)?.as_string::<i32>().clone())
+            }
             DataType::UInt64 => Self::Unsigned(array.as_primitive::<UInt64Type>().clone()),
+            DataType::Date32 | DataType::Date64 | DataType::Timestamp(..) => {
+                let unit = match array.data_type() {
+                    DataType::Date32 => Unit::Day,
+                    DataType::Date64 => Unit::DayInMilliseconds,
+                    DataType::Timestamp(TimeUnit::Second, _) => Unit::Second,
+                    DataType::Timestamp(TimeUnit::Microsecond, _) => Unit::Microsecond,
+                    DataType::Timestamp(TimeUnit::Nanosecond, _) => Unit::Nanosecond,
+                    _ => Unit::Millisecond,
+                };
+                let whole = if unit == Unit::Day { &cast(&DataType::Int32)? } else { array };
+                let values = arrow_cast::cast(whole, &DataType::Int64)
+                    .map_err(|cause| Error::internal("a time is no integer").caused_by(cause))?;
+                Self::Moments(Moments { values: values.as_primitive::<Int64Type>().clone(), unit })
+            }
             kind if kind.is_integer() || kind.is_temporal() => {
                 Self::Int(cast(&DataType::Int64)?.as_primitive::<Int64Type>().clone())
             }
-            kind if kind.is_floating() || matches!(kind, DataType::Decimal128(..) | DataType::Decimal256(..)) => {
-                Self::Float(cast(&DataType::Float64)?.as_primitive::<Float64Type>().clone())
+            DataType::Float64 => Self::Float(array.as_primitive::<Float64Type>().clone()),
+            DataType::Float32 | DataType::Float16 => {
+                Self::Short(cast(&DataType::Float32)?.as_primitive::<Float32Type>().clone())
             }
             DataType::Boolean => Self::Bool(array.as_boolean().clone()),
             DataType::Dictionary(..) => {
@@ -73,16 +118,18 @@ impl Cells {
         })
     }
 
-    /// The canonical text of a cell, the same for a value whatever type its column has. `None` is a missing value: null
-    /// or empty.
+    /// The [canonical] text of a cell, the same for a value whatever type its column has. `None` is a missing value: null,
+    /// empty or not a number.
     #[inline]
     pub(crate) fn text<'a>(&'a self, row: usize, scratch: &'a mut String) -> Option<&'a str> {
         match self {
-            Self::Text(array) => {
-                // An empty text and a null are the same, so the offsets alone tell.
-                let text = array.value(row);
-                (!text.is_empty() && array.is_valid(row)).then_some(text)
-            }
+            Self::Text(array) => match canonical(raw(array, row))? {
+                Cow::Borrowed(text) => Some(text),
+                Cow::Owned(text) => {
+                    *scratch = text;
+                    Some(scratch)
+                }
+            },
             Self::Dictionary { keys, values, .. } => {
                 keys.is_valid(row).then(|| values.text(keys.value(row) as usize, scratch)).flatten()
             }
@@ -90,24 +137,63 @@ impl Cells {
             _ if !self.is_valid(row) => None,
             Self::Int(array) => Some(integer_text(array.value(row), scratch)),
             Self::Unsigned(array) => Some(formatted(scratch, format_args!("{}", array.value(row)))),
-            Self::Float(array) => {
-                let value = array.value(row);
-                if value.fract() == 0.0 && value.abs() < 9e15 {
-                    Some(integer_text(value as i64, scratch))
-                } else {
-                    Some(formatted(scratch, format_args!("{value}")))
-                }
+            Self::Float(array) => match array.value(row) {
+                value if value.is_nan() => None,
+                value if value.fract() == 0.0 && value.abs() < 9e15 => Some(integer_text(value as i64, scratch)),
+                value => Some(formatted(scratch, format_args!("{value}"))),
+            },
+            Self::Short(array) => match array.value(row) {
+                value if value.is_nan() => None,
+                value if is_exact(value) => Some(integer_text(value as i64, scratch)),
+                value => Some(formatted(scratch, format_args!("{value}"))),
+            },
+            Self::Moments(moments) => {
+                scratch.clear();
+                moments.write(row, scratch);
+                Some(scratch)
             }
-            Self::Bool(array) => Some(if array.value(row) { "1" } else { "0" }),
+            Self::Bool(array) => Some(if array.value(row) { "true" } else { "false" }),
         }
+    }
+
+    /// The text of a cell as it is written, where it is one that holds several values; the [canonical] text elsewhere.
+    pub(crate) fn raw<'a>(&'a self, row: usize, scratch: &'a mut String) -> Option<&'a str> {
+        match self {
+            Self::Text(array) => Some(raw(array, row)).filter(|text| !text.is_empty()),
+            Self::Dictionary { keys, values, .. } => {
+                keys.is_valid(row).then(|| values.raw(keys.value(row) as usize, scratch)).flatten()
+            }
+            _ => self.text(row, scratch),
+        }
+    }
+
+    /// Whether a cell is this text of a config. A bit is also the digit that others write for it.
+    pub(crate) fn is(&self, row: usize, expected: &str, scratch: &mut String) -> Option<bool> {
+        let is_bit = match self {
+            Self::Bool(_) => true,
+            Self::Dictionary { values, .. } => matches!(**values, Self::Bool(_)),
+            _ => false,
+        };
+        let text = self.text(row, scratch)?;
+        let expected = canonical(expected);
+        Some(match expected.as_deref() {
+            Some("1") if is_bit => text == "true",
+            Some("0") if is_bit => text == "false",
+            expected => expected == Some(text),
+        })
     }
 
     /// The cell as a finite number.
     #[inline]
     pub(crate) fn number(&self, row: usize) -> Number {
         match self {
-            Self::Text(array) => parse(if array.is_valid(row) { array.value(row) } else { "" }),
+            Self::Text(array) => parse(raw(array, row)),
             Self::Dictionary { keys, values, .. } if keys.is_valid(row) => values.number(keys.value(row) as usize),
+            Self::Short(array) if array.is_valid(row) => match array.value(row) {
+                value if is_exact(value) || !value.is_finite() => finite(f64::from(value)),
+                value => parse(&value.to_string()),
+            },
+            Self::Moments(moments) if moments.values.is_valid(row) => Number::Value(moments.number(row)),
             Self::Int(array) if array.is_valid(row) => Number::Value(array.value(row) as f64),
             Self::Unsigned(array) if array.is_valid(row) => Number::Value(array.value(row) as f64),
             Self::Float(array) if array.is_valid(row) => finite(array.value(row)),
@@ -117,19 +203,22 @@ impl Cells {
         }
     }
 
-    /// The cell as a time: an integer, or an RFC 3339 time in milliseconds since 1970. `Err` holds what was found.
+    /// The cell as a time. `Err` says what was expected and what was found.
     #[inline]
-    pub(crate) fn time(&self, row: usize) -> Result<i64, String> {
+    pub(crate) fn time(&self, row: usize) -> Result<(TimeKind, Time), String> {
+        let mut scratch = String::new();
         match self {
-            Self::Int(array) if array.is_valid(row) => Ok(array.value(row)),
-            Self::Text(array) => parse_time(if array.is_valid(row) { array.value(row) } else { "" }),
+            Self::Int(array) if array.is_valid(row) => {
+                Ok((TimeKind::Number, Time { whole: array.value(row), rest: 0 }))
+            }
+            Self::Moments(moments) if moments.values.is_valid(row) => Ok((TimeKind::Moment, moments.time(row)?)),
+            Self::Text(array) => time::parse(raw(array, row)),
             Self::Dictionary { keys, values, .. } if keys.is_valid(row) => values.time(keys.value(row) as usize),
-            _ => match self.number(row) {
-                Number::Value(value) if value.fract() == 0.0 && value.abs() < 9e15 => Ok(value as i64),
-                Number::Value(value) => Err(value.to_string()),
-                Number::Missing => Err("nothing".into()),
-                Number::Wrong(found) => Err(found),
-            },
+            Self::Bool(_) | Self::List { .. } => {
+                Err("expected a number or a time, found a truth value or a list".into())
+            }
+            // A float is the time that its text is.
+            _ => time::parse(self.text(row, &mut scratch).unwrap_or_default()),
         }
     }
 
@@ -139,6 +228,8 @@ impl Cells {
             Self::Int(array) => array.is_valid(row),
             Self::Unsigned(array) => array.is_valid(row),
             Self::Float(array) => array.is_valid(row),
+            Self::Short(array) => array.is_valid(row),
+            Self::Moments(moments) => moments.values.is_valid(row),
             Self::Bool(array) => array.is_valid(row),
             Self::Dictionary { keys, .. } => keys.is_valid(row),
             Self::List { nulls, .. } => nulls.as_ref().is_none_or(|nulls| nulls.is_valid(row)),
@@ -162,7 +253,8 @@ impl Cells {
     #[inline]
     pub(crate) fn is_fraction(&self, row: usize) -> bool {
         match self {
-            Self::Float(array) => array.is_valid(row) && array.value(row).fract() != 0.0,
+            Self::Float(array) => array.is_valid(row) && array.value(row).fract().abs() > 0.0,
+            Self::Short(array) => array.is_valid(row) && array.value(row).fract().abs() > 0.0,
             Self::Dictionary { keys, values, .. } => keys.is_valid(row) && values.is_fraction(keys.value(row) as usize),
             _ => false,
         }
@@ -176,6 +268,17 @@ impl Cells {
             _ => false,
         }
     }
+}
+
+/// The text of a row; empty where there is none.
+#[inline]
+pub(crate) fn raw(array: &StringArray, row: usize) -> &str {
+    if array.is_valid(row) { array.value(row) } else { "" }
+}
+
+/// Whether a float of 32 bits is an integer that is its own shortest text: above 2^24 zeros stand for digits that are not known.
+fn is_exact(value: f32) -> bool {
+    value.fract() == 0.0 && value.abs() <= 16_777_216.0
 }
 
 fn formatted<'a>(scratch: &'a mut String, value: std::fmt::Arguments<'_>) -> &'a str {
@@ -206,8 +309,13 @@ fn integer_text(value: i64, scratch: &mut String) -> &str {
     scratch
 }
 
+/// A float as a number; one that is none is missing, as its text is.
 fn finite(value: f64) -> Number {
-    if value.is_finite() { Number::Value(value) } else { Number::Wrong(value.to_string()) }
+    match value {
+        value if value.is_nan() => Number::Missing,
+        value if value.is_infinite() => Number::Wrong(value.to_string()),
+        value => Number::Value(value),
+    }
 }
 
 /// An integer of up to 15 digits, which most cells are; `None` leaves the rest to the general parser.
@@ -238,7 +346,10 @@ pub(crate) fn parse(text: &str) -> Number {
         Ok(value) => finite(value),
         Err(_) if text.eq_ignore_ascii_case("true") => Number::Value(1.0),
         Err(_) if text.eq_ignore_ascii_case("false") => Number::Value(0.0),
-        Err(_) => Number::Wrong(format!("`{}`{}", short(text), advice(text))),
+        Err(_) => match time::moment_as_number(text) {
+            Some(seconds) => Number::Value(seconds),
+            None => Number::Wrong(format!("`{}`{}", short(text), advice(text))),
+        },
     }
 }
 
@@ -258,23 +369,6 @@ fn advice(text: &str) -> &'static str {
             " (if the comma is a point, list the column in `decimal_comma` of its file)"
         }
         _ => " (write numbers without signs and separators of thousands)",
-    }
-}
-
-fn parse_time(text: &str) -> Result<i64, String> {
-    if let Some(value) = short_integer(text.as_bytes()) {
-        return Ok(value);
-    }
-    let text = text.trim();
-    if text.is_empty() {
-        return Err("nothing".into());
-    }
-    if let Ok(value) = text.parse::<i64>() {
-        return Ok(value);
-    }
-    match arrow_cast::parse::string_to_timestamp_nanos(text) {
-        Ok(nanoseconds) => Ok(nanoseconds.div_euclid(1_000_000)),
-        Err(_) => Err(format!("`{}`", short(text))),
     }
 }
 
@@ -327,14 +421,5 @@ mod tests {
         assert!(number("$1,234.50").contains("separators of thousands"));
         assert_eq!(number("inf"), "wrong inf");
         assert_eq!(number("x1"), "wrong `x1`");
-    }
-
-    #[test]
-    fn times_are_integers_or_rfc_3339() {
-        assert_eq!(parse_time("978300760"), Ok(978_300_760));
-        assert_eq!(parse_time("-5"), Ok(-5));
-        assert_eq!(parse_time("1970-01-01T00:00:01.5Z"), Ok(1500));
-        assert!(parse_time("yesterday").is_err());
-        assert!(parse_time("").is_err());
     }
 }
