@@ -16,7 +16,7 @@ pub struct Schema {
     /// Column of the item; negatives and ranking over all items need it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub item: Option<String>,
-    /// Column that orders a user's events, an integer or an RFC 3339 time. Without it file order is time.
+    /// Column that orders a user's events: numbers, or dates and times. Without it file order is time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub time: Option<String>,
     /// Column of the display position, counted from one; 0 or empty is missing.
@@ -149,7 +149,8 @@ crate::fields!(History { of; when, which } else Self { of: String::new(), when: 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Which {
-    /// The strictly earlier ones; ties in time are broken by file order. Of more than `length` the last ones.
+    /// Those of strictly earlier times: rows of one moment do not see each other, unless `data.ties` says so. Of more than `length` the last
+    /// ones.
     #[default]
     Earlier,
     /// All in the split `train`, for logs that have lost their order. Of more than `length` that many are drawn, others every epoch. A

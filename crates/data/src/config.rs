@@ -26,6 +26,9 @@ pub struct DataConfig {
     /// into those that are not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub split: Option<Split>,
+    /// Whether a user's rows of one time see each other in histories.
+    #[serde(default, skip_serializing_if = "Ties::is_default")]
+    pub ties: Ties,
     /// Negatives drawn for rows that are all positive.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub negatives: Option<Negatives>,
@@ -36,6 +39,23 @@ pub struct DataConfig {
     /// `N/A`, `#N/A`, `NaN`, `null`, `None`, `\\N`, `-`, `--`, `?` and `.` mean it anyway, in any case.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub missing: Vec<String>,
+}
+
+/// Whether a user's rows of one time see each other in histories. Without a time column the order of the files is time, and there are no ties.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ties {
+    /// They do not: they are one moment, such as the items of a request, of which serving knows no outcome yet.
+    #[default]
+    Apart,
+    /// Each sees those that come before it in the files, for logs whose clock is coarser than their order.
+    FileOrder,
+}
+
+impl Ties {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// How to get from the files of a folder to rows of columns.
@@ -319,7 +339,8 @@ fn space() -> String {
 
 /// How rows become `train`, `valid` and `test`. A fraction or count of 0 makes no such split.
 ///
-/// "Last" is by the schema's time column, ties broken by file order; without a time column file order is time.
+/// "Last" is by the schema's time column; without one the order of the files is time. Where a number of rows must be cut off in the midst of
+/// rows of one time (`leave_last`, `user_fraction`), those later in the files are the last ones, whatever `data.ties` says of histories.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "by", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Split {

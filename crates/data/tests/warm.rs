@@ -72,8 +72,15 @@ fn a_warm_batch_allocates_nothing() {
     let bad = BadRows::default();
     let negatives = Negatives { per_positive: 2, draw: Draw::Popularity, splits: vec!["train".into()] };
     let split = Some(Split::UserFraction { valid: 0.0, test: 0.1 });
-    let options =
-        Options { schema: &schema, split, negatives: Some(&negatives), like: None, seed: Seed(1), bad_rows: &bad };
+    let options = Options {
+        schema: &schema,
+        split,
+        ties: Default::default(),
+        negatives: Some(&negatives),
+        like: None,
+        seed: Seed(1),
+        bad_rows: &bad,
+    };
     prepare(vec![Input::new("train", [Ok(chunk)].into_iter())], Vec::new(), &options, &out, &mut |_| {}).unwrap();
     let dataset = Dataset::open(&out).unwrap();
     let train = dataset.split("train").unwrap();

@@ -15,7 +15,8 @@ use std::time::Instant;
 /// Judge a run: every metric with its interval, and a report
 ///
 /// Without --data, the splits of the data set the run was trained on. With --data, files the run never saw, through its own
-/// vocabularies: what these do not hold is the out-of-vocabulary row, and histories begin with the users' events in the run's data set.
+/// vocabularies: what these do not hold is the out-of-vocabulary row. The rows are no events: a row's histories hold the user's events in the
+/// run's data set that are of strictly earlier times.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -30,7 +31,7 @@ pub struct Evaluate {
     /// Where metrics.json and report.html go; into the run when absent, and nowhere with --data
     #[arg(long, value_name = "FOLDER")]
     out: Option<PathBuf>,
-    /// Begin histories with the rows of --data, not with what the run knows of the users
+    /// Leave histories empty: what the run knows of the users does not count
     #[arg(long, requires = "data")]
     without_past: bool,
     /// Judge this split; may be repeated. All but train when absent

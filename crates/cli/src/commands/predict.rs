@@ -42,7 +42,7 @@ pub struct Predict {
     /// evaluate.draws when absent
     #[arg(long, value_name = "N")]
     draws: Option<u32>,
-    /// Begin histories with the rows of --data, not with what the run knows of the users
+    /// Leave histories empty: what the run knows of the users does not count
     #[arg(long)]
     without_past: bool,
     /// Carry these columns of the data through; several are separated by commas

@@ -58,6 +58,9 @@ pub struct Manifest {
     /// What rows and schema say against each other.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<Note>,
+    /// Rows to be scored that are rows of the data set whose events their histories are made of: of the same user, item and time.
+    #[serde(default)]
+    pub overlapping: u64,
     /// The files the rows came from, in the order read.
     pub sources: Vec<String>,
     /// The size in bytes of each file of the data set.
@@ -196,6 +199,15 @@ impl Manifest {
     /// What whoever prepared it should know: what rows and schema say against each other, and the candidates.
     pub fn notes(&self) -> Vec<Note> {
         let mut notes = self.notes.clone();
+        if self.overlapping > 0 {
+            let rows: u64 = self.splits.iter().map(|split| split.rows).sum();
+            let text = format!(
+                "{} of {rows} rows are rows of the run's own data too, of the same user, item and time",
+                self.overlapping
+            );
+            let hint = "take figures of them for those of rows that the run knows";
+            notes.push(Note::new(text).hint(hint).counting(self.overlapping));
+        }
         for SplitInfo { name, given_candidates, unknown_candidates, repeated_candidates, .. } in &self.splits {
             if *unknown_candidates > 0 {
                 let text = format!(

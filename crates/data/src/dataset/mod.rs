@@ -35,8 +35,10 @@ pub use split::{Candidates, Split};
 pub use vocabulary::Vocabularies;
 
 use kitestring_core::{Error, Result, Schema};
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+pub(crate) use users::UserEvents;
 use users::Users;
 
 /// The places of the splits whose events come before those of the split at a place: `train` comes before `valid`, and both before all
@@ -176,8 +178,16 @@ impl Dataset {
         rows.max().map(|((_, _, sample), split)| (split.to_owned(), sample))
     }
 
-    /// The last events of a user in one of the lists histories are cut from, oldest first.
-    pub(crate) fn events(&self, list: usize, user: u64, longest: usize, visit: impl FnMut(u64)) -> Result<()> {
-        self.shared.users.as_ref().map_or(Ok(()), |users| users.events(list, user, longest, visit))
+    /// The events of a user in one of the lists histories are cut from; none where the user has no rows.
+    pub(crate) fn events(&self, list: usize, user: u64) -> Result<Option<UserEvents<'_>>> {
+        self.shared.users.as_ref().map_or(Ok(None), |users| users.events(list, user))
+    }
+
+    /// How many of some rows it has. Each is a user, an item and a time, with how often it is there.
+    pub(crate) fn overlap(&self, mut rows: HashMap<(u32, u32, i64), u64>) -> u64 {
+        let users: HashSet<u32> = rows.keys().map(|(user, ..)| *user).collect();
+        let place = |user: &u32| self.shared.users.as_ref()?.place((*user).into()).map(|(shard, _)| shard);
+        let shards: HashSet<usize> = users.iter().filter_map(place).collect();
+        self.splits.iter().map(|split| split.overlap(&mut rows, &shards)).sum()
     }
 }

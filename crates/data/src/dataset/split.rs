@@ -9,6 +9,7 @@ use super::negatives::Negatives;
 use super::order::Order;
 use arrow_buffer::{OffsetBuffer, ScalarBuffer};
 use kitestring_core::{Batch, Error, Ids, Result, Seed};
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -257,6 +258,19 @@ impl Split {
             let time = |row: u64| shard.time.as_ref().map(|times| times[row as usize]);
             (0..info.rows).filter(is_own).map(move |row| (start + row * shard.copies, time(row)))
         })
+    }
+
+    /// How many of some rows it has, which are taken out of them. Only files of the given shards of users are looked through.
+    pub(super) fn overlap(&self, rows: &mut HashMap<(u32, u32, i64), u64>, shards: &HashSet<usize>) -> u64 {
+        let mut found = 0;
+        for (shard, info) in self.shards.iter().zip(&self.info().shards) {
+            let (Some(user), Some(item), Some(time)) = (&shard.user, &shard.item, &shard.time) else { continue };
+            if shards.contains(&shard.users) {
+                let key = |row: usize| (user.get(row) as u32, item.get(row) as u32, time[row]);
+                found += (0..info.rows as usize).filter_map(|row| rows.remove(&key(row))).sum::<u64>();
+            }
+        }
+        found
     }
 
     /// Fills a batch with candidates: sample `i` of `indices` once for each of `items[offsets[i]..offsets[i + 1]]`, with

@@ -92,7 +92,15 @@ fn make_with(out: &Path, negatives: Option<&Negatives>, lists: [&str; 2]) -> Res
     let bad = BadRows::default();
     let schema = schema();
     let split = Some(Rule::LeaveLast { valid: 0, test: 1 });
-    let options = Options { schema: &schema, split, negatives, like: None, seed: Seed(3), bad_rows: &bad };
+    let options = Options {
+        schema: &schema,
+        split,
+        ties: Default::default(),
+        negatives,
+        like: None,
+        seed: Seed(3),
+        bad_rows: &bad,
+    };
     let candidates = |name: &str, values: Vec<&str>| (name.to_owned(), Arc::new(StringArray::from(values)) as ArrayRef);
     let given = [
         candidates("user", vec!["u1", "u0"]),
@@ -133,11 +141,11 @@ fn candidates_count_once_and_most_are_items() {
         (vec!["0".to_owned(), String::new(), String::new()], ["4", "6", "3"].map(String::from).to_vec())
     );
 
-    let error = make_with(&directory.path().join("other"), None, ["0.0 6", "4.0 6.0 3.0"]).unwrap_err();
+    let error = make_with(&directory.path().join("other"), None, ["00 6", "04 06 03"]).unwrap_err();
     assert_eq!((error.kind(), error.place().line), (Kind::Data, Some(1)));
     let shown = error.to_string();
-    assert!(shown.contains("4 of 5 candidates are no item of any row, the first of them `0.0`"), "{shown}");
-    assert!(shown.contains("not 12.0"), "{shown}");
+    assert!(shown.contains("4 of 5 candidates are no item of any row, the first of them `00`"), "{shown}");
+    assert!(shown.contains("not 012"), "{shown}");
     assert!(!directory.path().join("other").exists());
 }
 
@@ -192,7 +200,7 @@ fn every_column_is_read() {
     // A missing label.
     train.read(&[at_line(train, 10)], Seed(0), &mut batch).unwrap();
     assert!(batch.labels[0].is_nan() && batch.labels[1] == 9.0);
-    assert_eq!(dataset.manifest().time, Some((1_714_521_600_000, 1_714_521_629_000)));
+    assert_eq!(dataset.manifest().time, Some((1_714_521_600_000_000, 1_714_521_629_000_000)));
     let error = train.read(&[20], Seed(0), &mut batch).unwrap_err().to_string();
     assert_eq!(error, "there is no sample 20: split `train` has 20");
     assert_eq!(
@@ -376,13 +384,11 @@ fn new_rows_are_encoded_by_the_old_vocabulary() {
         assert!(batch.user[2] >= u64::from(manifest.vocabularies[manifest.user.unwrap()].entries));
         assert!(batch.labels.iter().all(|label| label.is_nan()) && batch.weight == [1.0; 3]);
         let first = batch.sparse[0].of_row(0)[0];
-        let expected: &[u64] = match past {
-            None => &[],
-            // The data set's last two events of the user.
-            Some(_) => &[first, vocabularies.id("item", "1")],
-        };
-        assert_eq!(batch.sparse[5].of_row(0), expected);
-        assert_eq!(batch.sparse[5].of_row(1).last(), Some(&first));
+        // Rows to be scored are no events: they see what the user did before in the data set. Row 27 is of item 6, row 28 of item 0.
+        let sixth = vocabularies.id("item", "6");
+        let expected: [&[u64]; 2] = if past.is_some() { [&[sixth], &[sixth, first]] } else { [&[], &[]] };
+        assert_eq!([batch.sparse[5].of_row(0), batch.sparse[5].of_row(1)], expected);
+        assert_eq!(encoded.overlapping, if past.is_some() { 2 } else { 0 });
         assert!(batch.sparse[5].of_row(2).is_empty());
         // Every item of the old table can be scored, those the new rows do not have too.
         let (mut a, mut b) = (Batch::default(), Batch::default());

@@ -87,7 +87,7 @@ impl CandidateLists {
             .in_file(file.as_str())
             .at_line(*line)
             .in_field("data.layouts.candidates")
-            .mend("check that the candidates name items as the rows do: the same column, and 12 where the rows have 12, not 12.0 or 012"))
+            .mend("check that the candidates name items as the rows do: the same column, and 12 where the rows have 12, not 012"))
     }
 
     fn list(&self, number: usize) -> &[u32] {

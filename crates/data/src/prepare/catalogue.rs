@@ -236,7 +236,15 @@ mod tests {
             let rows = crate::reader::Input::open(Path::new(""), &source).unwrap();
             let columns = ["user", "item", "brand", "tags", "price", "like"];
             let inputs = vec![Input::new("train", rows.read(&columns, &bad).unwrap())];
-            let options = Options { schema, split: None, negatives: None, like: None, seed: Seed(1), bad_rows: &bad };
+            let options = Options {
+                schema,
+                split: None,
+                ties: Default::default(),
+                negatives: None,
+                like: None,
+                seed: Seed(1),
+                bad_rows: &bad,
+            };
             prepare(inputs, Vec::new(), &options, &shop.path("set"), &mut |_| {}).unwrap();
             shop
         }

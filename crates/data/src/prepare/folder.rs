@@ -37,6 +37,7 @@ pub fn prepare_folder(
     let options = Options {
         schema,
         split: config.split_of(opened.layout()),
+        ties: config.ties,
         negatives: config.negatives.as_ref(),
         like,
         seed,

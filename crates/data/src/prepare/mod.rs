@@ -42,11 +42,12 @@ pub(crate) use rows::PATH;
 pub(crate) use shards::{USERS, user_file};
 
 use crate::chunk::Chunk;
-use crate::config::{Negatives, Split};
+use crate::config::{Negatives, Split, Ties};
 use crate::dataset::manifest::{FORMAT, Manifest, SplitInfo, TableInfo, TimeScale};
 use crate::dataset::{Dataset, Vocabularies};
 use crate::reader::BadRows;
 use arrange::{Seen, arrange};
+use histories::EventSource;
 use items::{ItemRecords, pointers};
 use kitestring_core::fitted::Fitted;
 use kitestring_core::schema::{FeatureKind, Of, TaskKind};
@@ -90,6 +91,8 @@ pub struct Options<'a> {
     pub schema: &'a Schema,
     /// How the rows of `train` are divided further.
     pub split: Option<Split>,
+    /// Whether a user's rows of one time see each other in histories.
+    pub ties: Ties,
     /// Which negatives are drawn when the data set is read.
     pub negatives: Option<&'a Negatives>,
     /// Vocabularies and transforms to go on with: their ids stay as they are, and values of training rows that they do not hold follow.
@@ -115,7 +118,7 @@ pub enum Progress {
 /// Prepares a data set in the directory `out`, and returns its manifest. Nothing is left there on an error.
 ///
 /// The inputs come in the order of their splits, `train` first: a row's histories hold rows of its own and of earlier
-/// inputs only.
+/// inputs only, of strictly earlier times unless [`Options::ties`] says otherwise.
 ///
 /// # Errors
 /// What is wrong with the schema, a file or a row; an empty split; a label that is never positive or never negative in
@@ -148,8 +151,9 @@ pub fn prepare(
 /// Prepares rows never seen in [`prepare`] as the only split `name` of a data set in the directory `out`, with the
 /// vocabularies and transforms of another one. Labels and logged facts may have no column.
 ///
-/// Values the vocabularies do not hold have id 0. Histories hold the earlier rows of the same input, and, before them,
-/// the events of the user in `past`: the data set the vocabularies are of, all of whose events are taken to be earlier.
+/// Values the vocabularies do not hold have id 0. The rows are no events: a row's histories hold the user's events in `past`, the data set the
+/// vocabularies are of, that are of strictly earlier times than the row; all of them without a time column. Times of less than a microsecond
+/// apart are one.
 ///
 /// # Errors
 /// As [`prepare`]; labels may be all alike.
@@ -168,7 +172,8 @@ pub fn encode(
     }
     let plan = Plan::new(&manifest.schema)?;
     let schema = &manifest.schema;
-    let options = Options { schema, split: None, negatives: None, like: None, seed: manifest.seed, bad_rows };
+    let options =
+        Options { schema, split: None, ties: Ties::Apart, negatives: None, like: None, seed: manifest.seed, bad_rows };
     let splits = Splits::new(&[name.to_owned()], None, &plan, manifest.seed)?;
     let mut encoder = RowEncoder::new(&plan);
     encoder.needed = Needed::Unlabelled;
@@ -233,7 +238,7 @@ impl Job<'_> {
             &fitted,
             &self.splits.names,
             self.options.negatives,
-            self.past,
+            if self.is_scoring() { EventSource::Past(self.past) } else { EventSource::Rows(self.options.ties) },
             output.path(),
         );
         // What was prepared to be scored is held against what training saw, all else against its own training rows.
@@ -265,6 +270,7 @@ impl Job<'_> {
         manifest.time_scale = scale;
         manifest.files = written.files;
         manifest.user_shards = written.user_shards;
+        manifest.overlapping = written.overlapping;
         for (split, shards) in manifest.splits.iter_mut().zip(written.shards) {
             split.stored = shards.iter().map(|shard| shard.rows).sum();
             split.rows = shards.iter().map(|shard| shard.rows * u64::from(shard.copies)).sum();
@@ -404,6 +410,7 @@ impl Job<'_> {
             bad_rows: self.options.bad_rows.count(),
             ranges: BTreeMap::new(),
             notes: Vec::new(),
+            overlapping: 0,
             sources: encoder.files.iter().map(|file| file.to_string()).collect(),
             files: BTreeMap::new(),
         }

@@ -331,7 +331,7 @@ pub(crate) fn notes_of_counts(
         notes.push(Note::new(text).hint("lower min_count").in_field(field).counting(dropped as u64));
     }
     let earlier = plan.event_lists.iter().any(|list| list.which == Which::Earlier);
-    if let (Some(time), Some((first, last))) = (&plan.schema.time, seen.time)
+    if let (Some(time), Some((first, last, _))) = (&plan.schema.time, seen.time)
         && first == last
         && rows > 1
     {

@@ -2,7 +2,7 @@
 
 use super::arrange::{Seen, users};
 use super::columns::{Column, From, Records, Span, append, empty, row_columns};
-use super::histories::UserLists;
+use super::histories::{EventSource, UserLists, UserRows};
 use super::number::Numbering;
 use super::plan::Plan;
 use super::spill::{Part, f32_at, u32_at};
@@ -14,7 +14,7 @@ use crate::dataset::{Dataset, earlier};
 use arrow_array::{ArrayRef, UInt32Array};
 use kitestring_core::fitted::Fitted;
 use kitestring_core::{Error, Result};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -39,7 +39,9 @@ pub(crate) struct ShardWriter<'a> {
     numbering: &'a Numbering,
     fitted: &'a [Fitted],
     splits: &'a [String],
-    past: Option<&'a Dataset>,
+    source: EventSource<'a>,
+    /// The first and the last time, where rows have times and are events.
+    time: Option<(i64, i64)>,
     directory: &'a Path,
     columns: Vec<(String, From)>,
     targets: Vec<Target>,
@@ -54,6 +56,8 @@ pub(crate) struct ShardWriter<'a> {
     /// The items that may be drawn as negatives, by number, and how many they are.
     drawable: (Vec<bool>, usize),
     spans: Vec<Vec<Span>>,
+    /// Rows to be scored by user, item and time: how often each is there, where the data set of past events may have it.
+    scored: HashMap<(u32, u32, i64), u64>,
 }
 
 /// What was written.
@@ -61,6 +65,8 @@ pub(crate) struct Written {
     pub(crate) shards: Vec<Vec<ShardInfo>>,
     pub(crate) user_shards: usize,
     pub(crate) files: BTreeMap<String, u64>,
+    /// Rows to be scored that are rows of the data set of past events, too.
+    pub(crate) overlapping: u64,
 }
 
 impl<'a> ShardWriter<'a> {
@@ -69,9 +75,11 @@ impl<'a> ShardWriter<'a> {
         fitted: &'a [Fitted],
         splits: &'a [String],
         negatives: Option<&Negatives>,
-        past: Option<&'a Dataset>,
+        source: EventSource<'a>,
         directory: &'a Path,
     ) -> Self {
+        let is_scoring = matches!(source, EventSource::Past(_));
+        let time = seen.time.filter(|_| !is_scoring).map(|(first, last, _)| (first, last));
         let columns = row_columns(plan);
         let mut targets = Vec::new();
         let mut add = |split: usize, copies: u32| {
@@ -92,7 +100,8 @@ impl<'a> ShardWriter<'a> {
         let count = drawable.iter().filter(|drawable| **drawable).count();
         let users = plan.user.map_or(0, |(_, vocabulary)| numbering.entries(vocabulary));
         Self {
-            lists: UserLists::new(plan, splits),
+            lists: UserLists::new(plan, splits, time),
+            scored: HashMap::new(),
             shards: vec![Vec::new(); splits.len()],
             drawable: (drawable, count),
             user_at: (vec![0; users], vec![u32::MAX; users]),
@@ -103,7 +112,8 @@ impl<'a> ShardWriter<'a> {
             numbering,
             fitted,
             splits,
-            past,
+            source,
+            time,
             directory,
             columns,
             targets,
@@ -156,8 +166,14 @@ impl<'a> ShardWriter<'a> {
         for split in (0..drawn_for.len()).filter(|split| drawn_for[*split]) {
             self.check_drawable(user, split, &distinct)?;
         }
-        let of = (user, self.past);
-        self.lists.add(plan, self.numbering, of, &distinct, records, rows, &mut self.spans)?;
+        let of = UserRows { user, distinct: &distinct, records, rows };
+        match self.source {
+            EventSource::Rows(ties) => self.lists.add(plan, self.numbering, ties, &of, &mut self.spans),
+            EventSource::Past(past) => {
+                self.lists.add_scored(plan, past, &of, &mut self.spans)?;
+                past.into_iter().for_each(|past| self.note_scored(past, &of));
+            }
+        }
         self.user_at.0[user as usize] = self.user_shards as u32;
         self.user_at.1[user as usize] = self.lists.len() as u32 - 1;
         Ok(())
@@ -181,6 +197,25 @@ impl<'a> ShardWriter<'a> {
         ))
         .in_field("data.negatives")
         .mend("leave such users out, or draw no negatives"))
+    }
+
+    /// Notes the rows of a user that a data set of past events knows.
+    fn note_scored(&mut self, past: &Dataset, of: &UserRows<'_>) {
+        let plan = self.plan;
+        let (Some((slot, vocabulary)), true) = (plan.item, plan.schema.time.is_some()) else { return };
+        let is_known = |vocabulary: Option<usize>, entry: u32| {
+            vocabulary.is_some_and(|vocabulary| entry < past.manifest().vocabularies[vocabulary].entries)
+        };
+        if !is_known(past.manifest().user, of.user) {
+            return;
+        }
+        for row in of.rows.clone() {
+            let record = &of.records[row * plan.stride..];
+            let item = self.numbering.entry(vocabulary, u32_at(record, plan.slots[slot].at));
+            if is_known(past.manifest().item, item) {
+                *self.scored.entry((of.user, item, plan.time_of(record).0)).or_default() += 1;
+            }
+        }
     }
 
     /// The distinct items of rows by split, in order.
@@ -216,7 +251,7 @@ impl<'a> ShardWriter<'a> {
             shards.push(ShardInfo { file: name, rows, copies: target.copies, users: self.user_shards });
         }
         if self.plan.user.is_some() && self.lists.len() > 0 {
-            let lists = std::mem::replace(&mut self.lists, UserLists::new(self.plan, self.splits));
+            let lists = std::mem::replace(&mut self.lists, UserLists::new(self.plan, self.splits, self.time));
             let name = user_file(self.user_shards);
             let bytes = file::write(&self.directory.join(&name), lists.finish(self.splits)?)?;
             self.files.insert(name, bytes);
@@ -237,7 +272,11 @@ impl<'a> ShardWriter<'a> {
             let bytes = file::write(&self.directory.join(USERS), columns)?;
             self.files.insert(USERS.into(), bytes);
         }
-        Ok(Written { shards: self.shards, user_shards: self.user_shards, files: self.files })
+        let overlapping = match self.source {
+            EventSource::Past(Some(past)) => past.overlap(self.scored),
+            _ => 0,
+        };
+        Ok(Written { shards: self.shards, user_shards: self.user_shards, files: self.files, overlapping })
     }
 }
 

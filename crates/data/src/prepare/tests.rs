@@ -4,7 +4,7 @@
 
 use super::*;
 use crate::chunk::Lines;
-use crate::config::{Draw, TimeBorder};
+use crate::config::{Draw, Ties, TimeBorder};
 use arrow_array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use kitestring_core::Batch;
 use kitestring_core::schema::{Feature, History, Task, Transform};
@@ -84,7 +84,7 @@ fn run(
     split: Option<Split>,
     negatives: Option<&Negatives>,
 ) -> (tempfile::TempDir, Result<Dataset>) {
-    run_like(inputs, split, negatives, None)
+    run_like(inputs, split, negatives, None, Ties::Apart)
 }
 
 fn run_like(
@@ -92,12 +92,13 @@ fn run_like(
     split: Option<Split>,
     negatives: Option<&Negatives>,
     like: Option<&Vocabularies>,
+    ties: Ties,
 ) -> (tempfile::TempDir, Result<Dataset>) {
     let directory = tempfile::tempdir().unwrap();
     let out = directory.path().join("set");
     let bad = BadRows::default();
     let schema = schema();
-    let options = Options { schema: &schema, split, negatives, like, seed: Seed(7), bad_rows: &bad };
+    let options = Options { schema: &schema, split, ties, negatives, like, seed: Seed(7), bad_rows: &bad };
     let inputs = inputs.iter().map(|(name, events)| Input::new(*name, chunks(name, events).into_iter())).collect();
     let prepared = prepare(inputs, Vec::new(), &options, &out, &mut |_| {});
     let left = directory.path().read_dir().unwrap().count();
@@ -147,13 +148,14 @@ fn read_all(dataset: &Dataset) -> Vec<Row> {
 
 /// The definition: the last `length` events of the user that are earlier, in this file or one before it.
 fn expected(inputs: &[(&str, &[Event])], split_of: impl Fn(usize, usize) -> String) -> Vec<Row> {
-    expected_like(inputs, BTreeSet::new(), split_of)
+    expected_like(inputs, BTreeSet::new(), Ties::Apart, split_of)
 }
 
 /// The same, where some items have ids already.
 fn expected_like(
     inputs: &[(&str, &[Event])],
     mut train: BTreeSet<u8>,
+    ties: Ties,
     split_of: impl Fn(usize, usize) -> String,
 ) -> Vec<Row> {
     let all: Vec<(usize, usize, &Event)> = inputs
@@ -168,7 +170,14 @@ fn expected_like(
         .map(|(file, line, event)| {
             let mut earlier: Vec<_> = all
                 .iter()
-                .filter(|(f, l, e)| e.user == event.user && f <= file && (e.time, f, l) < (event.time, file, line))
+                .filter(|(f, l, e)| {
+                    e.user == event.user
+                        && f <= file
+                        && match ties {
+                            Ties::Apart => e.time < event.time,
+                            Ties::FileOrder => (e.time, f, l) < (event.time, file, line),
+                        }
+                })
                 .collect();
             earlier.sort_by_key(|(f, l, e)| (e.time, *f, *l));
             let history = |length: usize, liked: bool| {
@@ -297,6 +306,61 @@ proptest! {
         }
     }
 
+    /// Where it is asked for, rows of one time see those before them in the file.
+    #[test]
+    fn ties_by_the_order_of_the_file(events in events(0..120)) {
+        let events = padded(events);
+        let (_directory, dataset) = run_like(&[("train", &events)], None, None, None, Ties::FileOrder);
+        let found = read_all(&dataset.unwrap());
+        let inputs: [(&str, &[Event]); 1] = [("train", &events)];
+        prop_assert_eq!(found, expected_like(&inputs, BTreeSet::new(), Ties::FileOrder, |_, _| "train".into()));
+    }
+
+    /// Rows to be scored are no events: they see what the user did in the run's data, strictly before.
+    #[test]
+    fn rows_to_be_scored_see_earlier_events_of_the_run(first in events(0..120), second in events(1..60)) {
+        let first = padded(first);
+        let (_directory, dataset) = run(&[("train", &first)], Some(Split::LeaveLast { valid: 1, test: 1 }), None);
+        let dataset = dataset.unwrap();
+        let known = dataset.vocabularies().unwrap();
+        let scored = |events: &[Event], past: Option<&Dataset>| {
+            let directory = tempfile::tempdir().unwrap();
+            let (out, bad) = (directory.path().join("set"), BadRows::default());
+            let chunks = Box::new(chunks("new", events).into_iter());
+            let encoded = encode("new", chunks, Vec::new(), (&known, past), &bad, &out, &mut |_| {}).unwrap();
+            (read_all(&Dataset::open(&out).unwrap()), encoded)
+        };
+        let text = |item: u8| {
+            let text = format!("i{item}");
+            if known.id("item", &text) == 0 { "?".into() } else { text }
+        };
+        let (rows, encoded) = scored(&second, Some(&dataset));
+        let mut overlapping = 0;
+        for row in &rows {
+            let event = &second[row.line as usize - 1];
+            let mut earlier: Vec<&Event> =
+                first.iter().filter(|other| other.user == event.user && other.time < event.time).collect();
+            earlier.sort_by_key(|event| event.time);
+            let last = |length: usize, liked: bool| {
+                let kept: Vec<_> = earlier.iter().filter(|event| event.like || !liked).collect();
+                kept[kept.len().saturating_sub(length)..].iter().map(|event| text(event.item)).collect::<Vec<_>>()
+            };
+            prop_assert_eq!(&row.liked, &last(3, true));
+            prop_assert_eq!(&row.seen, &last(5, false));
+            let same = |other: &&Event| (other.user, other.item, other.time) == (event.user, event.item, event.time);
+            overlapping += u64::from(first.iter().any(|other| same(&other)));
+        }
+        prop_assert_eq!(encoded.overlapping, overlapping);
+        prop_assert_eq!(encoded.notes().iter().any(|note| note.text.contains("rows of the run's own data")), overlapping > 0);
+        let (rows, encoded) = scored(&second, None);
+        prop_assert!(encoded.overlapping == 0 && rows.iter().all(|row| row.liked.is_empty() && row.seen.is_empty()));
+        // The rows of the run itself see what they saw in training.
+        let histories = |rows: Vec<Row>| rows.into_iter().map(|row| (row.line, row.liked, row.seen)).collect::<BTreeSet<_>>();
+        let (rows, encoded) = scored(&first, Some(&dataset));
+        prop_assert_eq!(encoded.overlapping, first.len() as u64);
+        prop_assert_eq!(histories(rows), histories(read_all(&dataset)));
+    }
+
     /// Ids and transforms stay, new values follow, and rows and histories are those of the definition.
     #[test]
     fn vocabularies_go_on(first in events(0..60), second in events(1..120)) {
@@ -305,7 +369,7 @@ proptest! {
         let (_old, old) = run(&[("train", &first)], split, None);
         let Ok(old) = old else { return Ok(()) };
         let known = old.vocabularies().unwrap();
-        let (_new, new) = run_like(&[("train", &second)], split, None, Some(&known));
+        let (_new, new) = run_like(&[("train", &second)], split, None, Some(&known), Ties::Apart);
         let Ok(new) = new else { return Ok(()) };
         let grown = new.vocabularies().unwrap();
         prop_assert_eq!(&known.manifest().fitted, &grown.manifest().fitted);
@@ -318,7 +382,7 @@ proptest! {
         let of: BTreeMap<u64, String> = rows.iter().map(|row| (row.line, row.split.clone())).collect();
         let had = (0..=u8::MAX).filter(|item| known.id("item", &format!("i{item}")) != 0).collect();
         let inputs: [(&str, &[Event]); 1] = [("train", &second)];
-        prop_assert_eq!(&rows, &expected_like(&inputs, had, |_, line| of[&(line as u64 + 1)].clone()));
+        prop_assert_eq!(&rows, &expected_like(&inputs, had, Ties::Apart, |_, line| of[&(line as u64 + 1)].clone()));
         // What the second rows do not show of an item is what the first ones did.
         for item in (0..=u8::MAX).map(|item| format!("i{item}")) {
             let [before, after] = [&known, &grown].map(|all| all.id("item", &item));
@@ -445,7 +509,15 @@ fn failure(events: &[Event], split: Option<Split>, change: impl Fn(&mut Schema))
     let bad = BadRows::default();
     let mut schema = schema();
     change(&mut schema);
-    let options = Options { schema: &schema, split, negatives: None, like: None, seed: Seed(7), bad_rows: &bad };
+    let options = Options {
+        schema: &schema,
+        split,
+        ties: Default::default(),
+        negatives: None,
+        like: None,
+        seed: Seed(7),
+        bad_rows: &bad,
+    };
     let inputs = vec![Input::new("train", chunks("events.csv", events).into_iter())];
     let error = prepare(inputs, Vec::new(), &options, &out, &mut |_| {}).unwrap_err().to_string();
     assert_eq!(directory.path().read_dir().unwrap().count(), 0, "nothing is left behind");
@@ -479,8 +551,15 @@ fn malformed_rows_are_dropped_and_counted_within_the_budget() {
     let directory = tempfile::tempdir().unwrap();
     let bad = BadRows::new(2);
     let schema = schema();
-    let options =
-        Options { schema: &schema, split: FRACTION, negatives: None, like: None, seed: Seed(7), bad_rows: &bad };
+    let options = Options {
+        schema: &schema,
+        split: FRACTION,
+        ties: Default::default(),
+        negatives: None,
+        like: None,
+        seed: Seed(7),
+        bad_rows: &bad,
+    };
     let columns = |user: &[&str], time: &[&str], price: &[&str]| {
         let all = |value: &str| texts(std::iter::repeat_n(value, user.len()).collect::<Vec<_>>());
         let like = texts(user.iter().enumerate().map(|(row, _)| if row % 2 == 0 { "1" } else { "0" }));
@@ -517,8 +596,15 @@ fn a_place_that_is_no_data_set_is_not_overwritten() {
     std::fs::write(directory.path().join("letter.txt"), "dear").unwrap();
     let bad = BadRows::default();
     let schema = schema();
-    let options =
-        Options { schema: &schema, split: FRACTION, negatives: None, like: None, seed: Seed(7), bad_rows: &bad };
+    let options = Options {
+        schema: &schema,
+        split: FRACTION,
+        ties: Default::default(),
+        negatives: None,
+        like: None,
+        seed: Seed(7),
+        bad_rows: &bad,
+    };
     let inputs = vec![Input::new("train", chunks("f", &some()).into_iter())];
     let error = prepare(inputs, Vec::new(), &options, directory.path(), &mut |_| {}).unwrap_err();
     assert!(error.to_string().contains("not a data set; choose another place"), "{error}");
@@ -535,8 +621,15 @@ fn a_full_disk_leaves_what_was_there() {
         .collect();
     let prepare_in = |out: &Path| {
         let (bad, schema) = (BadRows::default(), schema());
-        let options =
-            Options { schema: &schema, split: FRACTION, negatives: None, like: None, seed: Seed(7), bad_rows: &bad };
+        let options = Options {
+            schema: &schema,
+            split: FRACTION,
+            ties: Default::default(),
+            negatives: None,
+            like: None,
+            seed: Seed(7),
+            bad_rows: &bad,
+        };
         let inputs = vec![Input::new("train", chunks("f", &many).into_iter())];
         prepare(inputs, Vec::new(), &options, out, &mut |_| {})
     };
@@ -593,8 +686,15 @@ fn numbers_that_32_bits_do_not_hold_are_malformed() {
         };
         let rows = chunk("log.csv", 2, names.map(|name| (name, of(name))).to_vec());
         let (directory, bad) = (tempfile::tempdir().unwrap(), BadRows::new(allowed));
-        let options =
-            Options { schema: &schema, split: None, negatives: None, like: None, seed: Seed(7), bad_rows: &bad };
+        let options = Options {
+            schema: &schema,
+            split: None,
+            ties: Default::default(),
+            negatives: None,
+            like: None,
+            seed: Seed(7),
+            bad_rows: &bad,
+        };
         let out = directory.path().join("set");
         prepare(vec![Input::new("train", [Ok(rows)].into_iter())], Vec::new(), &options, &out, &mut |_| {})
     };
@@ -643,7 +743,15 @@ fn numbers_that_32_bits_do_not_hold_are_malformed() {
         let schema = Schema { time: Some("time".into()), ..schema.clone() };
         let (directory, bad) = (tempfile::tempdir().unwrap(), BadRows::default());
         let split = Some(Split::TimeAt { valid: None, test: Some(TimeBorder::Number(19)) });
-        let options = Options { schema: &schema, split, negatives: None, like: None, seed: Seed(7), bad_rows: &bad };
+        let options = Options {
+            schema: &schema,
+            split,
+            ties: Default::default(),
+            negatives: None,
+            like: None,
+            seed: Seed(7),
+            bad_rows: &bad,
+        };
         let inputs = vec![Input::new("train", [Ok(chunk("log.csv", 2, rows))].into_iter())];
         prepare(inputs, Vec::new(), &options, &directory.path().join("set"), &mut |_| {}).unwrap_err().to_string()
     };
