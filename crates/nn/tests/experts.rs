@@ -6,13 +6,17 @@ mod common;
 use common::model::{config, network, ranker, samples};
 use common::{Samples, Stepped, assert_same, normal, scores, set_weight, weight_of};
 use kitestring_core::Seed;
+use kitestring_nn::engine::{OneWorker, Trainer};
 use kitestring_nn::graph::{Graph, Value};
 use kitestring_nn::kernels::activation::Activation;
 use kitestring_nn::network::Network;
+use kitestring_nn::ops::Op;
 use kitestring_nn::ops::arithmetic::Binary;
 use kitestring_nn::ops::experts::ExpertLayers;
 use kitestring_nn::ops::loss::LossKind;
+use kitestring_nn::ranker::Ranker;
 use serde_json::json;
+use std::sync::Arc;
 
 const ROWS: usize = 60;
 
@@ -148,4 +152,68 @@ fn an_unseen_scenario_takes_the_shared_experts() {
     samples.batch.scenarios.fill(0);
     let network = network(&model.graph, Seed(4));
     assert!(scores(&model.graph, &network, &samples).iter().all(|score| score.is_finite()));
+}
+
+/// Of a mixture's weights some become zero, as often as they should, and the others share what these had: they still sum to one.
+#[test]
+fn dropped_gates_are_shared_again() {
+    let (rows, width, probability) = (2000, 4, 0.3);
+    let (mut graph, mut samples) = (Graph::new(), Samples::new(rows, 1));
+    let mut gates: Vec<f32> = normal(Seed(40), rows * width, 1.0).into_iter().map(f32::exp).collect();
+    for row in gates.chunks_exact_mut(width) {
+        let sum: f32 = row.iter().sum();
+        row.iter_mut().for_each(|gate| *gate /= sum);
+    }
+    let leaf = samples.leaf(&mut graph, &gates, width, None);
+    let dropped = graph.gate_dropout(leaf, probability);
+    graph.output("gates", dropped);
+    let mut trainer = Trainer::of_result(Arc::new(graph), 1).unwrap();
+    let mut found = Vec::new();
+    trainer.forward(&[], &[], &samples.inputs(), Some(Seed(41)), &OneWorker, &mut found).unwrap();
+    let mut zeros = 0;
+    for (found, gates) in found.chunks_exact(width).zip(gates.chunks_exact(width)) {
+        let kept: f32 = found.iter().zip(gates).filter(|(found, _)| **found > 0.0).map(|(_, gate)| gate).sum();
+        let expected: Vec<f32> =
+            found.iter().zip(gates).map(|(found, gate)| if *found > 0.0 { gate / kept } else { 0.0 }).collect();
+        assert_same("gates", found, &expected, 1e-5);
+        assert!((found.iter().sum::<f32>() - 1.0).abs() < 1e-5, "{found:?}");
+        zeros += found.iter().filter(|gate| **gate == 0.0).count();
+    }
+    // A row that would lose all of them keeps all.
+    let expected = f64::from(probability) - f64::from(probability).powi(4);
+    let share = zeros as f64 / (rows * width) as f64;
+    assert!((share - expected).abs() < 0.02, "{share} {expected}");
+}
+
+/// AESM²'s noise is that of its config, as its layers have experts, and is gone after many half-lives.
+#[test]
+fn selection_noise_is_that_of_the_config() {
+    let of = |noise: f32, half_life: f32| {
+        ranker(&config(json!({"dimension": 4, "body": {"type": "aesm2", "noise": noise, "noise_half_life": half_life,
+            "gate_batch_norm": false, "scenarios": {"layers": 1, "experts": 6, "expert": {"units": [6]}},
+            "tasks": {"layers": 1, "experts": 5, "expert": {"units": [6]}}}})))
+    };
+    let noisy = of(0.7, 3.0);
+    let selections: Vec<_> = noisy
+        .graph
+        .nodes()
+        .iter()
+        .filter_map(|node| match node.op {
+            Op::SelectExperts(select) => Some((select.experts, select.noise, select.noise_half_life)),
+            _ => None,
+        })
+        .collect();
+    assert!([6, 5].iter().all(|experts| selections.contains(&(*experts, 0.7, 3.0))), "{selections:?}");
+    let samples = samples(&noisy, 200, Seed(42));
+    let network = network(&noisy.graph, Seed(43));
+    let losses = |ranker: &Ranker, step: u64| {
+        let mut trainer = Trainer::new(Arc::new(ranker.graph.clone()), 1);
+        trainer.at_step(step);
+        let (mut state, seed) = (network.state.clone(), Some(Seed(44)));
+        trainer.step(&network.weights, &mut state, &samples.inputs(), seed, &OneWorker).unwrap().losses
+    };
+    let without = losses(&of(0.0, 3.0), 0);
+    assert_ne!(losses(&noisy, 0), without);
+    assert_eq!(losses(&noisy, 300), without);
+    assert_ne!(losses(&of(0.7, 0.0), 300), without);
 }

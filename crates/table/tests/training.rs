@@ -329,6 +329,30 @@ fn eviction_by_age() {
     assert_eq!(table.bytes(), bytes);
 }
 
+/// The age of an id that waits counts from its last sighting, also once the table was saved and read again.
+#[test]
+fn a_waiting_id_is_as_old_as_its_last_sighting() {
+    let open = Open { admit_after: 3, max_age: Some(3), ..Open::default() };
+    let config = Config { dim: 2, space: Space::Open(open), init: INIT, optimizer: Optimizer::sgd() };
+    for saved in [false, true] {
+        let mut table = Table::new("item", config, Seed(1)).unwrap();
+        let see = |table: &Table, ids: &[u64], number| train(table, ids, &vec![1.0; ids.len() * 2], step(number), 1);
+        see(&table, &[1, 2], 1);
+        see(&table, &[1], 5);
+        if saved {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("table");
+            table.save(&path).unwrap();
+            table = Table::load(&path).unwrap();
+        }
+        // The one was seen at 5, the other at 1 alone.
+        assert_eq!(table.evict(8).waiting, 1, "{saved}");
+        see(&table, &[1, 2], 8);
+        assert_eq!((table.contains(1), table.contains(2)), (true, false), "{saved}");
+        assert_eq!(table.evict(12).waiting, 1, "{saved}");
+    }
+}
+
 #[test]
 fn eviction_by_use_keeps_the_most_seen() {
     let open = Open { max_rows: Some(100), ..Open::default() };

@@ -183,8 +183,13 @@ fn noise(bits: u64) -> f32 {
 impl SelectExperts {
     fn noise_at(&self, cx: &Context<'_>) -> Option<(f32, Seed)> {
         let seed = cx.noise_seed().filter(|_| self.noise > 0.0)?;
-        let halvings = if self.noise_half_life > 0.0 { cx.step() as f32 / self.noise_half_life } else { 0.0 };
-        Some((self.noise * self.experts as f32 * (-halvings).exp2(), seed.at(self.number)))
+        Some((self.noise_scale(cx.step()), seed.at(self.number)))
+    }
+
+    /// The deviation of the noise after a number of steps: `ν n`, halved every so many.
+    fn noise_scale(&self, step: u64) -> f32 {
+        let halvings = if self.noise_half_life > 0.0 { step as f32 / self.noise_half_life } else { 0.0 };
+        self.noise * self.experts as f32 * (-halvings).exp2()
     }
 
     fn condition(&self, cx: &Context<'_>, row: usize) -> Option<usize> {
@@ -433,6 +438,34 @@ mod tests {
 
     fn minus_ln(x: f32) -> f32 {
         -x.ln()
+    }
+
+    #[test]
+    fn noise_is_as_large_as_its_config_says_and_halves() {
+        let select = SelectExperts {
+            conditions: 2,
+            experts: 4,
+            specific: 1,
+            shared: 1,
+            noise: 0.3,
+            noise_half_life: 10.0,
+            active: Active::Always(0),
+            heard: 0,
+            number: 0,
+        };
+        let close = |found: f32, expected: f32| assert!((found - expected).abs() < 1e-6, "{found} {expected}");
+        for (step, expected) in [(0, 1.2), (5, 1.2 / 2.0_f32.sqrt()), (10, 0.6), (30, 0.15)] {
+            close(select.noise_scale(step), expected);
+        }
+        close(SelectExperts { noise_half_life: 0.0, ..select }.noise_scale(1000), 1.2);
+        close(SelectExperts { experts: 10, ..select }.noise_scale(0), 3.0);
+        // It is added with that deviation, around zero.
+        let mut relevance = vec![0.0; 40_000];
+        add_noise(&mut relevance, 1.2, Seed(3));
+        let count = relevance.len() as f64;
+        let mean = relevance.iter().map(|x| f64::from(*x)).sum::<f64>() / count;
+        let variance = relevance.iter().map(|x| (f64::from(*x) - mean).powi(2)).sum::<f64>() / count;
+        assert!(mean.abs() < 0.03 && (variance.sqrt() - 1.2).abs() < 0.02, "{mean} {variance}");
     }
 
     /// The shared specification's case: m = 3, n = 4, no noise, the first condition active.
