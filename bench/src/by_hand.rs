@@ -20,7 +20,7 @@ pub struct ByHand {
 }
 
 fn inputs(batch: &Batch) -> BatchInputs<'_> {
-    BatchInputs { batch, lookups: &[], rows: &[] }
+    BatchInputs { batch, lookups: &[], rows: &[], occurrences: &[] }
 }
 
 impl ByHand {

@@ -176,7 +176,7 @@ impl Case {
         let mut seen: BTreeMap<usize, Observer> = BTreeMap::new();
         let products = self.graph.products();
         let mut scorer = Scorer::new(Arc::clone(&self.graph), 1);
-        let inputs = BatchInputs { batch: &batch, lookups: &lookups, rows: &self.rows };
+        let inputs = BatchInputs { batch: &batch, lookups: &lookups, rows: &self.rows, occurrences: &[] };
         scorer.observe(&self.network.weights, &self.network.state, &inputs, |weight, x| {
             let number = products.iter().position(|product| *product == weight).unwrap_or_default();
             seen.entry(number).or_default().see(x).unwrap_or_else(|error| panic!("{error}"));
@@ -213,7 +213,7 @@ impl Case {
     /// The median time of a call, in seconds.
     fn time(&self, rows: usize, coded: bool) -> Result<f64> {
         let (batch, lookups) = self.batch(rows);
-        let inputs = BatchInputs { batch: &batch, lookups: &lookups, rows: &self.rows };
+        let inputs = BatchInputs { batch: &batch, lookups: &lookups, rows: &self.rows, occurrences: &[] };
         let mut scorer = Scorer::new(Arc::clone(&self.graph), 1);
         if coded {
             scorer = scorer.with_codes(Arc::clone(&self.codes));
@@ -270,7 +270,7 @@ impl Case {
                 json!({ "name": input.name, "shape": shape, "integer": input.source.is_integer(), "file": file }),
             );
         }
-        let inputs = BatchInputs { batch: &batch, lookups: &lookups, rows: &self.rows };
+        let inputs = BatchInputs { batch: &batch, lookups: &lookups, rows: &self.rows, occurrences: &[] };
         let mut scores = Vec::new();
         let mut scorer = Scorer::new(Arc::clone(&self.graph), 1);
         scorer.score(&self.network.weights, &self.network.state, &inputs, &OneWorker, &mut scores)?;

@@ -47,7 +47,7 @@ fn run(name: &str, case: &Case, rule: Rule, workers: &Threads, steps: usize, dro
     let mut network = Network::new(&graph, Seed(1));
     let mut optimizer = Optimizer::new(rule, 0.0, &graph).unwrap_or_else(|error| panic!("{error}"));
     let mut trainer = Trainer::new(Arc::clone(&graph), workers.count());
-    let inputs = BatchInputs { batch: &case.batch, lookups: &case.lookups, rows: &case.rows };
+    let inputs = BatchInputs { batch: &case.batch, lookups: &case.lookups, rows: &case.rows, occurrences: &[] };
     let mut times = Vec::new();
     for step in 0..steps {
         let start = Instant::now();

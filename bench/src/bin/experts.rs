@@ -53,7 +53,7 @@ impl Samples {
     }
 
     fn inputs(&self) -> BatchInputs<'_> {
-        BatchInputs { batch: &self.batch, lookups: &self.lookups, rows: &self.rows }
+        BatchInputs { batch: &self.batch, lookups: &self.lookups, rows: &self.rows, occurrences: &[] }
     }
 }
 

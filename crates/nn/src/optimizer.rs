@@ -34,8 +34,28 @@ pub enum Rule {
         #[serde(default = "adam_epsilon")]
         epsilon: f32,
     },
+    /// Adam with decoupled weight decay (Loshchilov and Hutter 2019, algorithm 2, as PyTorch's AdamW): `w ← w − η λ w` before Adam's step, whose
+    /// moments do not see the decay. λ applies to matrices, not to biases and scales.
+    #[serde(rename = "adamw", alias = "adam_w")]
+    AdamW {
+        /// β₁.
+        #[serde(default = "beta1")]
+        beta1: f32,
+        /// β₂.
+        #[serde(default = "beta2")]
+        beta2: f32,
+        /// ε.
+        #[serde(default = "adam_epsilon")]
+        epsilon: f32,
+        /// λ.
+        #[serde(default = "weight_decay")]
+        weight_decay: f32,
+    },
 }
 
+fn weight_decay() -> f32 {
+    1e-2
+}
 fn adagrad_epsilon() -> f32 {
     1e-10
 }
@@ -61,13 +81,22 @@ pub struct Optimizer {
     rule: Rule,
     /// `l2 · w` is added to the gradient of matrices, not of biases and scales.
     l2: f32,
-    /// Ranges of the flat vector, and whether L2 applies.
-    ranges: Vec<(std::ops::Range<usize>, bool)>,
+    ranges: Vec<WeightRange>,
     /// Momentum or first moments; empty where the rule has none.
     first: Vec<f32>,
     /// Sums of squares or second moments; empty where the rule has none.
     second: Vec<f32>,
     steps: u64,
+}
+
+/// A weight's part of the flat vector.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct WeightRange {
+    len: usize,
+    /// Whether L2 and weight decay apply.
+    decays: bool,
+    /// What the rate of its steps is multiplied by.
+    rate: f32,
 }
 
 impl Optimizer {
@@ -76,10 +105,9 @@ impl Optimizer {
     /// # Errors
     /// A config error if a parameter is out of its range.
     pub fn new(rule: Rule, l2: f32, graph: &Graph) -> Result<Self> {
-        let ranges = graph.weights().iter().map(|info| {
-            let end = info.offset + info.shape[0] * info.shape[1];
-            (info.offset..end, info.decays)
-        });
+        let ranges = graph.weights().iter();
+        let ranges =
+            ranges.map(|info| WeightRange { len: info.shape[0] * info.shape[1], decays: info.decays, rate: 1.0 });
         Self::of(rule, l2, ranges.collect())
     }
 
@@ -88,22 +116,44 @@ impl Optimizer {
     /// # Errors
     /// As [`Self::new`].
     pub fn of_numbers(rule: Rule, count: usize) -> Result<Self> {
-        Self::of(rule, 0.0, vec![(0..count, false)])
+        Self::of(rule, 0.0, vec![WeightRange { len: count, decays: false, rate: 1.0 }])
     }
 
-    fn of(rule: Rule, l2: f32, ranges: Vec<(std::ops::Range<usize>, bool)>) -> Result<Self> {
+    /// Multiplies the rate of the steps of some weights of the graph that this is an optimizer of: of the weight with this name, or of all
+    /// that are in the scope with this name. Returns how many these are.
+    pub fn scale_rate(&mut self, graph: &Graph, name: &str, factor: f32) -> usize {
+        let within =
+            |weight: &str| weight.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
+        let weights = graph.weights().iter().zip(&mut self.ranges).filter(|(info, _)| within(&info.name));
+        weights.map(|(_, range)| range.rate *= factor).count()
+    }
+
+    fn of(rule: Rule, l2: f32, ranges: Vec<WeightRange>) -> Result<Self> {
         let sound = match rule {
             Rule::Sgd { momentum } => (0.0..1.0).contains(&momentum),
             Rule::Adagrad { epsilon } => epsilon > 0.0,
-            Rule::Adam { beta1, beta2, epsilon } => {
+            Rule::Adam { beta1, beta2, epsilon } | Rule::AdamW { beta1, beta2, epsilon, .. } => {
                 (0.0..1.0).contains(&beta1) && (0.0..1.0).contains(&beta2) && epsilon > 0.0
             }
         };
+        if let Rule::AdamW { weight_decay, .. } = rule {
+            if weight_decay < 0.0 || !weight_decay.is_finite() {
+                return Err(Error::config("the weight decay of AdamW must be a number of at least 0")
+                    .in_field("train.optimizer.weight_decay"));
+            }
+            if l2 > 0.0 {
+                return Err(Error::config(
+                    "AdamW decays weights by itself, and l2 would be added to the gradient it sees",
+                )
+                .in_field("train.l2")
+                .mend("set train.optimizer.weight_decay instead, or take the optimizer `adam`"));
+            }
+        }
         if !sound || l2 < 0.0 || !l2.is_finite() {
             return Err(Error::config("momentum and betas are in [0, 1), epsilon is positive, l2 is not negative")
                 .in_field("train.optimizer"));
         }
-        let count = ranges.last().map_or(0, |(range, _)| range.end);
+        let count = ranges.iter().map(|range| range.len).sum();
         let len = |used: bool| if used { count } else { 0 };
         Ok(Self {
             rule,
@@ -112,7 +162,7 @@ impl Optimizer {
             first: vec![
                 0.0;
                 len(match rule {
-                    Rule::Adam { .. } => true,
+                    Rule::Adam { .. } | Rule::AdamW { .. } => true,
                     Rule::Sgd { momentum } => momentum > 0.0,
                     Rule::Adagrad { .. } => false,
                 })
@@ -135,7 +185,7 @@ impl Optimizer {
         let count = weights.len();
         let pieces = Pieces {
             ranges: self.ranges.iter(),
-            left: (0, false),
+            left: WeightRange { len: 0, decays: false, rate: 1.0 },
             weights,
             gradients,
             first: &mut self.first,
@@ -146,7 +196,8 @@ impl Optimizer {
             pieces,
             || (),
             |(), piece| {
-                let Piece { w, g, first, second, decays } = piece;
+                let Piece { w, g, first, second, decays, rate: factor } = piece;
+                let rate = rate * factor;
                 let l2 = if decays { decay } else { 0.0 };
                 match rule {
                     Rule::Sgd { .. } if first.is_empty() => sgd(w, g, rate, l2),
@@ -156,6 +207,14 @@ impl Optimizer {
                         let rate = rate / (1.0 - beta1.powi(steps));
                         let correction = 1.0 / (1.0 - beta2.powi(steps)).sqrt();
                         adam(w, g, first, second, rate, l2, [beta1, beta2, correction, epsilon]);
+                    }
+                    Rule::AdamW { beta1, beta2, epsilon, weight_decay } => {
+                        if decays {
+                            shrink(w, 1.0 - rate * weight_decay);
+                        }
+                        let rate = rate / (1.0 - beta1.powi(steps));
+                        let correction = 1.0 / (1.0 - beta2.powi(steps)).sqrt();
+                        adam(w, g, first, second, rate, 0.0, [beta1, beta2, correction, epsilon]);
                     }
                 }
             },
@@ -185,9 +244,9 @@ impl Optimizer {
 
 /// What is left to be moved, weight by weight.
 struct Pieces<'a> {
-    ranges: std::slice::Iter<'a, (std::ops::Range<usize>, bool)>,
-    /// How much of the last range, and whether L2 applies to it.
-    left: (usize, bool),
+    ranges: std::slice::Iter<'a, WeightRange>,
+    /// What is left of the last one.
+    left: WeightRange,
     weights: &'a mut [f32],
     gradients: &'a [f32],
     first: &'a mut [f32],
@@ -201,29 +260,34 @@ struct Piece<'a> {
     first: &'a mut [f32],
     second: &'a mut [f32],
     decays: bool,
+    rate: f32,
 }
 
 impl<'a> Iterator for Pieces<'a> {
     type Item = Piece<'a>;
 
     fn next(&mut self) -> Option<Piece<'a>> {
-        while self.left.0 == 0 {
-            let (range, decays) = self.ranges.next()?;
-            self.left = (range.len(), *decays);
+        while self.left.len == 0 {
+            self.left = *self.ranges.next()?;
         }
-        let len = self.left.0.min(PIECE);
-        self.left.0 -= len;
+        let len = self.left.len.min(PIECE);
+        self.left.len -= len;
         Some(Piece {
             w: self.weights.split_off_mut(..len)?,
             g: self.gradients.split_off(..len)?,
             first: self.first.split_off_mut(..len).unwrap_or_default(),
             second: self.second.split_off_mut(..len).unwrap_or_default(),
-            decays: self.left.1,
+            decays: self.left.decays,
+            rate: self.left.rate,
         })
     }
 }
 
 kernel! {
+    fn shrink['a](w: &'a mut [f32], factor: f32) {
+        w.iter_mut().for_each(|w| *w *= factor);
+    }
+
     fn sgd['a](w: &'a mut [f32], g: &'a [f32], rate: f32, l2: f32) {
         w.iter_mut().zip(g).for_each(|(w, g)| *w -= rate * (g + l2 * *w));
     }
@@ -290,6 +354,41 @@ mod tests {
         let mut weights = [0.0; 3];
         adam.apply(&mut weights, &[3.0, -0.2, 0.0], 0.01);
         assert!((weights[0] + 0.01).abs() < 1e-6 && (weights[1] - 0.01).abs() < 1e-6 && weights[2] == 0.0);
+    }
+
+    #[test]
+    fn rates_scale_by_name_and_scope() {
+        let mut graph = Graph::new();
+        let x = graph.numeric(2);
+        for name in ["encoder", "encoders", "body"] {
+            graph.scope(name, |graph| graph.linear(x, 1, Activation::None));
+        }
+        let mut sgd = Optimizer::new(Rule::Sgd { momentum: 0.0 }, 0.0, &graph).unwrap();
+        assert_eq!(sgd.scale_rate(&graph, "encoder", 0.5), 2);
+        assert_eq!(sgd.scale_rate(&graph, "encoder.bias", 0.0), 1);
+        assert_eq!(["enc", "", "weight"].map(|name| sgd.scale_rate(&graph, name, 9.0)), [0; 3]);
+        let mut weights = vec![0.0; graph.weight_count()];
+        sgd.apply(&mut weights, &vec![-1.0; graph.weight_count()], 1.0);
+        for info in graph.weights() {
+            let expected = match info.name.as_str() {
+                "encoder.weight" => 0.5,
+                "encoder.bias" => 0.0,
+                _ => 1.0,
+            };
+            assert_eq!(weights[info.offset], expected, "{}", info.name);
+        }
+    }
+
+    #[test]
+    fn weight_decay_is_checked() {
+        let mut graph = Graph::new();
+        let x = graph.numeric(2);
+        graph.linear(x, 1, Activation::None);
+        let of = |text: &str| serde_json::from_str::<Rule>(text).unwrap();
+        let field = |rule: Rule, l2: f32| Optimizer::new(rule, l2, &graph).unwrap_err().to_string();
+        assert!(Optimizer::new(of(r#"{"type": "adamw"}"#), 0.0, &graph).is_ok());
+        assert!(field(of(r#"{"type": "adamw"}"#), 0.1).contains("train.optimizer.weight_decay"));
+        assert!(field(of(r#"{"type": "adamw", "weight_decay": -1}"#), 0.0).contains("train.optimizer.weight_decay"));
     }
 
     #[test]

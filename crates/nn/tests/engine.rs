@@ -4,7 +4,7 @@
 mod common;
 
 use common::model::{config, network, ranker, samples};
-use common::{Samples, Stepped, Threads, assert_close, assert_same, normal, scores};
+use common::{Samples, Stepped, Threads, assert_close, assert_same, normal, scores, state_of};
 use kitestring_core::Seed;
 use kitestring_core::error::Kind;
 use kitestring_nn::engine::{OneWorker, Scorer, Shown, Trainer};
@@ -134,21 +134,27 @@ fn assert_same_step(what: &str, found: &Stepped, expected: &Stepped, relative: f
 
 #[test]
 fn workers_change_rounding_only_and_repeat_to_the_bit() {
+    let mut other_rows = Vec::new();
     for (name, ranker) in rankers() {
         let samples = samples(&ranker, MANY, Seed(5));
         let network = network(&ranker.graph, Seed(6));
         let graph = &ranker.graph;
         let one = Stepped::of(graph, &network, &samples, Some(Seed(7)), 1);
-        for workers in [2, 3] {
+        for workers in [2, 3, 8] {
             let mut trainer = Trainer::new(Arc::new(graph.clone()), workers);
             let some = Stepped::again(&mut trainer, &network, &samples, Some(Seed(7)), workers);
             // Dropout depends on no worker either: else this would differ by far more than rounding.
             assert_same_step(&format!("{name}, {workers} workers"), &some, &one, 1e-5);
+            // A row's gradient is summed over its occurrences, in their order, whoever found them.
+            if !has_batch_statistics(&ranker) && some.rows != one.rows {
+                other_rows.push(format!("{name}, {workers} workers"));
+            }
             // A warm trainer, and a new one.
             assert!(some == Stepped::again(&mut trainer, &network, &samples, Some(Seed(7)), workers), "{name}");
             assert!(some == Stepped::of(graph, &network, &samples, Some(Seed(7)), workers), "{name}");
         }
     }
+    assert!(other_rows.is_empty(), "gradients of rows differ: {other_rows:?}");
 }
 
 #[test]
@@ -326,6 +332,75 @@ fn whole_batch(
     assert_close("weights", &step.network, &network_grad, 1e-4, 0.0);
     assert_close("rows", &step.rows[0], &rows_grad, 1e-4, 0.0);
     assert_close("running", &step.state, &normalized.running(), 1e-5, 0.0);
+}
+
+/// One row is no sample of a distribution: it is normalized by the running statistics, through which no gradient goes.
+#[test]
+fn one_row_is_normalized_by_running_statistics() {
+    let mut samples = Samples::new(1, 1);
+    samples.batch.scenarios = vec![2];
+    for partitioned in [false, true] {
+        let (mut graph, mut samples) = (Graph::new(), samples.clone());
+        let x = samples.leaf(&mut graph, &[3.0, -1.0], 2, None);
+        let y = if partitioned {
+            graph.partitioned_norm(x, 0, 3)
+        } else {
+            graph.batch_norm(x, true, Activation::None, 0.0)
+        };
+        let sum = graph.row_sum(y);
+        graph.minimize("loss", sum, Some(0), 1.0);
+        let mut network = Network::new(&graph, Seed(1));
+        let [mut means, mut variances] = [vec![1.0, 1.0], vec![4.0, 0.25]];
+        if partitioned {
+            // The second of three domains.
+            means = [[7.0, 7.0], [1.0, 1.0], [7.0, 7.0]].concat();
+            variances = [[9.0, 9.0], [4.0, 0.25], [9.0, 9.0]].concat();
+        }
+        common::set_state(&graph, &mut network.state, "running_mean", &means);
+        common::set_state(&graph, &mut network.state, "running_variance", &variances);
+        let step = Stepped::of(&graph, &network, &samples, None, 1);
+        // (3 − 1) / 2 + (−1 − 1) / 0.5.
+        assert!((step.report.losses[0] + 3.0).abs() < 1e-3, "{}", step.report.losses[0]);
+        assert_close("x", &step.rows[0], &[0.5, 2.0], 1e-3, 0.0);
+        let at = if partitioned { 2 } else { 0 };
+        let running = |name: &str| state_of(&graph, &step.state, name)[at..at + 2].to_vec();
+        assert_close("mean", &running("running_mean"), &[1.2, 0.8], 1e-6, 0.0);
+        // The squared distances from the running means are 4 and 4.
+        assert_close("variance", &running("running_variance"), &[4.0, 0.9 * 0.25 + 0.4], 1e-6, 0.0);
+    }
+}
+
+/// Statistics that many batches were begun on may be merged with all of them: the variance stays between those of the batches.
+#[test]
+fn what_is_merged_is_a_convex_combination() {
+    let draw = |deviation: f32| {
+        let (mut graph, mut samples) = (Graph::new(), Samples::new(MANY, 1));
+        samples.batch.scenarios = (0..MANY as u32).map(|row| row % 2 + 1).collect();
+        let x = samples.leaf(&mut graph, &normal(Seed(23), MANY * 2, deviation), 2, None);
+        let (first, second) = (graph.batch_norm(x, false, Activation::None, 1e-5), graph.partitioned_norm(x, 0, 2));
+        let both = graph.concat(&[first, second]);
+        let sum = graph.row_sum(both);
+        graph.minimize("loss", sum, Some(0), 1.0);
+        (graph, samples)
+    };
+    let (graph, wide) = draw(3.0);
+    let narrow = draw(0.1).1;
+    let network = Network::new(&graph, Seed(1));
+    let mut state = network.state.clone();
+    for round in 0..4 {
+        // 64 workers whose batches have seen the same statistics, wide ones and then narrow ones.
+        let old = state.clone();
+        for samples in [&wide, &narrow] {
+            let mut trainer = Trainer::new(Arc::new(graph.clone()), 1);
+            trainer.step(&network.weights, &mut old.clone(), &samples.inputs(), None, &Threads(1)).unwrap();
+            (0..32).for_each(|_| trainer.merge_statistics(&mut state));
+        }
+        for info in graph.states().iter().filter(|info| info.name.ends_with("running_variance")) {
+            for variance in &state[info.offset..info.offset + info.len] {
+                assert!((0.009..1.0).contains(variance), "round {round}: {} is {variance}", info.name);
+            }
+        }
+    }
 }
 
 #[test]

@@ -88,9 +88,11 @@ fn workers_change_no_step() {
     let h = graph.linear(x, 250, Activation::None);
     graph.linear(h, 3, Activation::None);
     let count = graph.weight_count();
-    for rule in [Rule::Sgd { momentum: 0.0 }, Rule::Sgd { momentum: 0.9 }, Rule::default()] {
+    let adamw = Rule::AdamW { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 0.1 };
+    for rule in [Rule::Sgd { momentum: 0.0 }, Rule::Sgd { momentum: 0.9 }, Rule::default(), adamw] {
         let run = |workers: usize| {
-            let mut optimizer = Optimizer::new(rule, 0.1, &graph).unwrap();
+            let l2 = if rule == adamw { 0.0 } else { 0.1 };
+            let mut optimizer = Optimizer::new(rule, l2, &graph).unwrap();
             let mut weights = normal(Seed(1), count, 1.0);
             for step in 0..3 {
                 optimizer.apply_with(&mut weights, &normal(Seed(2).at(step), count, 1.0), 0.1, &Threads(workers));
@@ -101,6 +103,33 @@ fn workers_change_no_step() {
         let one = run(1);
         assert!(one.0.iter().zip(normal(Seed(1), count, 1.0)).all(|(after, before)| *after != before));
         assert!(one == run(3), "{rule:?}");
+    }
+}
+
+/// PyTorch's AdamW (η .1, λ .05), by its formula in 64 bits; the bias does not decay.
+#[test]
+fn decoupled_decay_by_hand() {
+    let mut graph = Graph::new();
+    let x = graph.numeric(2);
+    graph.linear(x, 1, Activation::None);
+    let offset = |name: &str| graph.weights().iter().find(|info| info.name == name).unwrap().offset;
+    let (weight, bias) = (offset("weight"), offset("bias"));
+    let rule = Rule::AdamW { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 0.05 };
+    let mut optimizer = Optimizer::new(rule, 0.0, &graph).unwrap();
+    let mut weights = [0.0; 3];
+    weights[weight..weight + 2].copy_from_slice(&[1.0, -2.0]);
+    weights[bias] = 3.0;
+    let steps = [
+        ([0.5, -0.1], [0.895, -1.89]),
+        ([-0.3, 0.2], [0.871_375_2, -1.917_160_4]),
+        ([0.1, 0.1], [0.841_621_8, -1.959_498_6]),
+    ];
+    for (gradient, expected) in steps {
+        let mut gradients = [0.0; 3];
+        gradients[weight..weight + 2].copy_from_slice(&gradient);
+        optimizer.apply(&mut weights, &gradients, 0.1);
+        assert_close("weights", &weights[weight..weight + 2], &expected, 1e-6, 0.0);
+        assert_eq!(weights[bias], 3.0);
     }
 }
 

@@ -63,7 +63,12 @@ fn numbers_of_zero_change_no_bit_and_others_say_what_the_patched_graph_says() {
                     .for_each(|info| all += info.shape[1]);
                 assert!(5 < all / 10, "{name}: patches have {all} numbers");
                 let samples = trained.samples(&batch, RowCodes::F32);
-                let inputs = BatchInputs { batch: &samples.batch, lookups: &samples.lookups, rows: &samples.tables };
+                let inputs = BatchInputs {
+                    batch: &samples.batch,
+                    lookups: &samples.lookups,
+                    rows: &samples.tables,
+                    occurrences: &[],
+                };
                 let (mut expected, mut scorer) = (Vec::new(), Scorer::new(Arc::new(graph), 1));
                 scorer.score(&weights, &trained.network.state, &inputs, &OneWorker, &mut expected).unwrap();
                 for (found, expected) in found.iter().zip(&expected) {

@@ -152,6 +152,12 @@ impl RetrieveConfig {
                 "a step of a retriever couples its samples: its updates are synchronous",
             );
         }
+        if !self.train.rates.is_empty() {
+            return wrong("train.rates", "the towers of a retriever learn at one rate");
+        }
+        if self.train.occurrence_l2 > 0.0 {
+            return wrong("train.occurrence_l2", "a retriever has no regularization by occurrence: use train.rows.l2");
+        }
         if self.cutoffs.is_empty() || self.cutoffs.contains(&0) {
             return wrong("cutoffs", "give at least one cutoff, each at least 1");
         }

@@ -341,7 +341,7 @@ impl<'a> Corpus<'a> {
             }
         }
         let [query, item] = &self.readers;
-        batch.distinct.index(&[(query, &batch.query), (item, &batch.item)]);
+        batch.distinct.index_to_learn(&[(query, &batch.query), (item, &batch.item)]);
         Ok(())
     }
 

@@ -81,12 +81,11 @@ struct Team<'a> {
 impl Team<'_> {
     fn work(&self, pass: &mut Pass, report: &Sender<Done>, used: &Sender<Prepared>) {
         let mut pulled = Network { weights: Vec::new(), state: Vec::new() };
-        let mut state = Vec::new();
         while let Some((step, prepared)) = self.next() {
             let done = match prepared {
                 Err(error) => Done { rows: 0, report: Err(error), not_finite: None },
                 Ok(prepared) => {
-                    let found = self.step(pass, (&mut pulled, &mut state), &prepared, step);
+                    let found = self.step(pass, &mut pulled, &prepared, step);
                     let row = if found.is_err() { pass.not_finite() } else { None };
                     let not_finite = row.and_then(|row| prepared.batch.index.get(row).copied());
                     let rows = prepared.batch.rows;
@@ -112,31 +111,88 @@ impl Team<'_> {
         Some((source.next - 1, source.batches.next()?))
     }
 
-    /// One step. `pulled` gets the network as it is now, `state` its running statistics with the batch's share.
-    fn step(
-        &self,
-        pass: &mut Pass,
-        (pulled, state): (&mut Network, &mut Vec<f32>),
-        prepared: &Prepared,
-        step: u64,
-    ) -> Result<StepReport> {
+    /// One step. `pulled` gets the network as it is now.
+    fn step(&self, pass: &mut Pass, pulled: &mut Network, prepared: &Prepared, step: u64) -> Result<StepReport> {
         let dropout = {
             let shared = self.shared.read().unwrap_or_else(PoisonError::into_inner);
             pulled.weights.clone_from(&shared.network.weights);
             pulled.state.clone_from(&shared.network.state);
             shared.learner.dropout(step)
         };
-        state.clone_from(&pulled.state);
-        let found = pass.compute(self.tables, &pulled.weights, state, prepared, (step, dropout), &OneWorker)?;
+        let Network { weights, state } = pulled;
+        let found = pass.compute(self.tables, weights, state, prepared, (step, dropout), &OneWorker)?;
         let step = {
             let mut shared = self.shared.write().unwrap_or_else(PoisonError::into_inner);
             let Shared { network, learner } = &mut *shared;
-            for (now, (after, before)) in network.state.iter_mut().zip(state.iter().zip(&pulled.state)) {
-                *now += after - before;
-            }
+            // Into the running statistics as they are now. By how much those that this step read were moved says nothing of these: added
+            // here, it would take a variance below zero once there are as many workers as a running statistic has batches.
+            pass.merge_statistics(&mut network.state);
             learner.push_network(network, pass.network_gradients(), (self.learning_rate)(step))
         };
         pass.push(self.tables, step, &OneWorker)?;
         Ok(found)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::fixture::Fixture;
+    use crate::inputs::Readers;
+    use crate::loader::Epoch;
+    use kitestring_core::Seed;
+
+    /// Many workers, each of whose batches is begun on statistics that all others have moved since: what is merged is the batch's own, so
+    /// that a variance never leaves the range of those that were seen, and the run learns what one worker's does.
+    #[test]
+    fn running_statistics_hold_for_any_number_of_workers() {
+        let fixture = Fixture::new();
+        let mut config = fixture.config.clone();
+        config.train.batch_size = Some(16);
+        let layers = r#"{"type": "mlp", "units": [8], "batch_norm": true, "activation": "dice"}"#;
+        config.model.body = serde_json::from_str(layers).unwrap();
+        let split = fixture.dataset.split("train").unwrap();
+        let size = |table: &str| fixture.dataset.table_size(table);
+        let run = |workers: usize| {
+            let scenarios = fixture.dataset.scenario_counts();
+            let schema = fixture.dataset.schema();
+            let mut model = Model::new(schema, &config.model, &config.train, size, &scenarios, Seed(1)).unwrap();
+            let mut learner = Learner::new(&model, &config.train, 1, Seed(1)).unwrap();
+            let mut passes: Vec<Pass> = (0..workers).map(|_| Pass::new(&model, &config.train, 1)).collect();
+            let readers = Readers::new(schema);
+            let variances: Vec<std::ops::Range<usize>> = model
+                .graph
+                .states()
+                .iter()
+                .filter_map(|state| {
+                    state.name.ends_with("running_variance").then(|| state.offset..state.offset + state.len)
+                })
+                .collect();
+            assert!(!variances.is_empty());
+            let (mut loss, mut count) = (0.0, 0.0);
+            for epoch in 0..30 {
+                let order = split.order_of_blocks(1, Seed(2), epoch);
+                let (batch_size, draws) = (16, Seed(3));
+                let epoch = Epoch { split, readers: &readers, order, draws, batch_size, first_batch: 0 };
+                (loss, count) = (0.0, 0.0);
+                let learned = epoch.read(workers, |batches| {
+                    learn(&mut passes, (&mut model, &mut learner), batches, epoch.batches(), &|_| 0.003, &mut |done| {
+                        loss += done.report?.losses[0];
+                        count += 1.0;
+                        Ok(())
+                    })
+                });
+                learned.unwrap();
+                let state = &model.network.state;
+                assert!(state.iter().all(|number| number.is_finite()));
+                for variance in variances.iter().flat_map(|range| &state[range.clone()]) {
+                    assert!(*variance > 0.0, "{workers} workers: a variance of {variance}");
+                }
+            }
+            loss / count
+        };
+        let (one, many) = (run(1), run(32));
+        assert!((one - many).abs() < 0.15 * one, "{one} with one worker, {many} with many");
     }
 }

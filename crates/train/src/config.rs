@@ -2,6 +2,7 @@
 
 use crate::config_error::explain;
 use crate::evaluate;
+use crate::rates::WeightRate;
 use kitestring_core::error::did_you_mean;
 use kitestring_core::schema::FeatureKind;
 use kitestring_core::{Error, Result, Schema};
@@ -46,6 +47,11 @@ pub struct RunConfig {
     pub simulator: Option<kitestring_data::simulator::Config>,
 }
 
+/// Whether a number is left out of a written config, because 0 stands for nothing.
+fn is_zero(number: &f32) -> bool {
+    *number == 0.0
+}
+
 /// How a model is trained.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -70,6 +76,13 @@ pub struct TrainConfig {
     pub rows: kitestring_table::Optimizer,
     /// How rows start.
     pub row_init: Init,
+    /// What the learning rate is multiplied by for some weights of the network, or for the rows of some tables.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub rates: Vec<WeightRate>,
+    /// λ of DIN's mini-batch aware regularization (Zhou et al. 2018): at each step `λ / n` times the row is added to the gradient of the rows of
+    /// the batch's ids alone, with `n` how often the id occurs in the training split. 0 for none.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub occurrence_l2: f32,
     /// The largest Euclidean norm of all gradients together; longer ones are scaled down to it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub clip_norm: Option<f64>,
@@ -100,6 +113,8 @@ impl Default for TrainConfig {
             l2: 0.0,
             rows: kitestring_table::Optimizer::default(),
             row_init: Init::default(),
+            rates: Vec::new(),
+            occurrence_l2: 0.0,
             clip_norm: None,
             workers: 0,
             asynchronous: false,
@@ -126,6 +141,9 @@ impl TrainConfig {
         }
         if self.clip_norm.is_some_and(|norm| norm <= 0.0 || !norm.is_finite()) {
             return wrong("train.clip_norm", "the norm must be a positive number");
+        }
+        if !(self.occurrence_l2 >= 0.0 && self.occurrence_l2.is_finite()) {
+            return wrong("train.occurrence_l2", "the coefficient must be a number of at least 0");
         }
         if self.asynchronous && self.rows.sweeps() {
             return wrong(

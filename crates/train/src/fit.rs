@@ -11,6 +11,7 @@ use crate::learner::{Learner, Pass};
 use crate::loader::{self, Epoch};
 use crate::model::Model;
 use crate::notes;
+use crate::occurrence_l2::OccurrenceL2;
 use crate::run::replace_directory;
 pub use crate::watch::Event;
 use crate::watch::Watch;
@@ -151,7 +152,6 @@ impl<'a> Fit<'a> {
             None => (start.map_or_else(fresh, Ok)?, None, Progress { rate_factor: 1.0, ..Progress::default() }),
         };
         let asynchronous = if config.train.asynchronous { threads.count() } else { 0 };
-        let passes = (0..asynchronous).map(|_| Pass::new(&model, &config.train, 1)).collect();
         let mut learner = match &guide {
             Some(guide) => Learner::guided(&model, &config.train, threads.count(), seed, &**guide)?,
             None => Learner::new(&model, &config.train, threads.count(), seed)?,
@@ -174,6 +174,17 @@ impl<'a> Fit<'a> {
                 .mend("make one in [data] split, or train a fixed number of epochs"));
         }
         let readers = Readers::new(dataset.schema());
+        let pass = |_| Pass::new(&model, &config.train, 1).with_rates(learner.row_rates());
+        let mut passes: Vec<Pass> = (0..asynchronous).map(pass).collect();
+        if config.train.occurrence_l2 > 0.0 {
+            let split = dataset.split("train")?;
+            let (order, draws) = (split.order_of_blocks(1, seed, 0), seed.child("negatives").at(0));
+            let batch_size = length.batch_size;
+            let epoch = Epoch { split, readers: &readers, order, draws, batch_size, first_batch: 0 };
+            let counted = Arc::new(OccurrenceL2::count(config.train.occurrence_l2, &model.tables, &epoch)?);
+            learner.regularize(&counted);
+            passes.iter_mut().for_each(|pass| pass.regularize(&counted));
+        }
         Ok(Self {
             config,
             dataset,

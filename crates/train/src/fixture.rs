@@ -117,7 +117,7 @@ impl Fixture {
             let order: Vec<u64> = train.order(Seed(2), epoch).iter().collect();
             for indices in order.chunks(64) {
                 train.read(indices, Seed(3), &mut prepared.batch).unwrap();
-                prepared.index(&readers);
+                prepared.index_to_learn(&readers);
                 learner.step(&mut model, &prepared, self.config.train.learning_rate, &workers).unwrap();
             }
         }

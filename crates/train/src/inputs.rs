@@ -2,7 +2,7 @@
 
 use kitestring_core::schema::Feature;
 use kitestring_core::{Batch, Result, Schema};
-use kitestring_nn::engine::{BatchInputs, Workers};
+use kitestring_nn::engine::{BatchInputs, Occurrences, Workers};
 use kitestring_table::{Route, Step, Table, Unique};
 use std::sync::{Mutex, PoisonError};
 
@@ -36,11 +36,43 @@ pub struct Distinct {
     unique: Vec<Unique>,
     /// For each batch and sparse feature the place of each id among its table's distinct ones.
     lookups: Vec<Vec<Vec<u32>>>,
+    /// For each batch that is learned from and each table, where the distinct ids occur.
+    occurrences: Vec<Vec<Occurrences>>,
 }
 
 impl Distinct {
+    /// The distinct ids of a table.
+    pub(crate) fn ids(&self, table: usize) -> &[u64] {
+        self.unique.get(table).map_or(&[], Unique::ids)
+    }
+
+    /// The distinct ids of a table, each with how often the first batch has it, where that is learned from.
+    pub(crate) fn counts(&self, table: usize) -> impl Iterator<Item = (u64, u32)> + '_ {
+        let occurrences = self.occurrences.first().and_then(|tables| tables.get(table));
+        let ids = self.ids(table).iter().enumerate();
+        ids.filter_map(move |(row, id)| Some((*id, occurrences?.places_of(row).len() as u32)))
+    }
+
     /// Makes the ids of batches distinct, table by table, each batch's as far as its readers go.
     pub fn index(&mut self, batches: &[(&Readers, &Batch)]) {
+        self.occurrences.iter_mut().for_each(Vec::clear);
+        self.make_distinct(batches);
+    }
+
+    /// [`Self::index`] for a step of learning: also finds where each distinct id occurs, for the gradient of its row is summed over that.
+    pub fn index_to_learn(&mut self, batches: &[(&Readers, &Batch)]) {
+        self.make_distinct(batches);
+        self.occurrences.resize_with(batches.len(), Vec::new);
+        for ((occurrences, lookups), (readers, _)) in self.occurrences.iter_mut().zip(&self.lookups).zip(batches) {
+            occurrences.resize_with(readers.features.len(), Occurrences::default);
+            for ((occurrences, features), unique) in occurrences.iter_mut().zip(&readers.features).zip(&self.unique) {
+                let columns = features.iter().map(|feature| (*feature, lookups[*feature].as_slice()));
+                occurrences.index(columns, unique.ids().len());
+            }
+        }
+    }
+
+    fn make_distinct(&mut self, batches: &[(&Readers, &Batch)]) {
         let tables = batches.first().map_or(0, |(readers, _)| readers.features.len());
         self.unique.resize_with(tables, Unique::new);
         self.lookups.resize_with(batches.len(), Vec::new);
@@ -74,6 +106,11 @@ impl Prepared {
     pub(crate) fn index(&mut self, readers: &Readers) {
         self.distinct.index(&[(readers, &self.batch)]);
     }
+
+    /// [`Self::index`] for a step of learning.
+    pub(crate) fn index_to_learn(&mut self, readers: &Readers) {
+        self.distinct.index_to_learn(&[(readers, &self.batch)]);
+    }
 }
 
 /// The rows of distinct ids, pulled from the tables. Workers share the ids of a large batch.
@@ -82,6 +119,8 @@ pub struct Pulled {
     /// For each table the ways to its rows, one a share.
     routes: Vec<Vec<Route>>,
     rows: Vec<Vec<f32>>,
+    /// What the learning rate of each table's rows is multiplied by; 1 where there is none.
+    rates: Vec<f32>,
 }
 
 /// Fewer ids than this are not worth sharing.
@@ -96,6 +135,23 @@ struct Share<'a, Numbers> {
 }
 
 impl Pulled {
+    /// Has the rows of each table learn at a rate of their own: the step's times this.
+    #[must_use]
+    pub(crate) fn with_rates(mut self, rates: Vec<f32>) -> Self {
+        self.rates = rates;
+        self
+    }
+
+    /// The rows of each table's distinct ids, as they were pulled.
+    pub(crate) fn rows(&self) -> &[Vec<f32>] {
+        &self.rows
+    }
+
+    /// A step of the rows of a table.
+    fn step_of(rates: &[f32], table: usize, step: Step) -> Step {
+        Step { learning_rate: step.learning_rate * rates.get(table).copied().unwrap_or(1.0), ..step }
+    }
+
     /// Pulls rows.
     ///
     /// # Errors
@@ -125,7 +181,8 @@ impl Pulled {
     /// What the engine reads of a batch, the one of this number among those whose ids were made distinct.
     pub fn inputs<'a>(&'a self, distinct: &'a Distinct, number: usize, batch: &'a Batch) -> BatchInputs<'a> {
         let lookups = distinct.lookups.get(number).map_or(&[][..], Vec::as_slice);
-        BatchInputs { batch, lookups, rows: &self.rows }
+        let occurrences = distinct.occurrences.get(number).map_or(&[][..], Vec::as_slice);
+        BatchInputs { batch, lookups, rows: &self.rows, occurrences }
     }
 
     /// [`Self::inputs`] of a batch alone.
@@ -144,7 +201,8 @@ impl Pulled {
         }
         let failed = Mutex::new(None);
         workers.run(&|worker| {
-            for table in tables {
+            for (number, table) in tables.iter().enumerate() {
+                let step = Self::step_of(&self.rates, number, step);
                 if let Err(error) = table.sweep(step, worker, workers.count()) {
                     *failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
                 }
@@ -155,13 +213,14 @@ impl Pulled {
 
     fn apply(&mut self, tables: &[Table], gradients: &[Vec<f32>], step: Step, workers: &dyn Workers) -> Result<()> {
         let mut shares = Vec::with_capacity(tables.len() * workers.count());
-        for ((table, gradients), routes) in tables.iter().zip(gradients).zip(&mut self.routes) {
+        for (((number, table), gradients), routes) in tables.iter().enumerate().zip(gradients).zip(&mut self.routes) {
+            let step = Self::step_of(&self.rates, number, step);
             let size = share_of(gradients.len() / table.dim(), workers.count());
             for (route, numbers) in routes.iter_mut().zip(gradients.chunks(size * table.dim())) {
-                shares.push(Mutex::new(Share { table, ids: &[], route, numbers }));
+                shares.push(Mutex::new(Share { table, ids: &[], route, numbers: (numbers, step) }));
             }
         }
-        each(&shares, workers, &|share| share.table.apply(share.route, share.numbers, step))
+        each(&shares, workers, &|share| share.table.apply(share.route, share.numbers.0, share.numbers.1))
     }
 }
 

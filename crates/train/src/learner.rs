@@ -4,6 +4,8 @@ use crate::config::TrainConfig;
 use crate::guide::{Guide, Guided, Lesson};
 use crate::inputs::{Prepared, Pulled, Readers};
 use crate::model::Model;
+use crate::occurrence_l2::OccurrenceL2;
+use crate::rates;
 use kitestring_core::{Error, Result, Seed};
 use kitestring_nn::engine::{StepReport, Trainer, Workers};
 use kitestring_nn::network::Network;
@@ -17,6 +19,8 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub struct Learner {
     pass: Pass,
+    /// What the learning rate of each table's rows is multiplied by.
+    rates: Vec<f32>,
     optimizer: Optimizer,
     readers: Readers,
     dropout: Seed,
@@ -56,9 +60,12 @@ impl Learner {
     }
 
     fn of(pass: Pass, model: &Model, config: &TrainConfig, seed: Seed) -> Result<Self> {
+        let mut optimizer = Optimizer::new(config.optimizer, config.l2, &model.graph)?;
+        let rates = rates::apply(&config.rates, model, &mut optimizer)?;
         Ok(Self {
-            pass,
-            optimizer: Optimizer::new(config.optimizer, config.l2, &model.graph)?,
+            pass: pass.with_rates(&rates),
+            rates,
+            optimizer,
             readers: Readers::new(&model.schema),
             dropout: seed.child("dropout"),
             evict_steps: config.evict_steps,
@@ -76,9 +83,19 @@ impl Learner {
         self
     }
 
+    /// Regularizes rows by how often their ids occur.
+    pub(crate) fn regularize(&mut self, regularization: &Arc<OccurrenceL2>) {
+        self.pass.regularize(regularization);
+    }
+
+    /// What the learning rate of each table's rows is multiplied by.
+    pub(crate) fn row_rates(&self) -> &[f32] {
+        &self.rates
+    }
+
     /// Makes the ids of a batch distinct, table by table: what comes before a step.
     pub fn index(&self, prepared: &mut Prepared) {
-        prepared.index(&self.readers);
+        prepared.index_to_learn(&self.readers);
     }
 
     /// How many steps were done.
@@ -212,6 +229,7 @@ pub(crate) struct Pass {
     trainer: Trainer,
     pulled: Pulled,
     clip_norm: Option<f64>,
+    occurrence_l2: Option<Arc<OccurrenceL2>>,
     /// Whether rows learn, or the network alone does.
     rows_learn: bool,
     /// What a guide reads, and its gradient.
@@ -233,7 +251,26 @@ impl Pass {
 
     fn of(trainer: Trainer, config: &TrainConfig) -> Self {
         let (pulled, values, gradient) = Default::default();
-        Self { trainer, pulled, clip_norm: config.clip_norm, rows_learn: true, values, gradient }
+        let (clip_norm, occurrence_l2) = (config.clip_norm, None);
+        Self { trainer, pulled, clip_norm, occurrence_l2, rows_learn: true, values, gradient }
+    }
+
+    /// Has the rows of each table learn at a rate of their own.
+    pub(crate) fn with_rates(mut self, rates: &[f32]) -> Self {
+        self.pulled = self.pulled.with_rates(rates.to_vec());
+        self
+    }
+
+    /// Regularizes rows by how often their ids occur.
+    pub(crate) fn regularize(&mut self, regularization: &Arc<OccurrenceL2>) {
+        self.occurrence_l2 = Some(Arc::clone(regularization));
+    }
+
+    /// Adds to the gradients of rows what is no gradient of a loss.
+    fn add_regularization(&mut self, prepared: &Prepared) {
+        if let Some(regularization) = self.occurrence_l2.as_ref().filter(|_| self.rows_learn) {
+            regularization.add(&prepared.distinct, self.pulled.rows(), self.trainer.gradients().rows);
+        }
     }
 
     /// The row of the last batch whose loss was not finite, where that is why it failed.
@@ -241,7 +278,8 @@ impl Pass {
         self.trainer.not_finite()
     }
 
-    /// Pulls the rows of a batch and computes its gradients, clipped, as the step of a number with the dropout of a seed. `state` gets the batch's share of running statistics.
+    /// Pulls the rows of a batch and computes its gradients, clipped, as the step of a number with the dropout of a seed. The running
+    /// statistics in `state` move towards those of the batch.
     ///
     /// # Errors
     /// A loss or gradient that is not finite.
@@ -259,6 +297,7 @@ impl Pass {
         let inputs = self.pulled.of(prepared);
         let report = self.trainer.step(weights, state, &inputs, Some(dropout), workers)?;
         self.clip()?;
+        self.add_regularization(prepared);
         Ok(report)
     }
 
@@ -282,6 +321,7 @@ impl Pass {
         let guided = guide.guide(&Lesson { values: &self.values, ..lesson }, &mut self.gradient)?;
         let report = self.trainer.backward(weights, state, &inputs, Some(dropout), &self.gradient, workers)?;
         self.clip()?;
+        self.add_regularization(prepared);
         Ok((report, guided))
     }
 
@@ -302,6 +342,11 @@ impl Pass {
             gradients.rows.iter_mut().flatten().for_each(|gradient| *gradient *= scale);
         }
         Ok(())
+    }
+
+    /// Moves running statistics towards those of the batch that [`Self::compute`] read.
+    pub(crate) fn merge_statistics(&self, state: &mut [f32]) {
+        self.trainer.merge_statistics(state);
     }
 
     /// The gradients of the network's weights that [`Self::compute`] found.

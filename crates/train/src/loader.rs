@@ -57,7 +57,7 @@ impl Epoch<'_> {
             indices.extend((first..last).map(|position| self.order.at(position)));
             let read = self.split.read(&indices, self.draws, &mut prepared.batch);
             let result = read.map(|()| {
-                prepared.index(self.readers);
+                prepared.index_to_learn(self.readers);
                 prepared
             });
             let failed = result.is_err();

@@ -1,5 +1,6 @@
 //! What an operation sees of the batch while it works on one tile.
 
+use crate::engine::occurrences::Occurrences;
 use crate::graph::{Domain, Graph, Value};
 use crate::quantization::affine::Affine;
 use crate::quantization::product::{Codes, Product};
@@ -16,6 +17,9 @@ pub struct BatchInputs<'a> {
     pub lookups: &'a [Vec<u32>],
     /// For each table its unique rows, `unique × width`, row-major.
     pub rows: &'a [Vec<f32>],
+    /// For each table where the batch looks its unique rows up, which only training reads. A loader finds that ahead; where it is empty, a
+    /// step does.
+    pub occurrences: &'a [Occurrences],
 }
 
 impl BatchInputs<'_> {
@@ -311,40 +315,4 @@ impl<'a> Inputs<'a> {
     pub(crate) fn value(&self, input: usize) -> Value {
         self.values[input]
     }
-}
-
-/// Cuts a batch into tiles: each as many samples as keep its floats, so many a sample and so many a position, below
-/// [`super::TILE_FLOATS`], a multiple of eight. More where many experts are to be chosen from, but some for every worker.
-pub(crate) fn cut(graph: &Graph, batch: &Batch, floats: [usize; 2], workers: usize) -> usize {
-    let ragged = graph.nodes().iter().find_map(|node| match &node.op {
-        crate::ops::Op::Embed(embed) => match embed.domain {
-            Domain::Positions(feature) => Some(feature),
-            Domain::Rows => None,
-        },
-        _ => None,
-    });
-    let positions = ragged.map_or(0.0, |feature| {
-        let ids = &batch.sparse[feature];
-        // Of samples that share a list, each has values of its own for every element: pairs, not elements, are what a tile holds.
-        let pairs: usize = if ids.list_of_row.is_empty() {
-            ids.ids.len()
-        } else {
-            (0..batch.rows).map(|row| ids.of_row(row).len()).sum()
-        };
-        pairs as f64 / batch.rows.max(1) as f64
-    });
-    let a_row = floats[0] as f64 + positions * floats[1] as f64;
-    let rows = |floats: usize| (floats as f64 / a_row.max(1.0)) as usize;
-    let in_cache = (rows(super::TILE_FLOATS) / 8 * 8).clamp(16, 512);
-    // Where samples choose few of many experts whose weights and gradients do not stay in cache, a small tile has all of them read for a
-    // handful of samples each: worse than values that come from the cache behind.
-    let for_experts = graph.nodes().iter().filter_map(|node| match &node.op {
-        crate::ops::Op::Experts(experts) if 2 * experts.size() > super::TILE_FLOATS => {
-            let spread = experts.experts.len().div_ceil(experts.chosen.max(1));
-            (spread > 1).then_some(spread * super::EXPERT_ROWS)
-        }
-        _ => None,
-    });
-    let most = rows(32 * super::TILE_FLOATS).min(batch.rows.div_ceil(workers).next_multiple_of(8));
-    for_experts.max().unwrap_or(0).min(most).max(in_cache)
 }

@@ -1,11 +1,12 @@
 //! The forward pass without recording: inference.
 
 use super::context::{BatchInputs, Context, Inputs};
+use super::tiles::{Tiling, share};
 use super::workers::{Workers, check_count};
 use crate::graph::{Graph, Value, Weight};
 use crate::ops::Op;
 use crate::quantization::product::Codes;
-use kitestring_core::{Result, Seed};
+use kitestring_core::{Batch, Result, Seed};
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -18,7 +19,8 @@ pub struct Scorer {
     nodes: Vec<usize>,
     /// The buffer of each value.
     buffer_of: Vec<u32>,
-    floats: [usize; 2],
+    tiling: Tiling,
+    tiles: Vec<Range<usize>>,
     workers: Vec<Mutex<Worker>>,
     codes: Option<Arc<Codes>>,
     /// Values of one row that all samples share and that no node makes.
@@ -83,16 +85,10 @@ impl Scorer {
         let needed = graph.needed_for_with(graph.outputs().iter().map(|(_, value)| *value), &stops);
         let nodes: Vec<usize> = (0..needed.len()).filter(|node| needed[*node]).collect();
         let (buffer_of, buffers) = plan(&graph, &nodes, &stops);
-        let mut floats = [0; 2];
-        for node in &nodes {
-            let node = &graph.nodes()[*node];
-            let ragged = matches!(graph.domain(node.output), crate::graph::Domain::Positions(_));
-            floats[usize::from(ragged)] += graph.width(node.output);
-            floats[1] += node.op.operation().saved_of_position();
-        }
+        let (tiling, tiles) = (Tiling::new(&graph, nodes.iter().copied(), 1), Vec::new());
         let worker = || Mutex::new(Worker { buffers: vec![Vec::new(); buffers], ..Worker::default() });
         let workers = (0..workers.max(1)).map(|_| worker()).collect();
-        Self { graph, nodes, buffer_of, floats, workers, codes: None, given }
+        Self { graph, nodes, buffer_of, tiling, tiles, workers, codes: None, given }
     }
 
     /// Does some products in codes from now on. Their weights are not read; [`Self::explain`] and [`Self::observe`] go on in `f32`.
@@ -154,14 +150,13 @@ impl Scorer {
     ) -> Result<()> {
         inputs.check(&self.graph)?;
         check_count(workers, self.workers.len())?;
-        let (rows, size) = (inputs.batch.rows, self.tile_rows(inputs));
-        let share = |worker: usize| worker * rows.div_ceil(size) / self.workers.len();
+        self.tiling.cut(inputs.batch, self.workers.len(), false, &mut self.tiles);
         workers.run(&|number| {
             let Some(worker) = self.workers.get(number) else { return };
             let mut worker = worker.lock().unwrap_or_else(PoisonError::into_inner);
             worker.results.clear();
-            for start in (share(number)..share(number + 1)).map(|tile| tile * size) {
-                let rows = start..(start + size).min(rows);
+            for rows in &self.tiles[share(self.tiles.len(), number, self.workers.len())] {
+                let rows = rows.clone();
                 let codes = self.codes.as_deref();
                 let cx = Context { weights, state, rows, inputs, dropout, recording: None, codes };
                 self.run_tile(&cx, &mut worker, None);
@@ -186,11 +181,11 @@ impl Scorer {
         mut each: impl FnMut(Shown<'_>),
     ) -> Result<Vec<f32>> {
         inputs.check(&self.graph)?;
-        let (rows, size) = (inputs.batch.rows, self.tile_rows(inputs));
+        self.tiling.cut(inputs.batch, 1, false, &mut self.tiles);
         let mut worker = self.workers[0].lock().unwrap_or_else(PoisonError::into_inner);
         worker.results.clear();
-        for start in (0..rows).step_by(size) {
-            let rows = start..(start + size).min(rows);
+        for rows in &self.tiles {
+            let rows = rows.clone();
             let cx = Context { weights, state, rows, inputs, dropout: None, recording: None, codes: None };
             self.run_tile(&cx, &mut worker, Some(&mut each));
         }
@@ -226,8 +221,12 @@ impl Scorer {
         workers.map(|worker| 4 * floats(&worker.lock().unwrap_or_else(PoisonError::into_inner))).sum()
     }
 
-    fn tile_rows(&self, inputs: &BatchInputs<'_>) -> usize {
-        super::context::cut(&self.graph, inputs.batch, self.floats, self.workers.len())
+    /// Bytes of values that a batch's largest tile makes, as its tiles are planned: what a worker holds of it at most. Values that are never
+    /// alive together share [`Self::memory`].
+    pub fn planned_memory(&self, batch: &Batch) -> usize {
+        let mut tiles = Vec::new();
+        self.tiling.cut(batch, self.workers.len(), false, &mut tiles);
+        4 * self.tiling.largest(batch, &tiles)
     }
 
     fn run_tile(&self, cx: &Context<'_>, worker: &mut Worker, mut each: Option<&mut dyn FnMut(Shown<'_>)>) {

@@ -493,7 +493,7 @@ impl Operation for AttentionPool {
         }
     }
 
-    fn saved_of_position(&self) -> usize {
+    fn saved_of_pair(&self) -> usize {
         self.hidden_widths().sum::<usize>() + 1
     }
 }

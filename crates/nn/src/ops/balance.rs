@@ -105,7 +105,7 @@ impl BatchStatistics for Balance {
         }
     }
 
-    fn forward_finish(&self, partials: &[f64], finished: &mut [f32], _: &mut [f32]) {
+    fn forward_finish(&self, partials: &[f64], _: &[f32], finished: &mut [f32]) {
         let sum = |column: usize| partials.iter().skip(column).step_by(self.width).sum::<f64>();
         let result = variation(sum, &mut finished[1..=self.width]);
         finished[0] = result as f32;

@@ -9,8 +9,10 @@ use crate::kernels::activation::{Activation, relu, sigmoid, tanh};
 use crate::kernels::kernel;
 use serde::{Deserialize, Serialize};
 
-/// `activation(γ (x − mean) / √(variance + ε) + β)`; in training with the batch's biased variance, in inference with the running
+/// `activation(γ (x − mean) / √(variance + ε) + β)`; in training with the batch's mean and biased variance, in inference with the running
 /// mean and (unbiased) variance.
+///
+/// A batch with one row has no variance: it is normalized by the running statistics, which then count as constants.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct BatchNorm {
     /// Number of columns.
@@ -25,7 +27,8 @@ pub struct BatchNorm {
     pub momentum: f32,
     /// Where the running means start among the states; the running variances follow.
     pub running: usize,
-    /// Where the batch's finished statistics start: mean, 1/deviation, then the two sums of the backward pass.
+    /// Where the batch's finished statistics start: the mean and 1/deviation that normalize, the two means of the backward pass, then what
+    /// moves the running statistics: the batch's own mean and unbiased variance, and its number of rows.
     pub statistics: usize,
 }
 
@@ -47,8 +50,8 @@ impl Graph {
     /// How many finished statistics a batch has in all.
     pub(crate) fn statistics_count(&self) -> usize {
         let of = |node: &crate::graph::Node| match &node.op {
-            super::Op::BatchNorm(norm) => norm.statistics + 4 * norm.width,
-            super::Op::PartitionedNorm(norm) => norm.statistics + 4 * (norm.domains + 1) * norm.width,
+            super::Op::BatchNorm(norm) => norm.statistics + 6 * norm.width + 1,
+            super::Op::PartitionedNorm(norm) => norm.statistics_end(),
             super::Op::Balance(balance) => balance.statistics_end(),
             _ => 0,
         };
@@ -225,6 +228,23 @@ pub(super) fn combine(parts: impl Iterator<Item = [f64; 3]>) -> [f64; 3] {
     [count, mean, squares]
 }
 
+/// Moves running means and variances towards those of a batch of `count` rows: `(1 − momentum) running + momentum batch`. A convex
+/// combination of what they are now, so that a variance stays one however many batches were merged since this one was begun. One row has
+/// no variance: its squared distance from the running mean stands in.
+#[cfg(feature = "train")]
+pub(super) fn merge_moments(running: [&mut [f32]; 2], batch: [&[f32]; 2], count: f32, momentum: f32) {
+    if count < 1.0 {
+        return;
+    }
+    let [means, variances] = running;
+    for ((mean, variance), (of_batch, spread)) in means.iter_mut().zip(variances).zip(batch[0].iter().zip(batch[1])) {
+        let distance = of_batch - *mean;
+        let spread = if count > 1.0 { *spread } else { distance * distance };
+        *mean += momentum * distance;
+        *variance += momentum * (spread - *variance);
+    }
+}
+
 #[cfg(feature = "train")]
 impl BatchStatistics for BatchNorm {
     fn partial_len(&self) -> usize {
@@ -232,7 +252,7 @@ impl BatchStatistics for BatchNorm {
     }
 
     fn finished(&self) -> std::ops::Range<usize> {
-        self.statistics..self.statistics + 4 * self.width
+        self.statistics..self.statistics + 6 * self.width + 1
     }
 
     fn take_running(&self, state: &[f32], finished: &mut [f32]) {
@@ -263,19 +283,27 @@ impl BatchStatistics for BatchNorm {
         }
     }
 
-    fn forward_finish(&self, partials: &[f64], finished: &mut [f32], state: &mut [f32]) {
+    fn forward_finish(&self, partials: &[f64], state: &[f32], finished: &mut [f32]) {
         let width = self.width;
-        let running = &mut state[self.running..self.running + 2 * width];
+        let running = &state[self.running..self.running + 2 * width];
         for c in 0..width {
             let parts = partials.chunks_exact(self.partial_len());
             let [count, mean, squares] = combine(parts.map(|part| [part[0], part[1 + c], part[1 + width + c]]));
-            let biased = squares / count.max(1.0);
-            let unbiased = squares / (count - 1.0).max(1.0);
-            finished[c] = mean as f32;
-            finished[width + c] = (1.0 / (biased + f64::from(self.epsilon)).sqrt()) as f32;
-            running[c] += self.momentum * (mean as f32 - running[c]);
-            running[width + c] += self.momentum * (unbiased as f32 - running[width + c]);
+            let [used, biased] =
+                if count > 1.0 { [mean as f32, (squares / count) as f32] } else { [running[c], running[width + c]] };
+            finished[c] = used;
+            finished[width + c] = 1.0 / (biased + self.epsilon).sqrt();
+            finished[4 * width + c] = mean as f32;
+            finished[5 * width + c] = (squares / (count - 1.0).max(1.0)) as f32;
+            finished[6 * width] = count as f32;
         }
+    }
+
+    fn merge(&self, finished: &[f32], state: &mut [f32]) {
+        let width = self.width;
+        let (means, variances) = state[self.running..self.running + 2 * width].split_at_mut(width);
+        let batch = [&finished[4 * width..5 * width], &finished[5 * width..6 * width]];
+        merge_moments([means, variances], batch, finished[6 * width], self.momentum);
     }
 
     fn backward_partial(&self, cx: &Context<'_>, pass: Backward<'_>, partial: &mut [f64]) {
@@ -306,8 +334,10 @@ impl BatchStatistics for BatchNorm {
                 sum += partial[1 + c];
                 product += partial[1 + width + c];
             }
-            finished[2 * width + c] = (sum / count.max(1.0)) as f32;
-            finished[3 * width + c] = (product / count.max(1.0)) as f32;
+            // Running statistics do not depend on the batch.
+            let share = if count > 1.0 { 1.0 / count } else { 0.0 };
+            finished[2 * width + c] = (sum * share) as f32;
+            finished[3 * width + c] = (product * share) as f32;
         }
     }
 }

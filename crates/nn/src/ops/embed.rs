@@ -19,7 +19,7 @@ pub struct Lookup {
 }
 
 /// Rows of one or more features, side by side. Rows enter as a leaf: the batch's unique rows are gathered outside, and
-/// their gradients leave by the same door.
+/// the gradient of every row that was looked up goes there: it is summed by unique row once all tiles are through.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Embed {
     /// The features, all of one domain.
@@ -91,18 +91,7 @@ impl Operation for Embed {
 
     #[cfg(feature = "train")]
     fn backward(&self, cx: &Context<'_>, pass: Backward<'_>) {
-        let stride = self.width();
-        let mut column = 0;
-        for lookup in &self.lookups {
-            let width = lookup.width;
-            let (grads, out_grad) = (&mut pass.row_grads[lookup.table], &*pass.out_grad);
-            self.for_each(cx, lookup, |i, at| {
-                let from = i * stride + column;
-                let grad = &mut grads[at * width..(at + 1) * width];
-                grad.iter_mut().zip(&out_grad[from..from + width]).for_each(|(grad, g)| *grad += g);
-            });
-            column += width;
-        }
+        pass.rows.leave(cx, self, pass.out_grad);
     }
 
     fn cost(&self, _: usize, _: usize, out_rows: usize) -> Cost {

@@ -15,7 +15,7 @@ use crate::kernels::{
 #[cfg(feature = "train")]
 use crate::kernels::{
     matmul::transpose,
-    reduce::{add_column_sums, dot},
+    reduce::{add, add_column_sums, dot},
 };
 use serde::{Deserialize, Serialize};
 
@@ -329,15 +329,16 @@ impl Operation for Experts {
                 let right = &mut transposed[..k * n];
                 fetch(weight.of(cx.weights));
                 transpose(right, weight.of(cx.weights), k, n);
-                if number == 0 && rows.is_empty() {
-                    matmul(&mut pass.grads[into_x], Matrix::new(own, chosen, n), right, k, Start::Existing);
-                } else {
-                    matmul(&mut next[..chosen * k], Matrix::new(own, chosen, n), right, k, Start::Zero);
-                    std::mem::swap(&mut grad, &mut next);
-                }
+                matmul(&mut next[..chosen * k], Matrix::new(own, chosen, n), right, k, Start::Zero);
+                std::mem::swap(&mut grad, &mut next);
             }
-            if x_grad && !rows.is_empty() {
-                scatter(&mut pass.grads[into_x], &grad[..chosen * self.width], rows, self.width);
+            // A product first and then its sum, also where all samples chose the expert: whether they did depends on the tile, and no bit shall.
+            if x_grad {
+                let grad = &grad[..chosen * self.width];
+                match rows {
+                    [] => add(&mut pass.grads[into_x], grad),
+                    _ => scatter(&mut pass.grads[into_x], grad, rows, self.width),
+                }
             }
         }
         *pass.scratch = scratch;

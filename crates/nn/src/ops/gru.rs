@@ -313,7 +313,7 @@ impl Operation for Gru {
         Cost { flops: 2 * (positions * size) as u64, bytes: 4 * size as u64 }
     }
 
-    fn saved_of_position(&self) -> usize {
+    fn saved_of_element(&self) -> usize {
         self.width + 5 * self.units
     }
 }

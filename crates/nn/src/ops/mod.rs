@@ -191,8 +191,13 @@ pub(crate) trait Operation {
     ) {
     }
 
-    /// How many floats it keeps for each list element, beside its result: for the size of tiles.
-    fn saved_of_position(&self) -> usize {
+    /// How many floats it keeps for each element of the lists that it reads, beside its result: for the size of tiles.
+    fn saved_of_element(&self) -> usize {
+        0
+    }
+
+    /// How many it keeps for each element of each sample's list, also where samples share one.
+    fn saved_of_pair(&self) -> usize {
         0
     }
 
@@ -216,8 +221,8 @@ pub(crate) struct Backward<'a> {
     pub saved: &'a mut [f32],
     /// The gradients of all weights, to add to.
     pub weight_grads: &'a mut [f32],
-    /// The gradients of each table's unique rows, to add to.
-    pub row_grads: &'a mut [Vec<f32>],
+    /// Where the gradients of looked-up rows are left.
+    pub rows: crate::engine::PlaceGradients<'a>,
     /// Memory for the moment.
     pub scratch: &'a mut Vec<f32>,
     pub(crate) grads: &'a mut [Vec<f32>],
@@ -290,8 +295,11 @@ pub(crate) trait BatchStatistics {
     fn take_running(&self, state: &[f32], finished: &mut [f32]);
     /// A tile's sums of the forward pass.
     fn forward_partial(&self, cx: &Context<'_>, inputs: Inputs<'_>, partial: &mut [f64]);
-    /// Finishes the statistics of the forward pass and updates the running ones.
-    fn forward_finish(&self, partials: &[f64], finished: &mut [f32], state: &mut [f32]);
+    /// Finishes the statistics of the forward pass. `state` has the running ones, for where the batch has too few samples.
+    fn forward_finish(&self, partials: &[f64], state: &[f32], finished: &mut [f32]);
+    /// Moves the running statistics, as they are now, towards a batch's finished ones, by a convex combination. Does nothing where there
+    /// are no running ones.
+    fn merge(&self, _finished: &[f32], _state: &mut [f32]) {}
     /// A tile's sums of the backward pass. Also adds the gradients of weights that need nothing else.
     fn backward_partial(&self, cx: &Context<'_>, pass: Backward<'_>, partial: &mut [f64]);
     /// Finishes the statistics of the backward pass.

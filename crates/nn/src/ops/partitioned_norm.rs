@@ -1,7 +1,7 @@
 //! Batch normalization of each domain by itself: the partitioned normalization of STAR (Sheng et al. 2021).
 
 #[cfg(feature = "train")]
-use super::batch_norm::combine;
+use super::batch_norm::{combine, merge_moments};
 #[cfg(feature = "train")]
 use super::{Backward, BatchStatistics};
 use super::{Cost, Operation};
@@ -18,7 +18,8 @@ use serde::{Deserialize, Serialize};
 /// the moments of one sample of every domain: the mean of the running means, and the mean of the variances plus the variance of the means.
 /// (Domains that were [added](crate::grow) to a trained network are left out.)
 ///
-/// A domain with one sample in a batch has no variance there: the squared distance from the running mean enters the running variance.
+/// A domain with one sample in a batch has no variance there: that sample is normalized by the domain's running moments, which then count
+/// as constants, and its squared distance from the running mean enters the running variance.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct PartitionedNorm {
     /// The level whose scenarios are the domains.
@@ -39,8 +40,8 @@ pub struct PartitionedNorm {
     pub running: usize,
     /// Where the states start that are not zero for the domains whose moments stand in for those of an unseen one.
     pub heard: usize,
-    /// Where the batch's finished statistics start: for the unseen ones, then for each domain, mean, 1/deviation and the two means of the
-    /// backward pass.
+    /// Where the batch's finished statistics start: for the unseen ones, then for each domain, the mean and 1/deviation that normalize and the
+    /// two means of the backward pass; then, for each domain, its own mean and unbiased variance in the batch; then its number of samples.
     pub statistics: usize,
 }
 
@@ -132,6 +133,16 @@ impl PartitionedNorm {
         let first = 4 * domain.map_or(0, |domain| domain + 1);
         let all = &cx.statistics()[self.statistics..];
         [0, 1, 2, 3].map(|part| self.row(all, first + part))
+    }
+
+    /// How many finished statistics are there to read.
+    fn finished_len(&self) -> usize {
+        4 * (self.domains + 1) * self.width
+    }
+
+    /// One past the end of its finished statistics.
+    pub(crate) fn statistics_end(&self) -> usize {
+        self.statistics + self.finished_len() + self.domains * (2 * self.width + 1)
     }
 
     /// The moments of one sample of every domain.
@@ -232,6 +243,20 @@ impl PartitionedNorm {
         Some(Part { count, rows: [first, second] })
     }
 
+    /// Puts running moments, or those of one sample of every domain, into the place of a batch's mean and 1/deviation.
+    fn take_running_of(&self, domain: Option<usize>, state: &[f32], into: &mut [f32]) {
+        let (means, inverses) = into.split_at_mut(self.width);
+        match domain {
+            Some(domain) => {
+                let running = [0, self.domains * self.width].map(|offset| &state[self.running + offset..]);
+                means.copy_from_slice(self.row(running[0], domain));
+                inverses.copy_from_slice(self.row(running[1], domain));
+            }
+            None => self.pool_moments(state, means, inverses),
+        }
+        inverses.iter_mut().for_each(|variance| *variance = 1.0 / (*variance + self.epsilon).sqrt());
+    }
+
     /// The unseen ones, then the domains.
     fn groups(&self) -> impl Iterator<Item = Option<usize>> + use<> {
         std::iter::once(None).chain((0..self.domains).map(Some))
@@ -254,25 +279,13 @@ impl BatchStatistics for PartitionedNorm {
     }
 
     fn finished(&self) -> std::ops::Range<usize> {
-        self.statistics..self.statistics + 4 * (self.domains + 1) * self.width
+        self.statistics..self.statistics_end()
     }
 
     fn take_running(&self, state: &[f32], finished: &mut [f32]) {
-        let width = self.width;
         finished.fill(0.0);
-        let (mut mean, mut variance) = (vec![0.0; width], vec![0.0; width]);
-        self.pool_moments(state, &mut mean, &mut variance);
-        let running = [0, self.domains * width].map(|offset| &state[self.running + offset..]);
         for (group, domain) in self.groups().enumerate() {
-            let [mean, variance] = match domain {
-                Some(domain) => running.map(|all| self.row(all, domain)),
-                None => [&mean[..], &variance[..]],
-            };
-            let (means, inverses) = finished[4 * group * width..][..2 * width].split_at_mut(width);
-            means.copy_from_slice(mean);
-            for (inverse, variance) in inverses.iter_mut().zip(variance) {
-                *inverse = 1.0 / (variance + self.epsilon).sqrt();
-            }
+            self.take_running_of(domain, state, &mut finished[4 * group * self.width..][..2 * self.width]);
         }
     }
 
@@ -286,22 +299,39 @@ impl BatchStatistics for PartitionedNorm {
         }
     }
 
-    fn forward_finish(&self, partials: &[f64], finished: &mut [f32], state: &mut [f32]) {
+    fn forward_finish(&self, partials: &[f64], state: &[f32], finished: &mut [f32]) {
         let width = self.width;
+        let (read, merged) = finished.split_at_mut(self.finished_len());
+        let (moments, counts) = merged.split_at_mut(2 * self.domains * width);
         for (group, domain) in self.groups().enumerate() {
-            let finished = &mut finished[4 * group * width..][..2 * width];
+            let read = &mut read[4 * group * width..][..2 * width];
+            let mut in_batch = 0.0;
             for c in 0..width {
                 let [count, mean, squares] = combine(self.column(partials, domain, c));
-                finished[c] = mean as f32;
-                finished[width + c] = (1.0 / (squares / count.max(1.0) + f64::from(self.epsilon)).sqrt()) as f32;
-                let Some(domain) = domain.filter(|_| count > 0.0) else { continue };
-                let at = self.running + domain * width + c;
-                let from_running = mean as f32 - state[at];
-                let variance = if count > 1.0 { (squares / (count - 1.0)) as f32 } else { from_running * from_running };
-                state[at] += self.momentum * from_running;
-                let at = at + self.domains * width;
-                state[at] += self.momentum * (variance - state[at]);
+                in_batch = count;
+                read[c] = mean as f32;
+                read[width + c] = (1.0 / (squares / count.max(1.0) + f64::from(self.epsilon)).sqrt()) as f32;
+                if let Some(domain) = domain {
+                    moments[2 * domain * width + c] = mean as f32;
+                    moments[(2 * domain + 1) * width + c] = (squares / (count - 1.0).max(1.0)) as f32;
+                }
             }
+            if in_batch == 1.0 {
+                self.take_running_of(domain, state, read);
+            }
+            if let Some(domain) = domain {
+                counts[domain] = in_batch as f32;
+            }
+        }
+    }
+
+    fn merge(&self, finished: &[f32], state: &mut [f32]) {
+        let (width, all) = (self.width, self.domains * self.width);
+        let (moments, counts) = finished[self.finished_len()..].split_at(2 * all);
+        let (means, variances) = state[self.running..self.running + 2 * all].split_at_mut(all);
+        let running = means.chunks_exact_mut(width).zip(variances.chunks_exact_mut(width));
+        for ((running, batch), count) in running.zip(moments.chunks_exact(2 * width)).zip(counts) {
+            merge_moments([running.0, running.1], batch.split_at(width).into(), *count, self.momentum);
         }
     }
 
@@ -343,8 +373,9 @@ impl BatchStatistics for PartitionedNorm {
             for c in 0..width {
                 let sums = self.column(partials, domain, c);
                 let [count, sum, product] = sums.fold([0.0; 3], |[n, s, p], [m, t, q]| [n + m, s + t, p + q]);
-                finished[c] = (sum / count.max(1.0)) as f32;
-                finished[width + c] = (product / count.max(1.0)) as f32;
+                let share = if count > 1.0 { 1.0 / count } else { 0.0 };
+                finished[c] = (sum * share) as f32;
+                finished[width + c] = (product * share) as f32;
             }
         }
     }

@@ -218,7 +218,7 @@ impl Runtime {
                 batch.clear();
                 chosen.iter().for_each(|example| batch.append(examples[*example]));
                 self.gather(&batch)?;
-                let inputs = BatchInputs { batch: &batch, lookups: &self.lookups, rows: &self.rows };
+                let inputs = BatchInputs { batch: &batch, lookups: &self.lookups, rows: &self.rows, occurrences: &[] };
                 trainer.step(&learner.network.weights, &mut state, &inputs, None, &OneWorker)?;
                 let found = trainer.gradients();
                 gradient.clear();
@@ -254,7 +254,7 @@ impl Losses {
     /// The loss of each sample, over its tasks.
     fn of(&mut self, runtime: &mut Runtime, network: &Network, batch: &Batch) -> Result<Vec<f64>> {
         runtime.gather(batch)?;
-        let inputs = BatchInputs { batch, lookups: &runtime.lookups, rows: &runtime.rows };
+        let inputs = BatchInputs { batch, lookups: &runtime.lookups, rows: &runtime.rows, occurrences: &[] };
         self.scorer.score(&network.weights, &network.state, &inputs, &OneWorker, &mut self.found)?;
         let tasks = batch.labels.len() / batch.rows.max(1);
         let losses = self.graph.losses();

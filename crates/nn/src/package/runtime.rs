@@ -114,7 +114,7 @@ impl Runtime {
     /// If the batch does not fit the schema.
     pub fn score(&mut self, batch: &Batch, scores: &mut Vec<f32>) -> Result<()> {
         self.gather(batch)?;
-        let inputs = BatchInputs { batch, lookups: &self.lookups, rows: &self.rows };
+        let inputs = BatchInputs { batch, lookups: &self.lookups, rows: &self.rows, occurrences: &[] };
         let network = &self.packaged.network;
         self.scorer.score(&network.weights, &network.state, &inputs, &OneWorker, scores)
     }
@@ -135,7 +135,7 @@ impl Runtime {
         let Some((recurrent, _)) = &mut self.remembered else {
             return Err(Error::internal("the ranker has nothing to remember events by"));
         };
-        let inputs = BatchInputs { batch: events, lookups: &self.lookups, rows: &self.rows };
+        let inputs = BatchInputs { batch: events, lookups: &self.lookups, rows: &self.rows, occurrences: &[] };
         let network = &self.packaged.network;
         recurrent.advance(&network.weights, &network.state, &inputs)
     }
@@ -157,7 +157,7 @@ impl Runtime {
             return Err(Error::internal("the ranker has nothing to remember events by"));
         };
         recurrent.states().enumerate().for_each(|(number, state)| scorer.give(number, state));
-        let inputs = BatchInputs { batch, lookups: &self.lookups, rows: &self.rows };
+        let inputs = BatchInputs { batch, lookups: &self.lookups, rows: &self.rows, occurrences: &[] };
         let network = &self.packaged.network;
         scorer.score(&network.weights, &network.state, &inputs, &OneWorker, scores)
     }

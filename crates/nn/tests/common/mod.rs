@@ -52,7 +52,7 @@ impl Samples {
     }
 
     pub fn inputs(&self) -> BatchInputs<'_> {
-        BatchInputs { batch: &self.batch, lookups: &self.lookups, rows: &self.tables }
+        BatchInputs { batch: &self.batch, lookups: &self.lookups, rows: &self.tables, occurrences: &[] }
     }
 
     /// A matrix as a leaf: one table of its own with a unique row for each of its rows, so that the gradient of the

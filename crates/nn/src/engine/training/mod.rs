@@ -2,15 +2,19 @@
 
 mod passes;
 mod plan;
+mod rows;
 
-use super::context::{BatchInputs, cut};
+use super::context::BatchInputs;
+use super::tiles::{Tiling, share};
 use super::workers::{Workers, check_count, each_piece, enough_for};
 use crate::graph::{Domain, Graph, Loss, Value};
 use crate::kernels::matmul::transpose;
 use crate::ops::{Op, Target};
 use crate::quantization::rounding::Rounding;
-use kitestring_core::{Error, Result, Seed};
-use plan::{crossing, gradient_targets, share, wanted};
+use kitestring_core::{Batch, Error, Result, Seed};
+use plan::{crossing, gradient_targets, wanted};
+pub(crate) use rows::PlaceGradients;
+use rows::RowGradients;
 use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
@@ -35,7 +39,7 @@ pub struct Trainer {
     barriers: Arc<[usize]>,
     /// The values whose gradients a tile keeps while other tiles work: made after a barrier, read before it.
     crossing: Vec<usize>,
-    floats: [usize; 2],
+    tiling: Tiling,
     statistics: Vec<f32>,
     /// All weights, each matrix transposed: what the gradients of a product's left factor are made with. Not those of experts, which
     /// transpose what samples chose.
@@ -49,6 +53,7 @@ pub struct Trainer {
     /// Steps done, for what changes with them.
     steps: u64,
     rounding: Option<Arc<Rounding>>,
+    rows: RowGradients,
     workers: Vec<RwLock<Worker>>,
 }
 
@@ -66,7 +71,6 @@ enum Learned<'a> {
 struct Kept {
     scales: Vec<f32>,
     tiles: Vec<Range<usize>>,
-    state: Vec<f32>,
     partials: Vec<f64>,
 }
 
@@ -75,7 +79,6 @@ struct Kept {
 struct Worker {
     slabs: Vec<Slab>,
     weight_grads: Vec<f32>,
-    row_grads: Vec<Vec<f32>>,
     /// The gradients of the values of the tile at work. One set for all tiles, so that it stays in cache.
     grads: Vec<Vec<f32>>,
     losses: Vec<f64>,
@@ -187,16 +190,11 @@ impl Trainer {
             Learned::Weights(_) => (Arc::default(), of_batch.collect()),
         };
         let differentiated = graph.nodes().iter().zip(&needed);
-        let differentiated = differentiated.map(|(node, needed)| *needed && wanted[node.output.index()]).collect();
+        let differentiated = differentiated.map(|(node, needed)| *needed && wanted[node.output.index()]);
+        let differentiated: Vec<bool> = differentiated.collect();
+        let rows = RowGradients::new(&graph, &differentiated);
         let crossing = crossing(&graph, &needed, &barriers, &roots);
-        let mut floats = [0; 2];
-        for (node, needed) in graph.nodes().iter().zip(&needed) {
-            if *needed {
-                let ragged = matches!(graph.domain(node.output), Domain::Positions(_));
-                floats[usize::from(ragged)] += 2 * graph.width(node.output);
-                floats[1] += 2 * node.op.operation().saved_of_position();
-            }
-        }
+        let tiling = Tiling::new(&graph, (0..needed.len()).filter(|node| needed[*node]), 2);
         let statistics = vec![0.0; graph.statistics_count()];
         let workers = (0..workers.max(1)).map(|_| RwLock::new(Worker::default())).collect();
         let kept = Kept::default();
@@ -218,7 +216,7 @@ impl Trainer {
             frozen,
             barriers,
             crossing,
-            floats,
+            tiling,
             statistics,
             transposed,
             to_transpose,
@@ -226,6 +224,7 @@ impl Trainer {
             not_finite: None,
             steps: 0,
             rounding: None,
+            rows,
             workers,
         }
     }
@@ -251,7 +250,8 @@ impl Trainer {
     /// Computes the losses of a batch and their gradients, and updates the running statistics. With `dropout` the seed of this
     /// step's dropout; without, nothing drops out.
     ///
-    /// The number of workers changes the result by rounding only; with one number it is the same to the bit from run to run.
+    /// The number of workers changes the result by rounding only; with one number it is the same to the bit from run to run. Given the same
+    /// weights, the gradients of rows are the same to the bit for any number, but where statistics of the whole batch are rounded.
     ///
     /// # Errors
     /// If the batch does not fit the graph, or a loss is not finite: then nothing was updated and the error names the sample.
@@ -279,7 +279,7 @@ impl Trainer {
                 trainer.backward_nodes(worker, slab, cx, 0..trainer.needed.len());
             });
         } else {
-            self.forward_to_last_barrier(workers, &step, &mut kept.state, &mut kept.partials);
+            self.forward_to_last_barrier(workers, &step, &mut kept.partials);
             self.backward_through_barriers(workers, &step, &mut kept.partials, &|trainer, worker, slab, cx| {
                 trainer.forward_last(worker, slab, cx);
                 trainer.add_losses(worker, slab, cx, &step);
@@ -287,7 +287,7 @@ impl Trainer {
         }
         let report = self.finish(labelled, &step, workers);
         if report.is_ok() {
-            state.copy_from_slice(&kept.state);
+            self.merge_statistics(state);
         }
         self.kept = kept;
         report
@@ -316,7 +316,7 @@ impl Trainer {
         let mut kept = self.begin(weights, state, inputs, workers)?;
         let number = self.steps;
         let step = Step { weights, state, inputs, dropout, number, scales: &[], tiles: &kept.tiles };
-        self.forward_to_last_barrier(workers, &step, &mut kept.state, &mut kept.partials);
+        self.forward_to_last_barrier(workers, &step, &mut kept.partials);
         self.each_tile(workers, &step, &Self::forward_last);
         result.clear();
         for (number, worker) in self.workers.iter_mut().enumerate() {
@@ -366,10 +366,32 @@ impl Trainer {
         });
         let report = self.finish(labelled, &step, workers);
         if report.is_ok() {
-            state.copy_from_slice(&kept.state);
+            self.merge_statistics(state);
         }
         self.kept = kept;
         report
+    }
+
+    /// Bytes of the values of tiles and their gradients, as their buffers have grown so far: what [`Self::planned_memory`] plans.
+    pub fn tile_memory(&self) -> usize {
+        let floats = |buffers: &[Vec<f32>]| buffers.iter().map(Vec::capacity).sum::<usize>();
+        let of = |worker: &Worker| {
+            let slabs =
+                worker.slabs.iter().map(|slab| floats(&slab.values) + floats(&slab.grads) + floats(&slab.saved));
+            floats(&worker.grads) + slabs.sum::<usize>()
+        };
+        let workers = self.workers.iter();
+        4 * workers.map(|worker| of(&worker.read().unwrap_or_else(PoisonError::into_inner))).sum::<usize>()
+    }
+
+    /// Moves running statistics, which others may have moved since the last step began, towards those of its batch: a convex combination.
+    /// [`Self::step`] and [`Self::backward`] have done so with the state that they were given.
+    pub fn merge_statistics(&self, state: &mut [f32]) {
+        for node in self.barriers.iter() {
+            if let Some(statistics) = self.graph.nodes()[*node].op.operation().statistics() {
+                statistics.merge(&self.statistics[statistics.finished()], state);
+            }
+        }
     }
 
     /// Cuts a batch into tiles and makes ready what the passes over them write.
@@ -383,11 +405,10 @@ impl Trainer {
         inputs.check(&self.graph)?;
         check_count(workers, self.workers.len())?;
         let mut kept = std::mem::take(&mut self.kept);
-        self.cut_into(inputs, &mut kept.tiles);
-        kept.state.clear();
-        kept.state.extend_from_slice(state);
-        self.make_room(inputs, if self.keeps_tiles() { kept.tiles.len() } else { 1 });
-        self.reset(inputs, workers);
+        self.tiling.cut(inputs.batch, self.workers.len(), true, &mut kept.tiles);
+        self.make_room(if self.keeps_tiles() { kept.tiles.len() } else { 1 });
+        self.rows.begin(inputs)?;
+        self.reset(kept.tiles.len(), workers);
         self.transpose(weights, workers);
         for node in &self.frozen {
             if let Some(statistics) = self.graph.nodes()[*node].op.operation().statistics() {
@@ -410,21 +431,20 @@ impl Trainer {
     /// The gradients of the last step.
     pub fn gradients(&mut self) -> Gradients<'_> {
         let worker = self.workers[0].get_mut().unwrap_or_else(PoisonError::into_inner);
-        Gradients { network: &mut worker.weight_grads, rows: &mut worker.row_grads }
+        Gradients { network: &mut worker.weight_grads, rows: self.rows.sums() }
     }
 
     fn worker(&self, number: usize) -> Option<RwLockWriteGuard<'_, Worker>> {
         Some(self.workers.get(number)?.write().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn cut_into(&self, inputs: &BatchInputs<'_>, tiles: &mut Vec<Range<usize>>) {
-        let rows = inputs.batch.rows;
-        let workers = self.workers.len();
-        let size = cut(&self.graph, inputs.batch, self.floats, workers);
-        // As many tiles for each worker, and no tile much smaller than the others.
-        let count = if rows <= size { 1 } else { rows.div_ceil(size).next_multiple_of(workers) };
-        tiles.clear();
-        tiles.extend((0..count).map(|tile| tile * rows / count..(tile + 1) * rows / count));
+    /// Bytes of values and their gradients that the tiles of a batch have at once, as they are planned: a worker's largest tile, or all tiles
+    /// where statistics of the whole batch or a gradient from outside have them wait for each other.
+    pub fn planned_memory(&self, batch: &Batch) -> usize {
+        let mut tiles = Vec::new();
+        self.tiling.cut(batch, self.workers.len(), true, &mut tiles);
+        let at_once = if self.keeps_tiles() { tiles.len() } else { self.workers.len().min(tiles.len()) };
+        4 * at_once * self.tiling.largest(batch, &tiles)
     }
 
     /// The weight of the samples in each loss's space, and from it the factor of each loss; none where they are not minimized.
@@ -445,7 +465,7 @@ impl Trainer {
         labelled
     }
 
-    fn make_room(&mut self, inputs: &BatchInputs<'_>, tiles: usize) {
+    fn make_room(&mut self, tiles: usize) {
         let (graph, count) = (&self.graph, self.workers.len());
         for worker in &mut self.workers {
             let worker = worker.get_mut().unwrap_or_else(PoisonError::into_inner);
@@ -458,28 +478,23 @@ impl Trainer {
                 });
             }
             worker.grads.resize_with(graph.values.len(), Vec::new);
-            worker.row_grads.resize_with(inputs.rows.len(), Vec::new);
             worker.losses.clear();
             worker.losses.resize(graph.losses().len(), 0.0);
             worker.not_finite = None;
         }
     }
 
-    /// Sets all gradients to zero.
-    fn reset(&mut self, inputs: &BatchInputs<'_>, workers: &dyn Workers) {
+    /// Sets the network's gradients to zero, those of the workers that have tiles.
+    fn reset(&mut self, tiles: usize, workers: &dyn Workers) {
         let count = self.graph.weight_count();
         each_piece(
             enough_for(workers, count),
-            self.workers.iter_mut(),
+            self.workers.iter_mut().take(tiles.max(1)),
             || (),
             |(), worker| {
                 let worker = worker.get_mut().unwrap_or_else(PoisonError::into_inner);
                 worker.weight_grads.clear();
                 worker.weight_grads.resize(count, 0.0);
-                for (grads, rows) in worker.row_grads.iter_mut().zip(inputs.rows) {
-                    grads.clear();
-                    grads.resize(rows.len(), 0.0);
-                }
             },
         );
     }

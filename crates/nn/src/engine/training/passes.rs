@@ -1,7 +1,8 @@
 //! The passes over the tiles of a step, and what they find summed over workers.
 
-use super::{Slab, Step, StepReport, Trainer, Worker, plan::share};
+use super::{Slab, Step, StepReport, Trainer, Worker};
 use crate::engine::context::{Context, Inputs, Recording};
+use crate::engine::tiles::share;
 use crate::engine::workers::{PIECE, Workers, each_piece, enough_for};
 use crate::kernels::reduce::add;
 use crate::ops::{Backward, Target};
@@ -51,13 +52,7 @@ impl Trainer {
     }
 
     /// Forward, with every tile stopping where an operation needs statistics of the whole batch, up to the last such place.
-    pub(super) fn forward_to_last_barrier(
-        &mut self,
-        workers: &dyn Workers,
-        step: &Step<'_>,
-        state: &mut [f32],
-        partials: &mut Vec<f64>,
-    ) {
+    pub(super) fn forward_to_last_barrier(&mut self, workers: &dyn Workers, step: &Step<'_>, partials: &mut Vec<f64>) {
         let cuts = Arc::clone(&self.barriers);
         for (segment, end) in cuts.iter().copied().enumerate() {
             let start = if segment == 0 { 0 } else { cuts[segment - 1] };
@@ -71,7 +66,7 @@ impl Trainer {
                     statistics.forward_partial(cx, inputs, &mut worker.partials[from..]);
                 }
             });
-            self.finish_statistics(end, partials, Some(&mut *state));
+            self.finish_statistics(end, partials, Some(step.state));
         }
     }
 
@@ -110,7 +105,7 @@ impl Trainer {
     }
 
     /// Sums the tiles' statistics of a node in the order of tiles: forward with the running state, backward without.
-    pub(super) fn finish_statistics(&mut self, node: usize, partials: &mut Vec<f64>, state: Option<&mut [f32]>) {
+    pub(super) fn finish_statistics(&mut self, node: usize, partials: &mut Vec<f64>, state: Option<&[f32]>) {
         partials.clear();
         for worker in &mut self.workers {
             partials.extend_from_slice(&worker.get_mut().unwrap_or_else(PoisonError::into_inner).partials);
@@ -119,7 +114,7 @@ impl Trainer {
         if let Some(statistics) = graph.nodes()[node].op.operation().statistics() {
             let finished = &mut self.statistics[statistics.finished()];
             match state {
-                Some(state) => statistics.forward_finish(partials, finished, state),
+                Some(state) => statistics.forward_finish(partials, state, finished),
                 None => statistics.backward_finish(partials, finished),
             }
         }
@@ -230,7 +225,7 @@ impl Trainer {
             out_grad: &mut out_grad,
             saved: &mut slab.saved[index],
             weight_grads: &mut worker.weight_grads,
-            row_grads: &mut worker.row_grads,
+            rows: self.rows.of_node(index),
             scratch: &mut worker.scratch,
             grads: &mut worker.grads,
             targets: &self.targets[index],
@@ -241,7 +236,8 @@ impl Trainer {
 
     /// Sums what the workers found, in the order of their numbers.
     pub(super) fn finish(&mut self, labelled: Vec<f64>, step: &Step<'_>, workers: &dyn Workers) -> Result<StepReport> {
-        self.sum_gradients(step.weights.len(), workers);
+        self.sum_gradients(step.tiles.len(), workers);
+        self.rows.sum(step.inputs, workers);
         let Some((first, others)) = self.workers.split_first_mut() else { return Err(Error::internal("no worker")) };
         let first = first.get_mut().unwrap_or_else(PoisonError::into_inner);
         for other in others {
@@ -260,29 +256,28 @@ impl Trainer {
         Ok(StepReport { losses, labelled })
     }
 
-    /// Sums the workers' gradients in the order of their numbers, into the first one's.
-    pub(super) fn sum_gradients(&mut self, weights: usize, workers: &dyn Workers) {
-        let Some((first, others)) = self.workers.split_first_mut() else { return };
+    /// Sums the gradients of the network that workers with tiles found, in the order of their numbers, into the first one's.
+    fn sum_gradients(&mut self, tiles: usize, workers: &dyn Workers) {
+        let active = self.workers.len().min(tiles.max(1));
+        let Some((first, others)) = self.workers[..active].split_first_mut() else { return };
         let first = first.get_mut().unwrap_or_else(PoisonError::into_inner);
         let others = &*others;
-        if !others.is_empty() {
-            let network = first.weight_grads.chunks_mut(PIECE).enumerate();
-            let network = network.map(|(number, piece)| (None, number * PIECE, piece));
-            let tables = first.row_grads.iter_mut().enumerate();
-            let tables = tables.map(|(table, grads)| (Some(table), 0, grads.as_mut_slice()));
-            let workers = enough_for(workers, weights);
-            each_piece(
-                workers,
-                network.chain(tables),
-                || (),
-                |(), (table, start, piece)| {
-                    for other in others {
-                        let other = other.read().unwrap_or_else(PoisonError::into_inner);
-                        let grads = table.map_or(&other.weight_grads, |table| &other.row_grads[table]);
-                        add(piece, &grads[start..start + piece.len()]);
-                    }
-                },
-            );
+        if others.is_empty() {
+            return;
         }
+        let count = first.weight_grads.len();
+        let pieces = first.weight_grads.chunks_mut(PIECE).enumerate();
+        each_piece(
+            enough_for(workers, count),
+            pieces,
+            || (),
+            |(), (number, piece)| {
+                let start = number * PIECE;
+                for other in others {
+                    let other = other.read().unwrap_or_else(PoisonError::into_inner);
+                    add(piece, &other.weight_grads[start..start + piece.len()]);
+                }
+            },
+        );
     }
 }

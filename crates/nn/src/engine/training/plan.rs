@@ -2,12 +2,6 @@
 
 use crate::graph::{Graph, Value, Weight};
 use crate::ops::{Op, Target};
-use std::ops::Range;
-
-/// The tiles of a worker: as many for each.
-pub(super) fn share(tiles: usize, worker: usize, workers: usize) -> Range<usize> {
-    worker * tiles / workers..(worker + 1) * tiles / workers
-}
 
 /// The values whose gradient is made and read in different segments of the backward pass.
 pub(super) fn crossing(graph: &Graph, needed: &[bool], barriers: &[usize], roots: &[Value]) -> Vec<usize> {
