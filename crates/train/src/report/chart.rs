@@ -4,7 +4,7 @@ use super::data::Estimate;
 use super::format::{interval_cell, number};
 use super::page::{Figure, Section, Table, figures, page};
 use super::plot::{Axis, Plot, Series};
-use maud::html;
+use maud::{PreEscaped, html};
 
 /// Lines with whiskers over one pair of axes.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -30,6 +30,35 @@ pub fn charts(title: &str, lead: &str, all: &[Chart]) -> String {
     let shown: Vec<Figure> = all.iter().map(figure).collect();
     page(title, html! { p.lead { (lead) } }, &[Section { title: "Charts", body: figures(&shown) }])
 }
+
+/// A chart as an image of its own, an SVG with its words and colours, for documents.
+pub fn chart_svg(chart: &Chart) -> String {
+    const LINE: usize = 20;
+    let figure = figure(chart);
+    let top = LINE * (1 + figure.legend.len());
+    let size = format!("width=\"400\" height=\"300\" y=\"{top}\"");
+    let drawing = figure.drawing.into_string().replacen("<svg ", &format!("<svg {size} "), 1);
+    let image = html! {
+        svg xmlns="http://www.w3.org/2000/svg" viewBox={ "0 0 400 " (top + 300) } font-family="sans-serif" font-size="12" {
+            style { (PreEscaped(IMAGE_STYLE)) }
+            rect width="400" height=(top + 300) fill="#fff" {}
+            text x="2" y="14" font-weight="bold" { (figure.title) }
+            @for (index, (series, words)) in figure.legend.iter().enumerate() {
+                @let y = LINE * (index + 1);
+                path class={ "line " (series.class()) } d={ "M2 " (y + 10) "h20" } {}
+                text x="28" y=(y + 14) { (words) }
+            }
+            (PreEscaped(drawing))
+        }
+    };
+    image.into_string()
+}
+
+/// The colours of the page's light theme: an image in a document has no other.
+const IMAGE_STYLE: &str = ".line{stroke:currentColor;stroke-width:2;fill:none}.dot{fill:currentColor}\
+    .whisker{stroke:currentColor;stroke-width:1.5;fill:none}.grid{stroke:#ddd}.axis{stroke:#555;fill:none}\
+    text{fill:#222}.s0{color:#1f6fb4}.s1{color:#bf5700}.s2{color:#12805c}.s3{color:#7a4fb5}.s4{color:#b8327a}.s5{color:#6b6a00}\
+    .line.d1{stroke-dasharray:7 4}.line.d2{stroke-dasharray:2 4}";
 
 fn figure(chart: &Chart) -> Figure {
     let place = |log: bool, value: f64| if log { value.log10() } else { value };
@@ -81,5 +110,10 @@ mod tests {
         let page = charts("Charts", "Said first", &[chart, Chart::default()]);
         assert!(page.contains("a &lt;line&gt;") && page.contains("Falls") && !page.contains("NaN"), "{page}");
         assert!(page.matches("<circle").count() >= 2);
+        let image = chart_svg(&Chart { title: "<Falls>".into(), ..Chart::default() });
+        assert!(
+            image.starts_with("<svg xmlns") && image.contains("&lt;Falls&gt;") && !image.contains("NaN"),
+            "{image}"
+        );
     }
 }

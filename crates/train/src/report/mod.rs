@@ -39,7 +39,7 @@ mod sample;
 #[cfg(test)]
 mod tests;
 
-pub use chart::{Chart, charts};
+pub use chart::{Chart, chart_svg, charts};
 pub use compare::{compare, compare_text};
 pub use data::*;
 pub use sweep::*;

@@ -24,7 +24,7 @@ pub(super) struct Series(pub usize);
 
 impl Series {
     /// Six colours; the seventh thing is dashed in the first colour, and so on, so that none looks like another.
-    fn class(self) -> String {
+    pub(super) fn class(self) -> String {
         format!("s{} d{}", self.0 % 6, (self.0 / 6) % 3)
     }
 }
