@@ -9,6 +9,7 @@ use kitestring_data::dataset::Dataset;
 use kitestring_data::layout;
 use kitestring_data::prepare::prepare_folder;
 use kitestring_nn::engine::Workers;
+use kitestring_nn::kernels::int8::Int8Path;
 use kitestring_nn::kernels::matmul::{Matrix, Start, matmul};
 use kitestring_retrieve::RetrieveConfig;
 use kitestring_train::RunConfig;
@@ -54,6 +55,20 @@ impl Prepared {
         let seconds = start.elapsed().as_secs_f64();
         Ok(Self { dataset: Dataset::open(&out)?, config, split, place, seconds })
     }
+}
+
+/// The path of a name for products of codes. All other loops of this process are kept from vectors that a processor without a better path would not
+/// have, so that what is held against them is what it does there.
+///
+/// # Errors
+/// A name that no path has.
+pub fn as_if_fastest(name: &str) -> Result<Int8Path> {
+    let path = Int8Path::from_name(name)?;
+    #[cfg(target_arch = "x86_64")]
+    if path != Int8Path::Avx512Vnni {
+        kitestring_nn::kernels::keep_to_avx2();
+    }
+    Ok(path)
 }
 
 /// Floating-point operations a second of a large product (512 × 512 matrices) on each worker at once.

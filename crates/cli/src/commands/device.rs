@@ -9,6 +9,7 @@ use kitestring_compress::measure::median;
 use kitestring_core::artifact::delta;
 use kitestring_core::schema::Of;
 use kitestring_core::{Batch, Error, Ids, Result, Seed};
+use kitestring_nn::kernels::int8::Int8Path;
 use kitestring_nn::package::Runtime;
 use serde_json::json;
 use std::path::PathBuf;
@@ -157,11 +158,17 @@ impl Bench {
         ))?;
         self.output
             .line(&format!("{resident} bytes resident, {} of them the file", runtime.artifact().bytes().len()))?;
+        let path = runtime.packaged().codes.path().map(Int8Path::name);
+        self.output.line(&match path {
+            Some(path) => format!("products in int8: {path}"),
+            None => "products in f32".into(),
+        })?;
         self.output.text(&columns(&rows))?;
         self.output.object(&json!({
             "open_seconds": opened,
             "first_score_seconds": first,
             "resident_bytes": resident,
+            "int8_path": path,
             "requests": told,
         }))
     }

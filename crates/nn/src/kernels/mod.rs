@@ -34,10 +34,27 @@ macro_rules! kernel {
 }
 pub(crate) use kernel;
 
+/// Whether vectors are kept to AVX2's.
+#[cfg(target_arch = "x86_64")]
+static NARROW: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);
+
+/// Keeps all loops of this process to vectors of AVX2, so that a processor with AVX-512 does what one without it would: for measurements. What
+/// products of codes are summed with, their weights say ([`int8::Int8Path`]).
+#[cfg(target_arch = "x86_64")]
+pub fn keep_to_avx2() {
+    NARROW.store(true, std::sync::atomic::Ordering::Relaxed);
+}
+
 /// Calls the copy of a kernel for the widest vectors that the processor has.
 #[cfg(not(target_arch = "aarch64"))]
 #[inline(always)]
 pub(crate) fn dispatch<F: pulp::WithSimd>(call: F) -> F::Output {
+    #[cfg(target_arch = "x86_64")]
+    if NARROW.load(std::sync::atomic::Ordering::Relaxed)
+        && let Some(simd) = pulp::x86::V3::try_new()
+    {
+        return pulp::Simd::vectorize(simd, call);
+    }
     pulp::Arch::new().dispatch(call)
 }
 

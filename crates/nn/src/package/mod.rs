@@ -21,6 +21,7 @@ pub use personal::{Learns, Personal};
 pub use runtime::Runtime;
 
 use crate::graph::{Graph, Weight};
+use crate::kernels::int8::Int8Path;
 use crate::network::Network;
 use crate::quantization::affine::{Affine, Weights};
 use crate::quantization::product::{Codes, Product};
@@ -170,7 +171,7 @@ pub struct Packaged {
     pub tables: Vec<RankerTable>,
     /// Weights and running statistics, those in codes as the numbers they stand for.
     pub network: Network,
-    /// The products that are done in codes.
+    /// The products that are done in codes: none where the processor has no instructions that make them quicker.
     pub codes: Arc<Codes>,
 }
 
@@ -235,7 +236,7 @@ impl Description {
             let numbers = artifact.numbers(&format!("states/{}", info.name), info.len)?;
             network.state[info.offset..info.offset + info.len].copy_from_slice(numbers);
         }
-        let mut codes = Codes::default();
+        let (mut codes, is_quicker) = (Codes::default(), Int8Path::fastest().is_some());
         for of in &self.activations {
             let coded = coded.get(of.weight.as_str()).ok_or_else(|| of.unknown())?;
             let (product, weights) = of.part(graph, coded)?;
@@ -243,7 +244,11 @@ impl Description {
             if !(scale.is_finite() && scale > 0.0) {
                 return Err(Error::format("a scale that is no positive number").in_field(&of.weight));
             }
-            codes.insert(product, Product::new(&weights, of.codes)?)?;
+            let in_codes = Product::new(&weights, of.codes)?;
+            // Where a processor has no instructions for them, products of the numbers that the codes stand for are quicker.
+            if is_quicker {
+                codes.insert(product, in_codes)?;
+            }
         }
         Ok((network, codes))
     }

@@ -7,7 +7,7 @@
 use super::affine::{Affine, Weights};
 use crate::graph::Weight;
 use crate::kernels::activation::Activation;
-use crate::kernels::int8::{self, Numbers, Packed};
+use crate::kernels::int8::{self, Int8Path, Numbers, Packed};
 use kitestring_core::{Error, Result};
 use std::collections::BTreeMap;
 
@@ -29,12 +29,23 @@ impl Product {
     /// The product with a matrix, of activations in some codes.
     ///
     /// # Errors
-    /// More inputs than an `i32` can sum.
+    /// What cannot be packed: see [`Packed::new`].
     pub fn new(weights: &Weights, by: Affine) -> Result<Self> {
-        let packed = Packed::new(weights)?;
+        Ok(Self::of(Packed::new(weights)?, weights, by))
+    }
+
+    /// The same, summed in a certain way: for tests and measurements.
+    ///
+    /// # Errors
+    /// What cannot be packed: see [`Packed::with_path`].
+    pub fn with_path(weights: &Weights, by: Affine, path: Int8Path) -> Result<Self> {
+        Ok(Self::of(Packed::with_path(weights, path)?, weights, by))
+    }
+
+    fn of(packed: Packed, weights: &Weights, by: Affine) -> Self {
         let offsets = packed.sums().iter().map(|sum| i32::from(by.zero) * sum).collect();
         let scales = weights.scales.iter().map(|scale| scale * by.scale).collect();
-        Ok(Self { packed, by, offsets, scales })
+        Self { packed, by, offsets, scales }
     }
 
     /// The number of outputs.
@@ -73,8 +84,13 @@ impl Product {
         for (x, out) in rows {
             let (codes, sums) = self.room(x.len() / inputs, scratch);
             self.encode(x, codes);
-            int8::products(sums, codes, &self.packed);
-            self.decode(sums, bias, activation, out);
+            if let Some(bias) = bias {
+                int8::dense(out, codes, &self.packed, self.numbers(&[], bias, activation), sums);
+            } else {
+                int8::products(sums, codes, &self.packed);
+                int8::decode(out, sums, &self.offsets, &self.scales);
+                activation.apply(out);
+            }
         }
     }
 
@@ -114,14 +130,6 @@ impl Product {
             int8::encode(codes, x, self.by);
         }
     }
-
-    fn decode(&self, sums: &[i32], bias: Option<&[f32]>, activation: Activation, out: &mut [f32]) {
-        int8::decode(out, sums, &self.offsets, &self.scales);
-        match bias {
-            Some(bias) => activation.apply_with_bias(out, bias),
-            None => activation.apply(out),
-        }
-    }
 }
 
 /// The products of a graph that are done in codes, by the weights they multiply with.
@@ -156,6 +164,11 @@ impl Codes {
         let stays = |offset: &usize| !changed.iter().any(|range| range.contains(offset));
         let products = self.products.iter().filter(|(offset, _)| stays(offset));
         Self { products: products.map(|(offset, product)| (*offset, product.clone())).collect() }
+    }
+
+    /// How their sums are computed, where there are any.
+    pub fn path(&self) -> Option<Int8Path> {
+        self.products.values().next().map(|product| product.packed.path())
     }
 
     /// Bytes in memory.

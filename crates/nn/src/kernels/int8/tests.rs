@@ -1,6 +1,13 @@
 #![allow(clippy::unwrap_used)]
+use super::follow::offset;
 use super::*;
+use crate::quantization::affine::Weights;
 use kitestring_core::Seed;
+
+/// The paths of this processor.
+fn paths() -> impl Iterator<Item = Int8Path> {
+    Int8Path::ALL.into_iter().filter(|path| path.is_available())
+}
 
 /// Sums that go on as codes, or as numbers, are what they are step by step.
 #[test]
@@ -37,19 +44,28 @@ fn sums_go_on_as_they_would_step_by_step() {
 #[test]
 fn layers_are_what_they_are_step_by_step() {
     let activations = [Activation::None, Activation::Relu, Activation::Sigmoid, Activation::Tanh];
-    for (rows, inputs, outputs) in
-        [(0, 4, 16), (1, 4, 16), (9, 32, 64), (17, 5, 33), (50, 64, 32), (23, 7, 3), (31, 12, 48), (16, 9, 80)]
-    {
+    for (rows, inputs, outputs) in [
+        (0, 4, 16),
+        (1, 4, 16),
+        (9, 32, 64),
+        (17, 5, 33),
+        (50, 64, 32),
+        (23, 7, 3),
+        (31, 12, 48),
+        (16, 9, 80),
+        (4, 1030, 19),
+    ] {
         let seed = Seed(22).at(outputs as u64);
         let draw = |name: &str, count: usize| -> Vec<f32> {
             (0..count as u64).map(|at| seed.child(name).normal_at(at)).collect()
         };
-        let (x, packed, _) = case(rows, inputs, outputs, false);
         let offsets: Vec<i32> = draw("offsets", outputs).iter().map(|x| (x * 500.0) as i32).collect();
         let scales: Vec<f32> = draw("scales", outputs).iter().map(|x| 3e-5 * x.abs()).collect();
         let (row, last, all) = (draw("row", outputs), draw("last", outputs), draw("parts", rows * outputs));
         let next = Affine::of_range(-0.6, 1.1).unwrap();
-        for (activation, parts) in activations.into_iter().flat_map(|f| [(f, &all[..]), (f, &[])]) {
+        let each = activations.into_iter().flat_map(|f| [(f, &all[..]), (f, &[])]);
+        for (path, (activation, parts)) in paths().flat_map(|path| each.clone().map(move |each| (path, each))) {
+            let Case { x, packed, .. } = Case::new(path, rows, inputs, outputs, Ends::Inside);
             let f = |x: f32| {
                 let mut x = [x];
                 activation.apply(&mut x);
@@ -65,15 +81,25 @@ fn layers_are_what_they_are_step_by_step() {
             layer(&mut found, &x, &packed, of, next, &mut sums);
             // What is between rows counts for nothing.
             for (found, expected) in found.chunks(stride).zip(expected.chunks(stride)) {
-                assert_eq!(found[..outputs], expected[..outputs], "{rows} × {inputs} × {outputs}, {activation:?}");
+                assert_eq!(
+                    found[..outputs],
+                    expected[..outputs],
+                    "{path:?}, {rows} × {inputs} × {outputs}, {activation:?}"
+                );
             }
 
             products(&mut sums, &x, &packed);
             activate(&mut numbers, &sums, (&offsets, &scales), parts, &row, f);
+            if parts.is_empty() {
+                let mut found = vec![f32::NAN; rows * outputs];
+                dense(&mut found, &x, &packed, of, &mut sums);
+                assert_eq!(found, numbers, "{path:?}, {rows} × {inputs} × {outputs}, {activation:?}");
+            }
+            products(&mut sums, &x, &packed);
             let (mut expected, mut found) = (vec![0.0; rows], vec![f32::NAN; rows]);
             score_rows(&mut expected, &numbers, &last, 0.3, 0.7);
             last_layers(&mut found, &x, &packed, of, (&last, 0.3, 0.7), (&mut sums, &mut numbers));
-            assert_eq!(found, expected, "{rows} × {inputs} × {outputs}, {activation:?}");
+            assert_eq!(found, expected, "{path:?}, {rows} × {inputs} × {outputs}, {activation:?}");
         }
     }
 }
@@ -81,12 +107,12 @@ fn layers_are_what_they_are_step_by_step() {
 /// Numbers that are none, or beyond all codes, go the same way.
 #[test]
 fn ends_of_codes_are_the_same_in_a_layer() {
-    let (x, packed, _) = case(2, 4, 16, false);
     let (offsets, scales) = (vec![0; 16], vec![1e-3; 16]);
     let ends = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 1e30, -1e30, 3e9, -3e9, 0.0];
     let row: Vec<f32> = ends.into_iter().cycle().take(16).collect();
     let next = Affine::of_range(-0.6, 1.1).unwrap();
-    for activation in [Activation::None, Activation::Relu] {
+    for (path, activation) in paths().flat_map(|path| [Activation::None, Activation::Relu].map(|f| (path, f))) {
+        let Case { x, packed, .. } = Case::new(path, 2, 4, 16, Ends::Inside);
         let of = Numbers { offsets: &offsets, scales: &scales, parts: &[], row: &row, activation };
         let (mut sums, mut found, mut expected) = (vec![0; 32], vec![9; 32], vec![9; 32]);
         products(&mut sums, &x, &packed);
@@ -95,7 +121,7 @@ fn ends_of_codes_are_the_same_in_a_layer() {
             _ => requantize(&mut expected, &sums, (&offsets, &scales), &[], &row, next, |x| x),
         }
         layer(&mut found, &x, &packed, of, next, &mut sums);
-        assert_eq!(found, expected, "{activation:?}");
+        assert_eq!(found, expected, "{path:?}, {activation:?}");
     }
 }
 
@@ -104,53 +130,96 @@ fn codes(seed: Seed, count: usize, least: i64) -> Vec<i8> {
     (0..count as u64).map(|at| (least + (seed.bits_at(at) % span) as i64) as i8).collect()
 }
 
-fn case(rows: usize, inputs: usize, outputs: usize, extreme: bool) -> (Vec<u8>, Packed, Vec<i32>) {
-    let seed = Seed(1).at((rows * 1_000_003 + inputs * 1009 + outputs) as u64);
-    let weights = if extreme { vec![-127; inputs * outputs] } else { codes(seed.child("w"), inputs * outputs, -127) };
-    let x = if extreme { vec![-128; rows * inputs] } else { codes(seed.child("x"), rows * inputs, -128) };
-    let packed = Packed::new(&Weights { codes: weights.clone(), scales: vec![1.0; outputs] }).unwrap();
-    let mut apart = vec![77_u8; rows * packed.stride()];
-    let mut expected = vec![0; rows * outputs];
-    for row in 0..rows {
-        let into = apart[row * packed.stride()..].iter_mut().zip(&x[row * inputs..][..inputs]);
-        into.for_each(|(into, code)| *into = offset(*code));
-        for output in 0..outputs {
-            let products =
-                (0..inputs).map(|k| i64::from(x[row * inputs + k]) * i64::from(weights[k * outputs + output]));
-            expected[row * outputs + output] = products.sum::<i64>() as i32;
-        }
-    }
-    (apart, packed, expected)
+/// Which codes a case has.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Ends {
+    /// Any.
+    Inside,
+    /// All activations and all weights at one end each.
+    Of(i8, i8),
+    /// At either end, as it comes.
+    Mixed,
 }
 
-/// Every path gives the sums of 64-bit integers, at any shape and at the ends of the codes.
+const ENDS: [Ends; 6] =
+    [Ends::Inside, Ends::Of(-128, -127), Ends::Of(-128, 127), Ends::Of(127, -127), Ends::Of(127, 127), Ends::Mixed];
+
+/// Codes of activations as they are kept, weights, and the sums of their products in 64 bits.
+struct Case {
+    x: Vec<u8>,
+    weights: Vec<i8>,
+    packed: Packed,
+    expected: Vec<i32>,
+}
+
+impl Case {
+    fn new(path: Int8Path, rows: usize, inputs: usize, outputs: usize, ends: Ends) -> Self {
+        let seed = Seed(1).at((rows * 1_000_003 + inputs * 1009 + outputs) as u64);
+        let draw = |name: &str, count: usize, least: i8, of: fn((i8, i8)) -> i8| match ends {
+            Ends::Inside => codes(seed.child(name), count, i64::from(least)),
+            Ends::Of(x, w) => vec![of((x, w)); count],
+            Ends::Mixed => {
+                let end = |at| if seed.child(name).bits_at(at).is_multiple_of(2) { least } else { 127 };
+                (0..count as u64).map(end).collect()
+            }
+        };
+        let (weights, x) = (draw("w", inputs * outputs, -127, |of| of.1), draw("x", rows * inputs, -128, |of| of.0));
+        let packed = Packed::with_path(&Weights { codes: weights.clone(), scales: vec![1.0; outputs] }, path).unwrap();
+        // What is between rows counts for nothing.
+        let mut apart = vec![77_u8; rows * packed.stride()];
+        let mut expected = vec![0; rows * outputs];
+        for row in 0..rows {
+            let into = apart[row * packed.stride()..].iter_mut().zip(&x[row * inputs..][..inputs]);
+            into.for_each(|(into, code)| *into = offset(*code));
+            for output in 0..outputs {
+                let products =
+                    (0..inputs).map(|k| i64::from(x[row * inputs + k]) * i64::from(weights[k * outputs + output]));
+                expected[row * outputs + output] = products.sum::<i64>() as i32;
+            }
+        }
+        Self { x: apart, weights, packed, expected }
+    }
+}
+
+/// Every path gives the sums of 64-bit integers: at shapes around its blocks, for any codes and for those at the ends.
 #[test]
 fn products_are_exact() {
-    for rows in [0, 1, 2, 6, 7, 13] {
-        for inputs in [0, 1, 3, 4, 17, 64] {
-            for outputs in [1, 15, 16, 17, 33, 48, 65] {
-                for extreme in [false, true] {
-                    let (x, packed, expected) = case(rows, inputs, outputs, extreme);
-                    let mut found = vec![-1; rows * outputs];
-                    products(&mut found, &x, &packed);
-                    assert_eq!(found, expected, "{rows} × {inputs} × {outputs}");
-                    if inputs > 0 {
-                        found.fill(-1);
-                        portable(&mut found, &x, &packed.codes, &packed.sums, packed.stride());
-                        assert_eq!(found, expected, "portable, {rows} × {inputs} × {outputs}");
-                    }
-                }
+    let shapes = [0, 1, 3, 4, 17, 64]
+        .into_iter()
+        .flat_map(|inputs| [1, 8, 15, 16, 17, 33, 48, 65].map(|outputs| (inputs, outputs)));
+    // Past what is widened at a time.
+    for (inputs, outputs) in shapes.chain([(509, 9), (1023, 24), (1024, 16), (1025, 33), (2051, 5)]) {
+        for rows in [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 13, 16, 17] {
+            for (path, ends) in paths().flat_map(|path| ENDS.map(|ends| (path, ends))) {
+                let Case { x, packed, expected, .. } = Case::new(path, rows, inputs, outputs, ends);
+                let mut found = vec![-1; rows * outputs];
+                products(&mut found, &x, &packed);
+                assert_eq!(found, expected, "{path:?}, {rows} × {inputs} × {outputs}, {ends:?}");
             }
         }
     }
-    assert!(Packed::new(&Weights { codes: vec![0; MOST_INPUTS + 1], scales: vec![1.0] }).is_err());
+    let refused = |codes: Vec<i8>| assert!(Packed::new(&Weights { codes, scales: vec![1.0] }).is_err());
+    refused(vec![0; MOST_INPUTS + 1]);
+    refused(vec![i8::MIN]);
+}
+
+/// A name is a path's, and what no processor has at once is refused.
+#[test]
+fn paths_have_names() {
+    for path in Int8Path::ALL {
+        assert_eq!(Int8Path::from_name(path.name()).unwrap(), path);
+        let weights = Weights { codes: vec![1; 4], scales: vec![1.0] };
+        assert_eq!(Packed::with_path(&weights, path).is_ok(), path.is_available(), "{path:?}");
+    }
+    assert!(Int8Path::from_name("avx").is_err());
+    assert!(Int8Path::fastest().is_none_or(|path| path.is_available() && path != Int8Path::Portable));
 }
 
 /// With activations that have a zero of their own, the products of what the codes stand for.
 #[test]
 fn zeros_are_taken_out() {
     let (rows, inputs, outputs, zero, scale) = (3, 9, 5, -64, 0.02_f32);
-    let (x, packed, _) = case(rows, inputs, outputs, false);
+    let Case { x, packed, weights, .. } = Case::new(Int8Path::Portable, rows, inputs, outputs, Ends::Inside);
     let scales: Vec<f32> = (0..outputs).map(|at| 0.01 * (at + 1) as f32).collect();
     let (mut sums, mut found) = (vec![0; rows * outputs], vec![0.0; rows * outputs]);
     products(&mut sums, &x, &packed);
@@ -159,18 +228,11 @@ fn zeros_are_taken_out() {
     decode(&mut found, &sums, &offsets, &both);
     for row in 0..rows {
         for (output, of_weights) in scales.iter().enumerate() {
-            let expected: f32 = (0..inputs)
-                .map(|k| {
-                    let weight = packed.codes[((output / LANES * packed.stride() / GROUP + k / GROUP) * LANES
-                        + output % LANES)
-                        * GROUP
-                        + k % GROUP];
-                    (i32::from(x[row * packed.stride() + k]) - 128 - zero) as f32
-                        * scale
-                        * f32::from(weight)
-                        * of_weights
-                })
-                .sum();
+            let products = (0..inputs).map(|k| {
+                let code = i32::from(x[row * packed.stride() + k]) - i32::from(OFFSET) - zero;
+                code as f32 * scale * f32::from(weights[k * outputs + output]) * of_weights
+            });
+            let expected: f32 = products.sum();
             assert!((found[row * outputs + output] - expected).abs() < 1e-4 * expected.abs().max(1.0));
         }
     }
@@ -181,5 +243,5 @@ fn codes_of_activations() {
     let x = [-1.0, 0.0, 1.0, 3.0, -9.0, 9.0, f32::NAN];
     let mut found = [0; 7];
     encode(&mut found, &x, Affine::of_range(-1.0, 3.0).unwrap());
-    assert_eq!(found, [0, 64, 128, 255, 0, 255, 0]);
+    assert_eq!(found.map(|code| code ^ OFFSET ^ 128), [0, 64, 128, 255, 0, 255, 0]);
 }
