@@ -44,17 +44,18 @@ kernel! {
         assert!(parts.is_empty() || parts.len() == sums.len(), "a row of parts for each of sums");
         for (number, (codes, sums)) in codes.chunks_exact_mut(stride).zip(sums.chunks_exact(columns)).enumerate() {
             let parts = parts.get(number * columns..(number + 1) * columns).unwrap_or_default();
-            let (whole, rest) = codes.as_chunks_mut::<LANES>();
+            let (whole, end) = (row.len() / LANES, row.len() / LANES * LANES);
             // Loops of the body's own: a closure would be compiled for the baseline.
-            for (vector, codes) in whole.iter_mut().enumerate().take(row.len() / LANES) {
+            for (vector, codes) in codes.as_chunks_mut::<LANES>().0.iter_mut().enumerate().take(whole) {
                 let x = numbers(whole_vector(sums, by, parts, row, vector));
                 for (code, x) in codes.iter_mut().zip(x) {
                     *code = offset(next.encode(f(x)));
                 }
             }
-            if !row.len().is_multiple_of(LANES) {
-                let (ends, x) = (rest.iter_mut(), last_vector(sums, by, parts, row));
-                ends.zip(x).for_each(|(code, x)| *code = offset(next.encode(f(x))));
+            if end < row.len() {
+                // Rows may be whole vectors apart though their columns are none.
+                let ends = codes[end..].iter_mut().zip(last_vector(sums, by, parts, row));
+                ends.for_each(|(code, x)| *code = offset(next.encode(f(x))));
             }
         }
     }

@@ -13,7 +13,9 @@ fn paths() -> impl Iterator<Item = Int8Path> {
 #[test]
 fn sums_go_on_as_they_would_step_by_step() {
     let seed = Seed(21);
-    for (rows, columns, with_parts) in [(1, 16, true), (5, 33, false), (7, 3, true), (2, 48, false)] {
+    for (rows, columns, with_parts) in
+        [(1, 16, true), (5, 33, false), (7, 3, true), (2, 48, false), (3, 15, true), (2, 29, false)]
+    {
         let draw = |name: &str, count: usize| -> Vec<f32> {
             (0..count as u64).map(|at| seed.child(name).at(columns as u64).normal_at(at)).collect()
         };
