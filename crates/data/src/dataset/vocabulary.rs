@@ -10,6 +10,7 @@ use arrow_array::{Array, ArrayRef};
 use arrow_schema::DataType;
 use kitestring_core::hash::stable_hash;
 use kitestring_core::schema::Vocabulary;
+use kitestring_core::value::canonical;
 use kitestring_core::{Error, Result};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -157,22 +158,22 @@ impl Vocabularies {
     /// first call indexes the vocabularies.
     pub fn id(&self, table: &str, text: &str) -> u64 {
         let Some(info) = self.manifest.tables.iter().find(|info| info.name == table) else { return 0 };
+        let Some(text) = canonical(text) else { return 0 };
         match (info.vocabulary, self.manifest.schema.vocabulary(table)) {
-            _ if text.is_empty() => 0,
             (Some(vocabulary), _) => {
-                let entry = self.entry(vocabulary, text);
+                let entry = self.entry(vocabulary, &text);
                 if entry < self.manifest.vocabularies[vocabulary].ids { entry.into() } else { 0 }
             }
-            (None, Vocabulary::Hashed { buckets }) => stable_hash(text) % buckets.max(1),
-            (None, Vocabulary::Open) => stable_hash(text),
+            (None, Vocabulary::Hashed { buckets }) => stable_hash(&text) % buckets.max(1),
+            (None, Vocabulary::Open) => stable_hash(&text),
             (None, Vocabulary::Known { .. }) => 0,
         }
     }
 
-    /// The entry of a text in a vocabulary, such as the number of a user; 0 where there is none.
+    /// The entry of a text in a vocabulary, such as the number of a user, however it is written ([`canonical`]); 0 where there is none.
     pub fn entry(&self, vocabulary: usize, text: &str) -> u32 {
         let finders = self.finders.get_or_init(|| self.texts.iter().map(interner).collect());
-        finders.get(vocabulary).and_then(|finder| finder.find(text)).unwrap_or(0)
+        canonical(text).and_then(|text| finders.get(vocabulary)?.find(&text)).unwrap_or(0)
     }
 
     /// Fresh interners whose numbers are the entries.
