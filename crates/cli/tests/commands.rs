@@ -106,7 +106,23 @@ fn prepare_and_train_find_what_run_found() {
 
     let (run, page) = (world.run().display().to_string(), world.path("compared.html"));
     let outcome = done(&["compare", &run, &again, "--out", &page, "--json"]);
-    assert_eq!(outcome.json()["runs"].as_array().unwrap().len(), 2);
+    let compared = outcome.json();
+    assert_eq!((compared["runs"].as_array().unwrap().len(), compared["columns"].as_array().unwrap().len()), (2, 2));
+    let auc = compared["compared"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|metric| metric["name"] == "AUC" && metric["task"] == "click")
+        .unwrap();
+    assert_eq!(
+        auc["differences"][1]["interval"],
+        serde_json::json!([0.0, 0.0]),
+        "the same model on the same users: {auc}"
+    );
+    let metrics = json(&Path::new(&again).join("metrics.json"));
+    assert_eq!(metrics["rows"]["test"]["samples"].as_str().unwrap().len(), 16);
+    assert_eq!(metrics["baselines"]["test"]["mean"]["click.auc"], 0.5);
+    assert!(metrics["gauc_users"]["test"]["click"][0].as_u64() <= metrics["gauc_users"]["test"]["click"][1].as_u64());
     let table = done(&["compare", &run, &again]).stdout;
     assert!(table.contains("AUC"), "{table}");
     assert!(std::fs::read_to_string(page).unwrap().contains("<html"));
@@ -218,8 +234,8 @@ fn predictions_say_what_they_do_not_know() {
     let refused = kitestring(&["predict", &plain, "--data", &data, "--draws", "8"]);
     assert_eq!(refused.code, Some(2));
     assert!(refused.stderr.contains("evaluate.draws") && refused.stderr.contains("dropout"), "{}", refused.stderr);
-    let score = ["--overwrite", "--set", "evaluate.score={clik=1.0}"];
-    let refused = kitestring(&[&["train", &config, "--data", &data, "--out", &plain][..], &score].concat());
+    let refused =
+        kitestring(&["train", &config, "--data", &data, "--out", &plain, "--set", "evaluate.score={clik=1.0}"]);
     assert_eq!(refused.code, Some(2));
     assert!(refused.stderr.contains("did you mean `click`?"), "{}", refused.stderr);
 }

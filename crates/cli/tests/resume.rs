@@ -28,14 +28,11 @@ fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     found
 }
 
-/// The last step a checkpoint was made at, in a run that has finished or in one that has not.
+/// The last step a checkpoint was made at.
 fn step(run: &Path) -> u64 {
-    let steps = |place: &str| {
-        let entries = std::fs::read_dir(run.join(place)).into_iter().flatten();
-        let steps = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.strip_prefix("step-")?.parse().ok());
-        steps.max().unwrap_or(0)
-    };
-    steps("unfinished/checkpoint").max(steps("checkpoint"))
+    let Ok(entries) = std::fs::read_dir(run.join("checkpoint")) else { return 0 };
+    let steps = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.strip_prefix("step-")?.parse().ok());
+    steps.max().unwrap_or(0)
 }
 
 #[test]

@@ -49,15 +49,15 @@ pub fn report(parts: &Parts<'_>) -> Result<Report> {
     let Parts { config: (run, section), dataset, retrieval, .. } = parts;
     let seed = Seed(run.seed).child("report");
     let judged = parts.metrics.last().map_or("train", |(split, _)| split.as_str());
-    let resampled = parts.metrics.iter().flat_map(|(_, metrics)| metrics).any(|metric| metric.interval().is_some());
-    let intervals = format!("95 % bootstrap over users, {} draws", run.evaluate.bootstrap);
+    let drawn = parts.metrics.iter().flat_map(|(_, metrics)| metrics).filter(|metric| metric.interval().is_some());
+    let drawn = drawn.filter_map(|metric| Some(metric.replicates.as_ref()?.replicates.len())).max();
     let pairs = parts.history.epochs.first().map_or(0, |epoch| epoch.samples);
     Ok(Report {
         title: run.name.clone().map(|name| format!("{name}: retriever")).unwrap_or_default(),
         model: in_words(retrieval, section),
         data: format!("{} pairs of {}", grouped(pairs), data_in_words(dataset)),
         seed: Some(run.seed),
-        intervals: if resampled { intervals } else { String::new() },
+        intervals: drawn.map(|draws| format!("95 % bootstrap over users, {draws} draws")).unwrap_or_default(),
         metrics: metrics(parts.metrics),
         summary: Some(data_summary(dataset, &retrieval.model.tables, &[], seed)?),
         learning: Some(learning(parts.history, &section.objective, parts.metrics)),

@@ -165,8 +165,9 @@ mod tests {
                 .graph
                 .states()
                 .iter()
-                .filter(|state| state.name.ends_with("running_variance"))
-                .map(|state| state.offset..state.offset + state.len)
+                .filter_map(|state| {
+                    state.name.ends_with("running_variance").then(|| state.offset..state.offset + state.len)
+                })
                 .collect();
             assert!(!variances.is_empty());
             let (mut loss, mut count) = (0.0, 0.0);

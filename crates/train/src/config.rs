@@ -281,9 +281,9 @@ pub struct EvaluateConfig {
     pub cutoffs: Vec<usize>,
     /// Rank each positive against its given candidates, against all items, or not at all.
     pub ranking: Ranking,
-    /// The most positives ranked, drawn with the seed; 0 for all.
+    /// The most positives ranked, drawn once for all seeds; 0 for all.
     pub ranking_queries: usize,
-    /// Replicates of the bootstrap for intervals; 0 for none.
+    /// Replicates of the bootstrap for intervals, 200 at least; 0 for no intervals.
     pub bootstrap: usize,
     /// Groups of users by history length, for heterogeneity and the head–tail gap.
     pub history_groups: usize,
@@ -307,7 +307,7 @@ impl Default for EvaluateConfig {
             cutoffs: vec![5, 10],
             ranking: Ranking::Auto,
             ranking_queries: 0,
-            bootstrap: 100,
+            bootstrap: 200,
             history_groups: 5,
             batch_size: 8192,
             score: BTreeMap::new(),

@@ -4,12 +4,15 @@ use super::report::stored;
 use crate::arguments::OutputArgs;
 use clap::Args;
 use kitestring_core::Result;
-use kitestring_train::report::{compare, compare_text};
+use kitestring_train::report::{Comparison, compare, compare_text};
 use kitestring_train::run::Run;
 use serde_json::{Map, json};
 use std::path::PathBuf;
 
-/// Compare runs: metrics with intervals, learning curves, and the config keys in which they differ
+/// Compare runs: metrics with intervals, differences, learning curves, and the config keys in which they differ
+///
+/// Differences are to the first run, with paired intervals. Runs that differ in nothing but their seed are one column: their mean, with
+/// Student's t over the seeds. Runs that were judged on different rows are refused.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Example:
@@ -27,12 +30,14 @@ pub struct Compare {
 
 impl Compare {
     /// # Errors
-    /// A directory that is no run, or a run that was not evaluated.
+    /// A directory that is no run, a run that was not evaluated, or runs that were judged on different rows.
     pub fn execute(self) -> Result<()> {
         let reports = self.runs.iter().map(|run| stored(&Run::open(run)?)).collect::<Result<Vec<_>>>()?;
-        self.output.text(&compare_text(&reports))?;
+        let names: Vec<String> = self.runs.iter().map(|run| run.display().to_string()).collect();
+        let compared = Comparison::new(&reports, &names)?;
+        self.output.text(&compare_text(&compared))?;
         if let Some(out) = &self.out {
-            super::write_beside(out, compare(&reports).as_bytes())?;
+            super::write_beside(out, compare(&compared).as_bytes())?;
             self.output.line(&format!("comparison: {}", out.display()))?;
         }
         if self.output.is_json() {
@@ -47,7 +52,9 @@ impl Compare {
                 }
                 runs.push(json!({ "run": run, "title": report.title, "metrics": metrics }));
             }
-            self.output.object(&json!({ "runs": runs, "page": self.out }))?;
+            let mut told = compared.to_json();
+            (told["runs"], told["page"]) = (json!(runs), json!(self.out));
+            self.output.object(&told)?;
         }
         Ok(())
     }

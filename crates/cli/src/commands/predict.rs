@@ -1,14 +1,14 @@
 //! `kitestring predict`: a prediction a task for every row of a file.
 
-use crate::arguments::{BadRows, DatasetPlace, OutputArgs};
+use crate::arguments::{BadRows, OutputArgs};
 use crate::kept_columns::KeptColumns;
 use crate::output::{dropped, say};
 use crate::predictions::{Predictions, extension};
 use crate::stages;
 use crate::standard_input::{STANDARD_INPUT, StandardInput, shown};
 use clap::Args;
-use kitestring_core::{Error, Result, Seed};
-use kitestring_train::evaluate::{Combine, score};
+use kitestring_core::{Error, Result};
+use kitestring_train::evaluate::{Combine, SEED, score};
 use kitestring_train::run::Run;
 use kitestring_train::workers::Threads;
 use serde_json::json;
@@ -52,8 +52,6 @@ pub struct Predict {
     #[arg(long, value_name = "COLUMN")]
     rank_within: Option<String>,
     #[command(flatten)]
-    dataset: DatasetPlace,
-    #[command(flatten)]
     bad_rows: BadRows,
     #[command(flatten)]
     output: OutputArgs,
@@ -71,18 +69,15 @@ impl Predict {
                 .in_file(out.display().to_string())
                 .mend("give --out a name that ends so"));
         }
-        let mut run = Run::open(&self.run)?;
+        let run = Run::open(&self.run)?;
         let mut config = run.config()?;
         config.evaluate.draws = self.draws.unwrap_or(config.evaluate.draws);
         let model = run.model()?;
-        let vocabularies = run.vocabularies()?;
-        let past = stages::past(&run, &model.schema, !self.without_past, &self.dataset)?;
-        run.release();
         let mut progress = self.output.progress()?;
+        let bad_rows = self.bad_rows.allowed(&config);
         let input = (self.data.as_os_str() == STANDARD_INPUT).then(StandardInput::read).transpose()?;
         let data = input.as_ref().map_or_else(|| self.data.clone(), StandardInput::path);
-        let (known, bad_rows) = ((&vocabularies, past.as_ref()), self.bad_rows.allowed(&config));
-        let encoded = stages::encode(known, &config, &data, bad_rows, &mut progress)?;
+        let encoded = stages::encode(&run, &config, &data, (bad_rows, !self.without_past), &mut progress)?;
         let threads = Threads::new(config.train.workers)?;
         let mut found = Predictions::default();
         let combine = Combine::new(&model.schema, &config.evaluate, 0);
@@ -91,7 +86,7 @@ impl Predict {
             found.files.extend(dataset.manifest().sources.iter().cloned());
             for split in dataset.splits() {
                 let told = &mut |done, all| progress.judging(kitestring_train::evaluate::Progress::Scoring(done, all));
-                let seed = Seed(config.seed);
+                let seed = SEED;
                 let scored = score(&model, dataset, split.name(), &config.evaluate, seed, &threads, told)?;
                 for sample in 0..split.rows() {
                     let (file, line) = split.source(sample)?;

@@ -69,6 +69,23 @@ pub fn gauc<G: Copy + Ord>(scores: &[f32], labels: &[f32], groups: &[G]) -> Opti
     (impressions > 0.0).then(|| sum / impressions)
 }
 
+/// How many groups have both classes, those that [`gauc`] covers, and how many there are.
+///
+/// `None` with a NaN, no rows or slices of different lengths.
+pub fn gauc_coverage<G: Copy + Ord>(labels: &[f32], groups: &[G]) -> Option<[u64; 2]> {
+    if !same_rows(labels, groups) {
+        return None;
+    }
+    let mut rows = Vec::with_capacity(labels.len());
+    for (label, group) in labels.iter().zip(groups) {
+        rows.push((*group, is_positive(*label)?));
+    }
+    rows.sort_unstable();
+    let groups = rows.chunk_by(|a, b| a.0 == b.0);
+    let both = |group: &&[(G, bool)]| group.first().map(|row| row.1) != group.last().map(|row| row.1);
+    Some([groups.clone().filter(both).count() as u64, groups.count() as u64])
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -83,6 +100,9 @@ mod tests {
         let labels = [1.0, 0.0, 1.0, 0.0, 1.0, 0.0, 1.0];
         let groups = ["a", "a", "b", "b", "b", "b", "c"];
         let by_group = auc_by_group(&scores, &labels, &groups).unwrap();
+        // Group c has one class.
+        assert_eq!(gauc_coverage(&labels, &groups), Some([2, 3]));
+        assert_eq!(gauc_coverage(&[f32::NAN], &[1]), None);
         assert_eq!(by_group["a"], GroupAuc { auc: Some(1.0), count: 2, positives: 1 });
         // Pairs of b: .5–.5 ½, .5–.3 1, .2–.5 0, .2–.3 0.
         assert_eq!(by_group["b"], GroupAuc { auc: Some(0.375), count: 4, positives: 2 });

@@ -23,20 +23,24 @@ mod probability;
 mod ranking;
 mod rejection;
 mod roc;
+mod runs;
+mod student;
 mod top_k;
 
 pub use auc::{auc, average_precision, relative_improvement, weighted_auc};
 pub use bootstrap::{
-    Bootstrap, BootstrapPlan, Interval, bootstrap_auc, bootstrap_auc_by_group, bootstrap_gauc, bootstrap_mean,
-    bootstrap_over_runs, bootstrap_ratio, bootstrap_rmse,
+    Bootstrap, BootstrapPlan, FEWEST_REPLICATES, FEWEST_UNITS, Interval, bootstrap_auc, bootstrap_auc_by_group,
+    bootstrap_gauc, bootstrap_mean, bootstrap_ratio, bootstrap_rmse,
 };
 pub use calibration::{Bins, ReliabilityBin, expected_calibration_error, predicted_over_observed, reliability};
 pub use correlation::spearman;
-pub use groups::{GroupAuc, auc_by_group, gauc};
+pub use groups::{GroupAuc, auc_by_group, gauc, gauc_coverage};
 pub use history::{HistoryAuc, HistoryGroup, auc_by_history};
 pub use placement::{Placement, RankingAtK, Ties};
 pub use probability::{brier, log_loss, mean_absolute_error, root_mean_squared_error};
 pub use ranking::{RankingMean, ranking_by_query};
 pub use rejection::{UncertaintyBin, rejection_curve, uncertainty_bins};
 pub use roc::{RocPoint, roc_curve};
+pub use runs::interval_over_runs;
+pub use student::student_t;
 pub use top_k::{TopK, top_k};

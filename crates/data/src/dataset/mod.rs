@@ -20,6 +20,7 @@ pub mod manifest;
 mod map;
 mod negatives;
 mod order;
+pub mod outcomes;
 mod query;
 mod split;
 #[cfg(test)]
@@ -33,12 +34,12 @@ pub use order::{Order, Permutation};
 pub use query::{HistoryEvent, QueryRow};
 pub use split::{Candidates, Split};
 pub use vocabulary::Vocabularies;
-pub(crate) use vocabulary::hash_files;
 
-use kitestring_core::{Error, Result, Schema, VocabularyHash};
+use kitestring_core::{Error, Result, Schema};
+use outcomes::TrainingOutcomes;
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 pub(crate) use users::UserEvents;
 use users::Users;
 
@@ -67,6 +68,10 @@ pub struct Dataset {
     directory: PathBuf,
     shared: Arc<Shared>,
     splits: Vec<Split>,
+    /// Of its training split, or of the past's, once they are asked for.
+    outcomes: OnceLock<Arc<TrainingOutcomes>>,
+    /// What a data set with the same vocabularies knows, whose events are all earlier.
+    past: OnceLock<Arc<Shared>>,
 }
 
 impl Dataset {
@@ -97,7 +102,7 @@ impl Dataset {
         });
         let infos = shared.manifest.splits.iter().enumerate();
         let splits = infos.map(|(index, info)| Split::open(directory, index, info, &shared)).collect::<Result<_>>()?;
-        Ok(Self { directory: directory.to_owned(), shared, splits })
+        Ok(Self { directory: directory.to_owned(), shared, splits, outcomes: OnceLock::new(), past: OnceLock::new() })
     }
 
     /// The manifest.
@@ -116,19 +121,6 @@ impl Dataset {
     /// A missing or damaged file.
     pub fn vocabularies(&self) -> Result<Vocabularies> {
         Vocabularies::open(&self.directory)
-    }
-
-    /// What tells its ids from those of other data sets.
-    ///
-    /// # Errors
-    /// A missing or damaged file.
-    pub fn vocabulary_hash(&self) -> Result<VocabularyHash> {
-        vocabulary::vocabulary_hash(&self.directory, self.manifest())
-    }
-
-    /// Where it lies.
-    pub fn directory(&self) -> &Path {
-        &self.directory
     }
 
     /// The number of rows of a table; none where it is open.
@@ -164,6 +156,63 @@ impl Dataset {
         let names: Vec<&str> = self.splits.iter().map(Split::name).collect();
         let place = names.iter().position(|name| *name == split).unwrap_or(names.len());
         earlier(&names, place).map(|place| names[place]).collect()
+    }
+
+    /// What came of the rows of training: those of its own training split, where it has one, else those of the data set that
+    /// [`Self::trained_on`] was given. They are gathered the first time.
+    ///
+    /// # Errors
+    /// A damaged file.
+    pub fn training_outcomes(&self) -> Result<Option<Arc<TrainingOutcomes>>> {
+        if let Some(outcomes) = self.outcomes.get() {
+            return Ok(Some(outcomes.clone()));
+        }
+        let Some(train) = self.splits.iter().find(|split| split.name() == "train") else { return Ok(None) };
+        let outcomes = Arc::new(TrainingOutcomes::of(train, self.schema().tasks.len())?);
+        Ok(Some(self.outcomes.get_or_init(|| outcomes).clone()))
+    }
+
+    /// Takes another data set with the same vocabularies for what came before: its training for that of this one, its users' items for what
+    /// they had, and its items for known ones.
+    ///
+    /// # Errors
+    /// As [`Self::training_outcomes`].
+    pub fn trained_on(&self, other: &Self) -> Result<()> {
+        if let Some(outcomes) = other.training_outcomes()? {
+            self.outcomes.get_or_init(|| outcomes);
+        }
+        self.past.get_or_init(|| other.shared.clone());
+        Ok(())
+    }
+
+    /// The distinct items, ascending, that a user has in splits before one, and in the data set it was trained on where that is another.
+    pub fn items_before(&self, user: u64, split: &str) -> Vec<u32> {
+        let names: Vec<&str> = self.splits.iter().map(Split::name).collect();
+        let place = names.iter().position(|name| *name == split).unwrap_or(names.len());
+        let own =
+            self.shared.users.iter().flat_map(|users| earlier(&names, place).map(|split| users.items(user, split)));
+        let past = self.past.get().filter(|past| !Arc::ptr_eq(past, &self.shared));
+        let past = past.iter().flat_map(|past| {
+            let splits =
+                past.users.iter().flat_map(|users| (0..past.manifest.splits.len()).map(move |split| (users, split)));
+            splits.map(|(users, split)| users.items(user, split))
+        });
+        let mut items: Vec<u32> = own.chain(past).flatten().copied().collect();
+        items.sort_unstable();
+        items.dedup();
+        items
+    }
+
+    /// The items of any row, ascending: its own, and those of the data set it was trained on where that is another.
+    pub fn known_items(&self) -> Vec<u32> {
+        let items = |shared: &Shared| shared.items.as_ref().map_or_else(Vec::new, |items| items.seen().to_vec());
+        let mut known = items(&self.shared);
+        if let Some(past) = self.past.get() {
+            known.extend(items(past));
+            known.sort_unstable();
+            known.dedup();
+        }
+        known
     }
 
     /// The item table; none where the schema has no item.

@@ -7,6 +7,7 @@ use super::file;
 use super::manifest::{ShardInfo, SplitInfo};
 use super::negatives::Negatives;
 use super::order::Order;
+use super::outcomes::Outcome;
 use arrow_buffer::{OffsetBuffer, ScalarBuffer};
 use kitestring_core::{Batch, Error, Ids, Result, Seed};
 use std::collections::{HashMap, HashSet};
@@ -243,6 +244,33 @@ impl Split {
             indices.extend(first..self.rows().min(first + SAMPLES));
             self.read(&indices, Seed(0), &mut batch)?;
             visit(&batch)?;
+        }
+        Ok(())
+    }
+
+    /// Calls `visit` with what came of every sample, in order, without its features.
+    pub(super) fn each_outcome(&self, draws: Seed, mut visit: impl FnMut(&Outcome<'_>)) -> Result<()> {
+        let mut labels = Vec::new();
+        for (number, (shard, info)) in self.shards.iter().zip(&self.info().shards).enumerate() {
+            for row in 0..info.rows {
+                for copy in 0..shard.copies {
+                    let (at, place) = (row as usize, Place { shard: number as u32, row: row as u32, item: OWN });
+                    labels.clear();
+                    labels.extend(shard.labels.iter().map(|values| if copy == 0 { values[at] } else { 0.0 }));
+                    let item = match copy {
+                        0 => shard.item.as_ref().map(|items| items.get(at)),
+                        _ => Some(
+                            self.negative(place, draws.at(self.starts[number] + row * shard.copies + copy))?.into(),
+                        ),
+                    };
+                    visit(&Outcome {
+                        user: shard.user.as_ref().map(|users| users.get(at)),
+                        item,
+                        weight: shard.weight.as_ref().map_or(1.0, |weights| weights[at]),
+                        labels: &labels,
+                    });
+                }
+            }
         }
         Ok(())
     }

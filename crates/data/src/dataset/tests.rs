@@ -276,6 +276,72 @@ fn a_users_items_are_known_by_split() {
     assert!(dataset.user_items(99, "train").unwrap().is_empty());
 }
 
+/// What came of training, with the weights of rows and with the negatives that are drawn, against the rows themselves.
+#[test]
+fn training_outcomes_are_sums_of_the_rows() {
+    let directory = tempfile::tempdir().unwrap();
+    let drawn = Negatives { per_positive: 2, draw: crate::config::Draw::Uniform, splits: vec!["train".into()] };
+    for (name, negatives) in [("plain", None), ("drawn", Some(&drawn))] {
+        let out = directory.path().join(name);
+        make(&out, negatives);
+        let dataset = Dataset::open(&out).unwrap();
+        let outcomes = dataset.training_outcomes().unwrap().unwrap();
+        let (train, mut batch) = (dataset.split("train").unwrap(), Batch::default());
+        train.read(&(0..train.rows()).collect::<Vec<_>>(), Seed(0).child("outcomes"), &mut batch).unwrap();
+        for (task, found) in outcomes.tasks.iter().enumerate() {
+            let label = |row: &usize| batch.labels[2 * row + task];
+            let rows: Vec<usize> = (0..batch.rows).filter(|row| !label(row).is_nan()).collect();
+            let sum = |kept: &dyn Fn(usize) -> bool, value: &dyn Fn(usize) -> f32| {
+                rows.iter().filter(|row| kept(**row)).map(|row| f64::from(value(*row))).sum::<f64>()
+            };
+            let weight = |row: usize| batch.weight[row];
+            let labelled = |row: usize| batch.weight[row] * label(&row);
+            let all = (sum(&|_| true, &labelled), sum(&|_| true, &weight));
+            let mean = all.0 / all.1;
+            assert!((found.mean().unwrap() - mean).abs() < 1e-9);
+            let begun = outcomes::SMOOTHING * all.1 / rows.len() as f64;
+            for item in 0..8 {
+                let own = |row: usize| batch.item[row] == item;
+                let expected = (sum(&own, &labelled) + begun * mean) / (sum(&own, &weight) + begun);
+                assert!((found.item_mean(item).unwrap() - expected).abs() < 1e-9, "{name} {task} {item}");
+                assert_eq!(f64::from(found.popularity(item)), sum(&|row| own(row) && label(&row) > 0.5, &|_| 1.0));
+            }
+            for user in 0..11 {
+                let own = |row: usize| batch.user[row] == user;
+                let expected = (sum(&own, &labelled) + begun * mean) / (sum(&own, &weight) + begun);
+                assert!((found.user_mean(user).unwrap() - expected).abs() < 1e-9, "{name} {task} {user}");
+            }
+            assert_eq!((found.item_mean(99), found.popularity(99)), (found.mean(), 0));
+        }
+    }
+}
+
+/// New rows are ranked among the items of the old ones, too, without what users had there.
+#[test]
+fn what_a_model_was_trained_on_comes_before_new_rows() {
+    let directory = tempfile::tempdir().unwrap();
+    let (out, new) = (directory.path().join("set"), directory.path().join("new"));
+    make(&out, None);
+    let dataset = Dataset::open(&out).unwrap();
+    let vocabularies = dataset.vocabularies().unwrap();
+    let chunks = Box::new([Ok(rows(28..31))].into_iter());
+    encode("new", chunks, Vec::new(), (&vocabularies, None), &BadRows::default(), &new, &mut |_| {}).unwrap();
+    let set = Dataset::open(&new).unwrap();
+    let user = u64::from(vocabularies.entry(dataset.manifest().user.unwrap(), "u9"));
+    // User u9 has items 6, 0 and 1 in rows 27 to 29; the new rows are of items 0, 1 and 2.
+    assert_eq!((set.known_items().len(), set.items_before(user, "new")), (3, vec![]));
+    assert!(set.training_outcomes().unwrap().is_none());
+    set.trained_on(&dataset).unwrap();
+    assert_eq!(set.known_items(), dataset.items().unwrap().seen());
+    let mut had: Vec<u32> =
+        ["6", "0", "1"].map(|item| vocabularies.entry(dataset.manifest().item.unwrap(), item)).into();
+    had.sort_unstable();
+    assert_eq!(set.items_before(user, "new"), had);
+    assert_eq!(set.training_outcomes().unwrap(), dataset.training_outcomes().unwrap());
+    assert_eq!(dataset.items_before(user, "train"), [] as [u32; 0]);
+    assert_eq!(dataset.items_before(user, "test"), dataset.user_items(user, "train").unwrap());
+}
+
 /// Left-out features are read by nobody, and everything else is as it was: negatives, histories, candidates, tables.
 #[test]
 fn features_are_left_out() {
@@ -466,24 +532,20 @@ fn a_query_row_is_a_row_of_a_file_that_comes_later() {
     }
     // Row 8 has just these.
     same(&row, &prepared(vec![nobody(rows(8..9))], 9), "a user nobody knows");
-    // A value of a level that training does not know, and a number that is missing.
-    assert!(!row.set(&vocabularies, "country", "XX").unwrap());
-    row.set(&vocabularies, "hour", "").unwrap();
-    let unknown = with_text(&with_text(&nobody(rows(8..9)), "country", "XX"), "hour", "");
-    same(&row, &prepared(vec![unknown], 9), "an unknown scenario");
-    // The last two of the events that are given, of items 6 and 0, both of brand 0.
+    // Rows 5 to 7 are other items; then comes row 8.
+    let history = prepared(vec![nobody(rows(5..8)), later(nobody(rows(8..9)))], 9);
     let event = |n: i64| {
         let item = vocabularies.entry(dataset.manifest().item.unwrap(), &(n % 7).to_string());
         HistoryEvent { item, tasks: None }
     };
     row.set_history(dataset.items().unwrap(), &[event(5), event(6), event(7)]).unwrap();
-    let mut batch = Batch::default();
-    row.put_candidates(dataset.items().unwrap(), &items, &mut batch).unwrap();
-    let bought = ["6", "0"].map(|item| vocabularies.id("item", item));
-    let brand = kitestring_core::hash::stable_hash("b0");
-    for at in 0..items.len() {
-        assert_eq!((batch.sparse[5].of_row(at), batch.sparse[6].of_row(at)), (&bought[..], &[brand, brand][..]));
-    }
+    same(&row, &history, "a history that is given");
+    // A value of a level that training does not know, and one that is missing.
+    assert!(!row.set(&vocabularies, "country", "XX").unwrap());
+    row.set(&vocabularies, "hour", "").unwrap();
+    let unknown = with_text(&with_text(&later(nobody(rows(8..9))), "country", "XX"), "hour", "");
+    let expected = prepared(vec![nobody(rows(5..8)), unknown], 9);
+    same(&row, &expected, "an unknown scenario");
 
     let refused = |name: &str, text: &str, parts: &[&str]| {
         let error = QueryRow::unknown(dataset.manifest()).set(&vocabularies, name, text).unwrap_err();

@@ -8,7 +8,7 @@ const LANES: usize = 16;
 kernel! {
     /// From scores to the gradient of `−ln softmax(x)[own]` over them, in place, with logits `x_j = scale · score_j + offset_j`, and
     /// `x_own = scale · score_own + own_offset`. The result is the loss. Shares below e⁻⁵⁰ of the largest are zero. A score or an offset of minus
-    /// infinity leaves a column out: its gradient is zero.
+    /// infinity leaves a column out: its gradient is zero. With a NaN among the logits the loss is NaN, and the gradient holds one.
     ///
     /// # Panics
     /// If there are not as many offsets as scores, or `own` is past them.
@@ -27,7 +27,9 @@ kernel! {
             for (sum, x) in sums.iter_mut().zip(part) {
                 // Numbers too small to be normal would make all that is computed with them slow.
                 let below = *x - highest;
-                *x = if below < -50.0 { 0.0 } else { exp(below.max(-50.0)) };
+                // `max` makes -50 of NaN, which must come out as it is.
+                let share = exp(below.max(-50.0));
+                *x = if below < -50.0 { 0.0 } else if below.is_nan() { below } else { share };
                 *sum += *x;
             }
         }
@@ -41,7 +43,7 @@ kernel! {
 
 kernel! {
     /// From scores to the gradient of `1 − score_own + Σ_j weight_j · max(0, score_j − margin)` over them, in place; `own` is none of the j. The
-    /// result is the loss. A score of minus infinity leaves a column out.
+    /// result is the loss: NaN with a NaN among the scores. A score of minus infinity leaves a column out.
     ///
     /// # Panics
     /// If there are not as many weights as scores, or `own` is past them.
@@ -52,7 +54,8 @@ kernel! {
         let mut sums = [0.0_f32; LANES];
         for (scores, weights) in scores.chunks_mut(LANES).zip(weights.chunks(LANES)) {
             for ((sum, score), weight) in sums.iter_mut().zip(scores).zip(weights) {
-                let over = *score > margin;
+                // NaN is no smaller than the margin.
+                let over = *score > margin || score.is_nan();
                 *sum += if over { weight * (*score - margin) } else { 0.0 };
                 *score = if over { *weight } else { 0.0 };
             }
@@ -92,6 +95,23 @@ mod tests {
         let loss = hinge(&mut scores, &[2.0, 3.0, 4.0, 5.0], 0.5, 2);
         assert!((loss - (0.25 + 2.0 * 0.4)).abs() < 1e-6, "{loss}");
         assert_eq!(scores, [2.0, 0.0, -1.0, 0.0]);
+    }
+
+    /// A score that is no number, wherever it stands, is no loss and no gradient that training could go on with.
+    #[test]
+    fn nan_stays_nan() {
+        for count in [1_usize, 3, 16, 17, 40] {
+            for at in 0..count {
+                for own in [0, count - 1] {
+                    let mut scores = vec![0.5; count];
+                    scores[at] = f32::NAN;
+                    let mut found = scores.clone();
+                    let loss = contrast(&mut found, &vec![0.0; count], 2.0, own, 0.0);
+                    assert!(loss.is_nan() && found.iter().any(|x| x.is_nan()), "{count} {at} {own}: {loss}");
+                    assert!(hinge(&mut scores, &vec![1.0; count], 0.1, own).is_nan(), "{count} {at} {own}");
+                }
+            }
+        }
     }
 
     /// An offset of minus infinity takes a score out.

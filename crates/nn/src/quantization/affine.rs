@@ -33,7 +33,8 @@ impl Affine {
         Ok(Self { scale, zero: zero as i8 })
     }
 
-    /// The code nearest to a number, the even one of two; numbers out of range get the nearest end, and what is no number the least code.
+    /// The code nearest to a number, the even one of two; numbers out of range get the nearest end. There is no code for NaN, which gets the
+    /// least one: whoever encodes looks for it first.
     #[inline(always)]
     pub fn encode(self, x: f32) -> i8 {
         // Added to this, a small number is rounded to a whole one, which the sum's lowest bits are: vectors have no quicker way to bytes.

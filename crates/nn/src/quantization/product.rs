@@ -63,7 +63,8 @@ impl Product {
         ROWS * (self.packed.stride() / 4 + self.outputs())
     }
 
-    /// `out = activation(x W + bias)`, row by row. `scratch` has at least [`Self::scratch`] floats, which are overwritten.
+    /// `out = activation(x W + bias)`, row by row; a row of `x` with a NaN, which has no code, gives a row of NaN. `scratch` has at least
+    /// [`Self::scratch`] floats, which are overwritten.
     ///
     /// # Panics
     /// If the slices do not have whole rows, as many of each, or the memory is too little.
@@ -90,6 +91,10 @@ impl Product {
                 int8::products(sums, codes, &self.packed);
                 int8::decode(out, sums, &self.offsets, &self.scales);
                 activation.apply(out);
+            }
+            if has_nan(x) {
+                let rows = x.chunks_exact(inputs).zip(out.chunks_exact_mut(outputs));
+                rows.filter(|(x, _)| has_nan(x)).for_each(|(_, out)| out.fill(f32::NAN));
             }
         }
     }
@@ -130,6 +135,11 @@ impl Product {
             int8::encode(codes, x, self.by);
         }
     }
+}
+
+/// Whether one of some numbers is NaN: looked for in all, without a branch, so that the loop vectorizes.
+fn has_nan(numbers: &[f32]) -> bool {
+    numbers.iter().fold(false, |found, x| found | x.is_nan())
 }
 
 /// The products of a graph that are done in codes, by the weights they multiply with.
@@ -187,6 +197,24 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use kitestring_core::Seed;
+
+    /// What has no code is not taken for the least one: its row is NaN, and no other.
+    #[test]
+    fn nan_is_no_code() {
+        let (rows, inputs, outputs) = (70, 6, 3);
+        let weights = Weights::per_column(&[0.5; 18], outputs).unwrap();
+        let product = Product::new(&weights, Affine::of_range(-1.0, 1.0).unwrap()).unwrap();
+        let mut x = vec![0.25; rows * inputs];
+        x[66 * inputs + 4] = f32::NAN;
+        let mut out = vec![0.0; rows * outputs];
+        product.multiply(&x, None, Activation::Sigmoid, &mut out, &mut vec![0.0; product.scratch()]);
+        for (row, out) in out.chunks(outputs).enumerate() {
+            assert!(out.iter().all(|x| x.is_nan() == (row == 66)), "{row}: {out:?}");
+        }
+        let mut numbers = [0.3, f32::NAN];
+        crate::quantization::rounding::round(&mut numbers, Affine::of_range(-1.0, 1.0).unwrap());
+        assert!(numbers[0].is_finite() && numbers[1].is_nan());
+    }
 
     /// The same numbers by 64-bit integers and the formula above, to the bit.
     #[test]

@@ -73,9 +73,9 @@ impl Rounding {
 }
 
 crate::kernels::kernel! {
-    /// Rounds numbers to what their codes stand for.
+    /// Rounds numbers to what their codes stand for; NaN stays NaN.
     pub(crate) fn round['a](numbers: &'a mut [f32], by: Affine) {
-        numbers.iter_mut().for_each(|x| *x = by.decode(by.encode(*x)));
+        numbers.iter_mut().for_each(|x| *x = if x.is_nan() { *x } else { by.decode(by.encode(*x)) });
     }
 }
 

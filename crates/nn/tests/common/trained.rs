@@ -134,7 +134,6 @@ impl Trained {
         });
         let contents = Contents {
             version: "v".into(),
-            vocabulary_hash: String::new(),
             release: 1,
             schema: schema(),
             fitted: Vec::new(),

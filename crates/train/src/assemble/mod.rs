@@ -20,15 +20,16 @@ pub use summary::{data as data_in_words, grouped, summary as data_summary};
 pub use uncertainty::uncertainty;
 
 use crate::config::RunConfig;
-use crate::evaluate::{Evaluation, estimate, lower_is_better};
+use crate::evaluate::{Better, Evaluation, better, estimate};
 use crate::history::History;
 use crate::model::Model;
-use crate::report::{Curve, Learning, Metric, Recall, Report, Shipped, Speed};
+use crate::report::{Curve, JudgedSplit, Learning, Metric, Recall, Report, Shipped, Speed};
 use crate::truth::{self, Comparison};
 use kitestring_core::{Note, Result, Seed};
 use kitestring_data::dataset::{Dataset, Permutation, Split};
 use kitestring_nn::engine::Workers;
 use kitestring_nn::slots::loss::weights_of_tasks;
+use std::collections::BTreeMap;
 
 /// What a report is made of.
 pub struct Parts<'a> {
@@ -90,6 +91,7 @@ pub fn report(parts: &Parts<'_>) -> Result<Report> {
         seed: Some(config.seed),
         intervals: intervals(parts),
         metrics: metrics(parts),
+        judged: evaluations.iter().map(|found| JudgedSplit { split: found.split.clone(), rows: found.rows }).collect(),
         summary: Some(data_summary(dataset, &model.tables, evaluations, seed)?),
         learning: parts.history.map(|history| learning(history, model)),
         tasks: last.map(|last| last.tasks.clone()).unwrap_or_default(),
@@ -121,11 +123,13 @@ fn sample(split: &Split, count: u64, seed: Seed) -> Vec<u64> {
 }
 
 fn intervals(parts: &Parts<'_>) -> String {
-    if parts.evaluations.iter().all(|evaluation| evaluation.intervals.is_empty()) {
-        return String::new();
-    }
+    let drawn = |evaluation: &Evaluation| {
+        let replicates = evaluation.intervals.keys().filter_map(|name| evaluation.replicates.get(name));
+        replicates.map(|found| found.replicates.len()).max()
+    };
+    let Some(draws) = parts.evaluations.iter().filter_map(drawn).max() else { return String::new() };
     let units = if parts.dataset.schema().user.is_some() { "users" } else { "samples" };
-    format!("95 % bootstrap over {units}, {} draws", parts.config.evaluate.bootstrap)
+    format!("95 % bootstrap over {units}, {draws} draws")
 }
 
 /// A metric's name as people write it.
@@ -175,6 +179,24 @@ impl<'a> Told<'a> {
     }
 }
 
+/// What training alone comes to for a metric.
+fn baselines(evaluation: &Evaluation, key: &str) -> BTreeMap<String, f64> {
+    let of = |(baseline, metrics): (&String, &BTreeMap<String, f64>)| Some((baseline.clone(), *metrics.get(key)?));
+    evaluation.baselines.iter().filter_map(of).collect()
+}
+
+/// Of how many users a GAUC is.
+fn gauc_note(evaluation: &Evaluation, task: Option<&str>, metric: &str) -> String {
+    let covered = task.filter(|_| metric == "gauc").and_then(|task| evaluation.gauc_users.get(task));
+    covered.map(|[covered, all]| format!("of {covered} of {all} users: the others have one class")).unwrap_or_default()
+}
+
+/// The replicates of a metric that has an interval, as precise as comparing needs.
+fn replicates(evaluation: &Evaluation, key: &str) -> Vec<f32> {
+    let found = evaluation.replicates.get(key).filter(|_| evaluation.intervals.contains_key(key));
+    found.map(|found| found.replicates.iter().map(|value| *value as f32).collect()).unwrap_or_default()
+}
+
 /// Every metric of every split. The last split's AUC opens the report, or its ranking, or whatever its tasks have.
 fn metrics(parts: &Parts<'_>) -> Vec<Metric> {
     let tasks = &parts.dataset.schema().tasks;
@@ -191,8 +213,13 @@ fn metrics(parts: &Parts<'_>) -> Vec<Metric> {
                 estimate: estimate(*value, evaluation.intervals.get(key)),
                 ceiling: ceiling.filter_map(|truth| truth.labels.map(|labels| labels.oracle.value)).next(),
                 chance: matches!(metric, "auc" | "gauc" | "weighted_auc").then_some(0.5),
-                lower_is_better: lower_is_better(metric),
+                lower_is_better: better(metric) == Better::Low,
+                best_near: if let Better::Near(value) = better(metric) { Some(value) } else { None },
                 headline: is_last && opens,
+                baselines: baselines(evaluation, key),
+                note: gauc_note(evaluation, task.as_deref(), metric),
+                replicates: replicates(evaluation, key),
+                units: evaluation.replicates.get(key).map_or(0, |found| found.units as u64),
                 task,
             });
         }

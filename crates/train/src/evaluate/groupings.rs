@@ -107,7 +107,7 @@ fn group(
         let users: Vec<u64> = rows.iter().filter_map(|row| samples.users.get(*row).copied()).collect();
         auc_replicates(&scores, &labels, &users, plan)
     };
-    let bare = |point| Bootstrap { point, replicates: Vec::new() };
+    let bare = |point| Bootstrap { point, replicates: Vec::new(), units: 0 };
     let replicates = found.auc.map(|auc| plan.and_then(resample).unwrap_or_else(|| bare(auc)));
     let interval = replicates.as_ref().and_then(|replicates| replicates.interval(CONFIDENCE));
     let group = Group {

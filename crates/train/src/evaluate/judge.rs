@@ -6,24 +6,23 @@ use super::score::{Scored, ScoredTask};
 use crate::config::EvaluateConfig;
 use crate::report;
 use kitestring_core::metrics::{
-    self, Bins, Bootstrap, BootstrapPlan, Interval, auc, bootstrap_auc, bootstrap_auc_by_group, bootstrap_gauc,
-    bootstrap_ratio, brier, expected_calibration_error, gauc, log_loss, mean_absolute_error, predicted_over_observed,
-    reliability, roc_curve, root_mean_squared_error, weighted_auc,
+    self, Bins, Bootstrap, BootstrapPlan, FEWEST_REPLICATES, FEWEST_UNITS, Interval, auc, bootstrap_auc,
+    bootstrap_auc_by_group, bootstrap_gauc, bootstrap_ratio, brier, expected_calibration_error, gauc, gauc_coverage,
+    log_loss, mean_absolute_error, predicted_over_observed, reliability, roc_curve, root_mean_squared_error,
+    weighted_auc,
 };
 use kitestring_core::schema::TaskKind;
 use kitestring_core::{Result, Schema, Seed};
 use kitestring_data::dataset::Vocabularies;
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 /// Bins of the calibration error and of the calibration curve.
 const BINS: Bins = Bins::EqualCount(15);
 /// Points of a ROC curve: more than a page can show.
 const ROC_POINTS: usize = 2_000;
-/// The most rows the replicates of one metric go over: a second or two.
+/// The most rows that replicates of one metric go over, beyond the fewest that an interval needs: a second or two.
 const BOOTSTRAP_ROWS: usize = 400_000_000;
-/// Replicates below which an interval says nothing.
-const FEWEST_REPLICATES: usize = 20;
 /// The share of the replicates that an interval holds.
 pub(crate) const CONFIDENCE: f64 = 0.95;
 /// Metrics that also have a mean over the tasks that have them, under their plain name.
@@ -67,11 +66,11 @@ fn take<'a, T: Copy>(column: &'a [T], kept: Option<&[usize]>) -> Cow<'a, [T]> {
     }
 }
 
-/// How many replicates a metric over this many rows can afford; none where they would say nothing.
+/// The replicates of a metric over this many rows: as many as the config asks for where that is affordable, and never fewer than an
+/// interval needs; none where the config asks for none.
 pub(crate) fn plan(config: &EvaluateConfig, rows: usize, seed: Seed) -> Option<BootstrapPlan> {
-    let replicates = config.bootstrap.min(BOOTSTRAP_ROWS / rows.max(1));
-    (replicates >= FEWEST_REPLICATES.min(config.bootstrap) && replicates > 1)
-        .then(|| BootstrapPlan { replicates, seed: seed.child("intervals") })
+    let replicates = config.bootstrap.min(BOOTSTRAP_ROWS / rows.max(1)).max(FEWEST_REPLICATES);
+    (config.bootstrap > 0).then(|| BootstrapPlan { replicates, seed: seed.child("intervals") })
 }
 
 /// AUC with its replicates: by user where there are users.
@@ -83,6 +82,15 @@ pub(crate) fn auc_replicates(scores: &[f32], labels: &[f32], users: &[u64], plan
     }
 }
 
+/// The mean over runs that differ in their seed alone, with its interval; undefined without runs.
+pub(crate) fn mean_over_runs(runs: &[Bootstrap]) -> report::Estimate {
+    if runs.is_empty() {
+        return report::Estimate::default();
+    }
+    let mean = runs.iter().map(|run| run.point).sum::<f64>() / runs.len() as f64;
+    estimate(mean, metrics::interval_over_runs(runs, CONFIDENCE).as_ref())
+}
+
 /// A number with its interval, for a report.
 pub(crate) fn estimate(value: f64, interval: Option<&Interval>) -> report::Estimate {
     match interval {
@@ -92,9 +100,9 @@ pub(crate) fn estimate(value: f64, interval: Option<&Interval>) -> report::Estim
 }
 
 /// What is measured of a task, gathered by name.
-struct Sheet<'a> {
-    task: &'a str,
-    evaluation: &'a mut Evaluation,
+pub(super) struct Sheet<'a> {
+    pub task: &'a str,
+    pub evaluation: &'a mut Evaluation,
 }
 
 impl Sheet<'_> {
@@ -160,10 +168,14 @@ pub(super) fn judge(
         if task.kind != TaskKind::Binary {
             errors(&samples, &mut sheet);
             sheet.interval("rmse", plan.and_then(|plan| rmse_replicates(&samples, plan)));
+            sheet.interval("mae", plan.and_then(|plan| mae_replicates(&samples, plan)));
             continue;
         }
         first_of_binary(&samples, &mut sheet);
         probability(scored, &samples, &mut sheet);
+        if let Some(covered) = gauc_coverage(&samples.labels, &samples.users) {
+            sheet.evaluation.gauc_users.insert(task.name.clone(), covered);
+        }
         let interval = plan.and_then(|plan| intervals(&samples, plan, &mut sheet));
         let overall = evaluation.metrics.get(&format!("{}.auc", task.name));
         let overall = overall.map(|auc| estimate(*auc, interval.as_ref()));
@@ -173,6 +185,7 @@ pub(super) fn judge(
         }
     }
     means(scored, evaluation);
+    note_few_units(scored, config, evaluation);
     Ok(())
 }
 
@@ -185,7 +198,7 @@ fn one_class(labels: &[f32]) -> &'static str {
     }
 }
 
-fn first_of_binary(samples: &Labelled<'_>, sheet: &mut Sheet<'_>) {
+pub(super) fn first_of_binary(samples: &Labelled<'_>, sheet: &mut Sheet<'_>) {
     let Labelled { scores, labels, users, .. } = samples;
     sheet.put("auc", auc(scores, labels), one_class(labels));
     sheet.put("log_loss", log_loss(scores, labels), "no sample has a label between 0 and 1");
@@ -195,7 +208,7 @@ fn first_of_binary(samples: &Labelled<'_>, sheet: &mut Sheet<'_>) {
 }
 
 /// Whether predicted probabilities mean what they say.
-fn probability(scored: &Scored, samples: &Labelled<'_>, sheet: &mut Sheet<'_>) {
+pub(super) fn probability(scored: &Scored, samples: &Labelled<'_>, sheet: &mut Sheet<'_>) {
     let Labelled { scores, labels, .. } = samples;
     let unlabelled = "no sample has a label between 0 and 1";
     sheet.put("brier", brier(scores, labels), unlabelled);
@@ -207,7 +220,7 @@ fn probability(scored: &Scored, samples: &Labelled<'_>, sheet: &mut Sheet<'_>) {
     }
 }
 
-fn errors(samples: &Labelled<'_>, sheet: &mut Sheet<'_>) {
+pub(super) fn errors(samples: &Labelled<'_>, sheet: &mut Sheet<'_>) {
     let Labelled { scores, labels, .. } = samples;
     let unlabelled = "no sample has a label";
     sheet.put("rmse", root_mean_squared_error(scores, labels), unlabelled);
@@ -219,15 +232,19 @@ fn intervals(samples: &Labelled<'_>, plan: BootstrapPlan, sheet: &mut Sheet<'_>)
     let Labelled { scores, labels, users, .. } = samples;
     if !users.is_empty() {
         sheet.interval("gauc", bootstrap_gauc(scores, labels, users, plan));
-        let loss = |row: usize| metrics::log_loss(&scores[row..=row], &labels[row..=row]).unwrap_or(0.0);
-        let (losses, counts) = sums_by_user(users, loss);
-        sheet.interval("log_loss", bootstrap_ratio(&losses, &counts, plan));
     }
+    // A row whose loss is none has none in the mean either, and then there is no interval.
+    let loss = |row: usize| metrics::log_loss(&scores[row..=row], &labels[row..=row]).unwrap_or(f64::NAN);
+    let (losses, counts) = sums_by_user(users, labels.len(), loss);
+    sheet.interval("log_loss", bootstrap_ratio(&losses, &counts, plan));
     sheet.interval("auc", auc_replicates(scores, labels, users, plan))
 }
 
-/// A sum over the rows, and the number of rows, of each user.
-fn sums_by_user(users: &[u64], of: impl Fn(usize) -> f64) -> (Vec<f64>, Vec<f64>) {
+/// A sum over the rows, and the number of rows, of each user; of each row by itself where there are no users.
+fn sums_by_user(users: &[u64], rows: usize, of: impl Fn(usize) -> f64) -> (Vec<f64>, Vec<f64>) {
+    if users.is_empty() {
+        return (0..rows).map(|row| (of(row), 1.0)).unzip();
+    }
     let mut rows: Vec<(u64, usize)> = users.iter().copied().zip(0..).collect();
     rows.sort_unstable();
     let users = rows.chunk_by(|a, b| a.0 == b.0);
@@ -237,15 +254,34 @@ fn sums_by_user(users: &[u64], of: impl Fn(usize) -> f64) -> (Vec<f64>, Vec<f64>
 /// The root mean squared error, resampled by user where there are users.
 fn rmse_replicates(samples: &Labelled<'_>, plan: BootstrapPlan) -> Option<Bootstrap> {
     let Labelled { scores, labels, users, .. } = samples;
-    let square = |row: usize| f64::from(scores[row] - labels[row]).powi(2);
-    let (squares, counts) = match users.is_empty() {
-        true => (0..labels.len()).map(|row| (square(row), 1.0)).unzip(),
-        false => sums_by_user(users, square),
-    };
+    let square = |row: usize| (f64::from(scores[row]) - f64::from(labels[row])).powi(2);
+    let (squares, counts) = sums_by_user(users, labels.len(), square);
     let mut mean = bootstrap_ratio(&squares, &counts, plan)?;
     mean.point = mean.point.sqrt();
     mean.replicates.iter_mut().for_each(|value| *value = value.sqrt());
     Some(mean)
+}
+
+/// The mean absolute error, likewise.
+fn mae_replicates(samples: &Labelled<'_>, plan: BootstrapPlan) -> Option<Bootstrap> {
+    let Labelled { scores, labels, users, .. } = samples;
+    let error = |row: usize| (f64::from(scores[row]) - f64::from(labels[row])).abs();
+    let (errors, counts) = sums_by_user(users, labels.len(), error);
+    bootstrap_ratio(&errors, &counts, plan)
+}
+
+/// Says where there are too few users, or rows where there are no users, for any interval.
+fn note_few_units(scored: &Scored, config: &EvaluateConfig, evaluation: &mut Evaluation) {
+    let (units, name) = match scored.users.is_empty() {
+        true => (scored.samples(), "samples"),
+        false => (scored.users.iter().collect::<HashSet<_>>().len(), "users"),
+    };
+    if config.bootstrap > 0 && units < FEWEST_UNITS {
+        evaluation.notes.push(format!(
+            "No intervals on {}: {units} {name} are too few to tell how they vary; {FEWEST_UNITS} are enough.",
+            scored.split
+        ));
+    }
 }
 
 fn curves(task: &ScoredTask, samples: &Labelled<'_>, auc: Option<report::Estimate>) -> report::Task {
@@ -270,7 +306,7 @@ fn curves(task: &ScoredTask, samples: &Labelled<'_>, auc: Option<report::Estimat
 }
 
 /// Adds the means over tasks.
-fn means(scored: &Scored, evaluation: &mut Evaluation) {
+pub(super) fn means(scored: &Scored, evaluation: &mut Evaluation) {
     for metric in MEANS {
         let of_task = |task: &ScoredTask| evaluation.metrics.get(&format!("{}.{metric}", task.name)).copied();
         let values: Vec<f64> = scored.tasks.iter().filter_map(of_task).collect();

@@ -10,6 +10,7 @@
 //! binary task, and `recall@K` where a list has several relevant items.
 
 mod ahead;
+mod baselines;
 mod combine;
 mod groupings;
 mod judge;
@@ -23,13 +24,14 @@ mod tally;
 mod tests;
 
 pub use ahead::read_ahead;
+pub use baselines::BASELINES;
 pub use combine::Combine;
-pub(crate) use judge::{CONFIDENCE, Labelled, auc_replicates, estimate, plan};
+pub(crate) use judge::{CONFIDENCE, Labelled, auc_replicates, estimate, mean_over_runs, plan};
 pub use queries::{Query, earlier_splits, full_ranking_queries, ranked_task};
 pub use ranking::{List, TopList, rank_all, rank_among, rank_candidates};
 use score::score_in_codes;
 pub(crate) use score::{Doubted, doubts};
-pub use score::{Scored, ScoredTask, Served, score};
+pub use score::{JudgedRows, Scored, ScoredTask, Served, score};
 pub use tally::{Ranked, RankingMetric, Tally};
 
 use crate::config::{EvaluateConfig, Ranking};
@@ -55,12 +57,18 @@ pub struct Evaluation {
     pub samples: u64,
     /// Metrics by name.
     pub metrics: BTreeMap<String, f64>,
-    /// 95 % bootstrap intervals of some of them: over users where there are users, else over samples.
+    /// 95 % bootstrap intervals of some of them: over users where there are users, else over samples; none of fewer than 20.
     pub intervals: BTreeMap<String, Interval>,
     /// What the intervals were made of, and under `TASK.auc[LEVEL=SCENARIO]` the AUC of each scenario. All metrics drew the same users under
     /// one seed.
     #[serde(skip)]
     pub replicates: BTreeMap<String, Bootstrap>,
+    /// What training alone comes to on the same samples: metrics by name, for each of [`BASELINES`].
+    pub baselines: BTreeMap<String, BTreeMap<String, f64>>,
+    /// Which samples, users and lists these are: metrics of others are not to be compared with them.
+    pub rows: JudgedRows,
+    /// For each task that has a GAUC, how many users it covers, those with both classes, and how many there are.
+    pub gauc_users: BTreeMap<String, [u64; 2]>,
     /// Metrics that have no value here, and why.
     pub absent: BTreeMap<String, String>,
     /// What a reader of the metrics should know, a sentence each.
@@ -91,10 +99,47 @@ pub enum Progress {
     Ranking(u64, u64),
 }
 
+/// The seed of what an evaluation draws: negatives of judged splits, what of long histories is seen, queries to rank, and the users of
+/// intervals. It is not the run's, so that runs with other seeds are judged on the same rows, and their differences are paired.
+pub const SEED: Seed = Seed(0);
+
+/// Which values of a metric are better.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Better {
+    /// High ones.
+    High,
+    /// Low ones.
+    Low,
+    /// Those near to this one.
+    Near(f64),
+}
+
+impl Better {
+    /// By how much a value is worse than the best there could be, up to a constant: less is better.
+    pub fn badness(self, value: f64) -> f64 {
+        match self {
+            Self::High => -value,
+            Self::Low => value,
+            Self::Near(best) => (value - best).abs(),
+        }
+    }
+}
+
+/// Which values of a metric of this name are better; a task's name may stand before it.
+pub fn better(metric: &str) -> Better {
+    match metric.rsplit('.').next().unwrap_or(metric) {
+        "log_loss" | "brier" | "calibration_error" | "rmse" | "mae" | "heterogeneity" | "gap" | "relevance_gap" => {
+            Better::Low
+        }
+        "predicted_over_observed" => Better::Near(1.0),
+        "head_tail_gap" => Better::Near(0.0),
+        _ => Better::High,
+    }
+}
+
 /// Whether a metric of this name is better when it is smaller.
 pub fn lower_is_better(metric: &str) -> bool {
-    let metric = metric.rsplit('.').next().unwrap_or(metric);
-    matches!(metric, "log_loss" | "brier" | "calibration_error" | "rmse" | "mae" | "heterogeneity")
+    better(metric) == Better::Low
 }
 
 /// No metric asks what drawn passes say.
@@ -125,7 +170,9 @@ pub fn evaluate(
         samples_per_second: scored.samples() as f64 / scored.seconds.max(1e-9),
         ..Evaluation::default()
     };
+    evaluation.rows = scored.rows;
     judge::judge(&scored, &dataset.vocabularies()?, config, seed, &mut evaluation)?;
+    baselines::add(&scored, dataset, &mut evaluation)?;
     let mut ranking = |list: TopList<'_>| progress(Progress::Ranking(list.number.0 + 1, list.number.1));
     let given = dataset.split(split)?.candidates().is_some();
     let ranked = match config.ranking {
@@ -143,6 +190,7 @@ pub fn evaluate(
     if let Some(ranked) = ranked.transpose()? {
         ranked.note(config, seed, &mut evaluation);
     }
+    baselines::compare(&mut evaluation);
     evaluation.scored = scored;
     evaluation.seconds = start.elapsed().as_secs_f64();
     Ok(evaluation)

@@ -2,15 +2,15 @@
 
 use super::ahead::read_ahead;
 use super::combine::Combine;
-use super::queries::{Query, draw, earlier_splits, full_ranking_queries, positives, ranked_task};
-use super::score::{Served, check_schema};
+use super::queries::{Query, draw, full_ranking_queries, positives, ranked_task};
+use super::score::{Served, check_schema, mixed};
 use super::tally::{Ranked, Tally};
 use crate::config::EvaluateConfig;
 use crate::inputs::Prepared;
 use crate::loader::blame;
 use crate::model::Model;
 use crate::predictor::Predictor;
-use kitestring_core::metrics::{Placement, Ties, top_k};
+use kitestring_core::metrics::{Placement, RankingMean, Ties, top_k};
 use kitestring_core::{Error, Result, Seed};
 use kitestring_data::dataset::{Candidates, Dataset, Split};
 use kitestring_nn::engine::Workers;
@@ -82,8 +82,8 @@ pub fn rank_candidates(
         items.extend(of(query));
     };
     let relevant = |_: &Query, _: &[u32]| vec![0];
-    let served = Served::new(dataset, config)?;
-    let job = Job { model, split, task, queries: &queries, config, served, workers };
+    let (served, popularity) = (Served::new(dataset, config)?, popularity(dataset, task)?);
+    let job = Job { model, split, task, queries: &queries, config, served, popularity, workers };
     let mut ranked = job.rank(protocol, (&list, &relevant), each)?;
     if without > 0 {
         ranked
@@ -108,8 +108,9 @@ fn rivals(given: &Candidates, query: &Query) -> Vec<u32> {
     list.iter().copied().filter(|item| *item == 0 || seen.insert(*item)).collect()
 }
 
-/// Ranks all items for each user who has positives in a split: those of any row of the data, without the ones the user had
-/// in an earlier split (in `train`, and when `valid` is behind, in `valid`). The positives of the split are what should come
+/// Ranks all items for each user who has positives in a split: those of any row of the data (and of what the model was trained on, where
+/// that is other data), without the ones the user had there or in an earlier split (in `train`, and when `valid` is behind, in `valid`). The
+/// positives of the split are what should come
 /// first, and the user's first one gives the context. `each` is shown the best of every list.
 ///
 /// # Errors
@@ -123,19 +124,18 @@ pub fn rank_all(
     workers: &dyn Workers,
     each: &mut dyn FnMut(TopList<'_>),
 ) -> Result<Ranked> {
-    let Some(items) = dataset.items().filter(|_| dataset.schema().user.is_some()) else {
+    if dataset.items().is_none() || dataset.schema().user.is_none() {
         return Err(Error::config("a full ranking needs to know users and items")
             .in_field("evaluate.ranking")
             .mend("name their columns as `schema.user` and `schema.item`, or set it to none"));
-    };
-    let had = earlier_splits(dataset, split);
+    }
+    let items = dataset.known_items();
     let list = |query: &Query, list: &mut Vec<u32>| {
-        let had = || had.iter().map(|earlier| dataset.user_items(query.user, earlier).unwrap_or_default());
+        let had = dataset.items_before(query.user, split);
         let is_in = |items: &[u32], item: &u32| items.binary_search(item).is_ok();
-        let kept = |item: &&u32| is_in(&query.relevant, item) || !had().any(|items| is_in(items, item));
-        list.extend(items.seen().iter().filter(kept));
+        list.extend(items.iter().filter(|item| is_in(&query.relevant, item) || !is_in(&had, item)));
     };
-    let protocol = format!("all {} items but those the user had before", items.seen().len());
+    let protocol = format!("all {} items but those the user had before", items.len());
     rank_among(model, dataset, split, (&list, protocol), (config, seed), workers, each)
 }
 
@@ -160,8 +160,8 @@ pub fn rank_among(
         let place = |item: &u32| items.binary_search(item).ok().map(|place| place as u32);
         query.relevant.iter().filter_map(place).collect()
     };
-    let served = Served::new(dataset, config)?;
-    let job = Job { model, split, task, queries: &queries, config, served, workers };
+    let (served, popularity) = (Served::new(dataset, config)?, popularity(dataset, task)?);
+    let job = Job { model, split, task, queries: &queries, config, served, popularity, workers };
     job.rank(protocol, (list, &relevant), each)
 }
 
@@ -173,7 +173,17 @@ struct Job<'a> {
     queries: &'a [Query],
     config: &'a EvaluateConfig,
     served: Served,
+    /// How popular each item is in training, by its number; none where there is no training.
+    popularity: Option<Vec<f32>>,
     workers: &'a dyn Workers,
+}
+
+/// How many positive rows each item has in training, by its number.
+fn popularity(dataset: &Dataset, task: usize) -> Result<Option<Vec<f32>>> {
+    let outcomes = dataset.training_outcomes()?;
+    let of_task = outcomes.as_ref().and_then(|outcomes| outcomes.tasks.get(task)).zip(dataset.items());
+    Ok(of_task
+        .map(|(outcomes, items)| (0..items.count() as u64).map(|item| outcomes.popularity(item) as f32).collect()))
 }
 
 /// Appends the candidates of a query.
@@ -254,6 +264,8 @@ impl Job<'_> {
         let (mut scores, mut list_scores, mut list_items) = (Vec::new(), Vec::new(), Vec::new());
         let k = self.config.cutoffs.iter().copied().max().unwrap_or(0);
         let (mut candidates, mut busy) = (0, 0.0);
+        let (mut popular, mut counts) = (RankingMean::new(&self.config.cutoffs), Vec::new());
+        let mut fingerprint = 0;
         read_ahead(next, |lists, prepared| {
             let scoring = Instant::now();
             predictor.score(prepared, self.workers, &mut scores)?;
@@ -267,13 +279,19 @@ impl Job<'_> {
                 }
                 let query = &self.queries[*number];
                 let relevant = relevant(query, &list_items);
-                let placement = if relevant.len() < query.relevant.len() {
+                let place = |scores: &[f32]| match relevant.len() < query.relevant.len() {
                     // What is missing from the list has no place in it.
-                    reached(&list_scores, &relevant, query.relevant.len(), k)
-                } else {
-                    Placement::from_relevant(&list_scores, &relevant, &[], Ties::Expected)
+                    true => reached(scores, &relevant, query.relevant.len(), k),
+                    false => Placement::from_relevant(scores, &relevant, &[], Ties::Expected),
                 };
-                let Some(placement) = placement else {
+                if let Some(popularity) = &self.popularity {
+                    counts.clear();
+                    counts.extend(list_items.iter().map(|item| popularity.get(*item as usize).copied().unwrap_or(0.0)));
+                    place(&counts).iter().for_each(|placement| popular.add(placement));
+                }
+                let of_list = [query.sample, list_items.len() as u64, query.relevant.len() as u64];
+                fingerprint = of_list.into_iter().fold(fingerprint, mixed);
+                let Some(placement) = place(&list_scores) else {
                     let error = Error::numeric("the prediction for a candidate is not a finite number");
                     return Err(blame(error, self.split, query.sample));
                 };
@@ -293,6 +311,8 @@ impl Job<'_> {
         let seconds = start.elapsed().as_secs_f64();
         let mut ranked = tally.finish(protocol, candidates, seconds);
         ranked.waiting = seconds - busy;
+        ranked.popular = self.popularity.as_ref().map(|_| popular);
+        ranked.fingerprint = fingerprint;
         Ok(ranked)
     }
 }

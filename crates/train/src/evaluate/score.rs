@@ -6,12 +6,15 @@ use crate::inputs::Prepared;
 use crate::loader::blame;
 use crate::model::Model;
 use crate::predictor::Predictor;
+use kitestring_core::hash::stable_hash;
 use kitestring_core::schema::{FeatureKind, TaskKind};
+use kitestring_core::seed::mix;
 use kitestring_core::{Batch, Error, Result, Seed};
-use kitestring_data::dataset::Dataset;
+use kitestring_data::dataset::{Dataset, Vocabularies};
 use kitestring_nn::engine::Workers;
 use kitestring_nn::quantization::product::Codes;
 use kitestring_nn::uncertainty;
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -27,6 +30,10 @@ pub struct Scored {
     pub others: Vec<(String, Vec<f32>)>,
     /// The user's number; empty where the schema has no user.
     pub users: Vec<u64>,
+    /// The item's number; empty where the schema has no item.
+    pub items: Vec<u64>,
+    /// Which samples these are.
+    pub rows: JudgedRows,
     /// For each scenario level, the scenario's index.
     pub scenarios: Vec<Vec<u32>>,
     /// How much was known of the user: the longest sequence of the sample or, if that is more, the number of different items
@@ -39,6 +46,60 @@ pub struct Scored {
     pub lookups: Vec<(u64, u64)>,
     /// Seconds it took.
     pub seconds: f64,
+}
+
+/// Fingerprints of what metrics were measured on: runs are compared where they are equal. They are the same from one preparation of the same
+/// rows to the next, whatever features it has.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JudgedRows {
+    /// Of the samples in order: users and items by their values, times, labels and weights.
+    #[serde(with = "hexadecimal")]
+    pub samples: u64,
+    /// Of the users' numbers in order: where they are equal, too, the draws of intervals are of the same users.
+    #[serde(with = "hexadecimal")]
+    pub users: u64,
+    /// Of the lists that were ranked: how many, for which samples, and how long; 0 where none were.
+    #[serde(with = "hexadecimal")]
+    pub lists: u64,
+}
+
+/// Numbers of 64 bits as texts, for not every reader of JSON has them.
+mod hexadecimal {
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub fn serialize<S: Serializer>(number: &u64, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&format!("{number:016x}"))
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+        u64::from_str_radix(&String::deserialize(deserializer)?, 16).map_err(D::Error::custom)
+    }
+}
+
+/// Adds a number to a fingerprint.
+#[inline]
+pub(super) fn mixed(fingerprint: u64, number: u64) -> u64 {
+    mix(fingerprint.rotate_left(5) ^ number)
+}
+
+/// Fingerprints of values by their numbers, made when they are first met.
+struct Texts {
+    vocabulary: Option<usize>,
+    known: Vec<u64>,
+}
+
+impl Texts {
+    fn of(&mut self, vocabularies: &Vocabularies, number: u64) -> u64 {
+        let (Some(vocabulary), Ok(place)) = (self.vocabulary, usize::try_from(number)) else { return number };
+        if place >= self.known.len() {
+            self.known.resize(place + 1, 0);
+        }
+        if self.known[place] == 0 {
+            let text = vocabularies.text(vocabulary, number);
+            self.known[place] = stable_hash(text) | 1;
+        }
+        self.known[place]
+    }
 }
 
 /// One task of the samples of a split.
@@ -121,7 +182,7 @@ pub(super) fn score_in_codes(
         lookups: vec![(0, 0); schema.table_names().len()],
         ..Scored::default()
     };
-    let columns = Columns::new(model, dataset);
+    let mut columns = Columns::new(model, dataset)?;
     let besides = model.graph.outputs().iter().skip(scored.tasks.len()).map(|(name, _)| (name.clone(), Vec::new()));
     scored.others = besides.collect();
     let mut drawn = Drawn::new(model, config.draws)?;
@@ -324,6 +385,9 @@ impl Drawn {
 
 /// Where in a batch is what is kept.
 struct Columns {
+    vocabularies: Vocabularies,
+    users: Texts,
+    items: Texts,
     /// The sparse features that are sequences.
     sequences: Vec<usize>,
     /// The table of each sparse feature.
@@ -335,11 +399,14 @@ struct Columns {
 }
 
 impl Columns {
-    fn new(model: &Model, dataset: &Dataset) -> Self {
-        let schema = dataset.schema();
+    fn new(model: &Model, dataset: &Dataset) -> Result<Self> {
+        let (schema, manifest) = (dataset.schema(), dataset.manifest());
         let names = schema.table_names();
         let sparse = || schema.sparse().enumerate();
-        Self {
+        Ok(Self {
+            vocabularies: dataset.vocabularies()?,
+            users: Texts { vocabulary: manifest.user, known: Vec::new() },
+            items: Texts { vocabulary: manifest.item, known: Vec::new() },
             sequences: sparse()
                 .filter(|(_, feature)| feature.kind == FeatureKind::Sequence)
                 .map(|(index, _)| index)
@@ -349,10 +416,30 @@ impl Columns {
                 .collect(),
             trained: dataset.splits().iter().any(|split| split.name() == "train"),
             scores: model.graph.outputs().len(),
+        })
+    }
+
+    /// Adds a batch to the fingerprints of all samples.
+    fn fingerprint(&mut self, batch: &Batch, tasks: usize, rows: &mut JudgedRows) {
+        for row in 0..batch.rows {
+            let mut number = mixed(rows.samples, 0);
+            if let Some(user) = batch.user.get(row) {
+                number = mixed(number, self.users.of(&self.vocabularies, *user));
+                rows.users = mixed(rows.users, *user);
+            }
+            if let Some(item) = batch.item.get(row) {
+                number = mixed(number, self.items.of(&self.vocabularies, *item));
+            }
+            let times = batch.time.get(row).map(|time| time.cast_unsigned());
+            let weights = batch.weight.get(row).map(|weight| u64::from(weight.to_bits()));
+            let labels = batch.labels.iter().skip(row * tasks).take(tasks);
+            // A missing label is missing, whichever NaN it is.
+            let labels = labels.map(|label| if label.is_nan() { u64::MAX } else { u64::from(label.to_bits()) });
+            rows.samples = times.into_iter().chain(weights).chain(labels).fold(number, mixed);
         }
     }
 
-    fn append(&self, batch: &Batch, scores: &[f32], dataset: &Dataset, scored: &mut Scored) -> Result<()> {
+    fn append(&mut self, batch: &Batch, scores: &[f32], dataset: &Dataset, scored: &mut Scored) -> Result<()> {
         let tasks = scored.tasks.len();
         for (number, task) in scored.tasks.iter_mut().enumerate() {
             task.scores.extend(scores.iter().skip(number).step_by(self.scores));
@@ -366,7 +453,9 @@ impl Columns {
         for (level, scenarios) in scored.scenarios.iter_mut().enumerate() {
             scenarios.extend(batch.scenarios.iter().skip(level).step_by(levels));
         }
+        self.fingerprint(batch, tasks, &mut scored.rows);
         scored.users.extend_from_slice(&batch.user);
+        scored.items.extend_from_slice(&batch.item);
         scored.weights.extend_from_slice(&batch.weight);
         for row in 0..batch.rows {
             let known = self.sequences.iter().map(|feature| batch.sparse[*feature].of_row(row).len());

@@ -26,6 +26,10 @@ pub struct Ranked {
     pub waiting: f64,
     /// What a reader of the metrics should know, a sentence each.
     pub notes: Vec<String>,
+    /// The mean over the same lists in the order of their items' popularity in training, where that is known.
+    pub popular: Option<RankingMean>,
+    /// Which lists these are.
+    pub(super) fingerprint: u64,
 }
 
 /// A ranking metric at a cutoff.
@@ -108,7 +112,18 @@ impl Tally {
     /// long it took. Nothing is taken to have been waiting.
     pub fn finish(self, protocol: String, candidates: u64, seconds: f64) -> Ranked {
         let Self { mean, single, users, .. } = self;
-        Ranked { protocol, mean, single, users, candidates, seconds, waiting: 0.0, notes: Vec::new() }
+        Ranked {
+            protocol,
+            mean,
+            single,
+            users,
+            candidates,
+            seconds,
+            waiting: 0.0,
+            notes: Vec::new(),
+            popular: None,
+            fingerprint: 0,
+        }
     }
 }
 
@@ -148,6 +163,14 @@ impl Ranked {
         let (candidates, lists) = (self.protocol.clone(), self.mean.queries());
         evaluation.rankings.push(report::Ranking { candidates, lists, values });
         evaluation.ranking_seconds = self.seconds;
+        evaluation.rows.lists = self.fingerprint;
+        let popular = self.popular.as_ref().and_then(RankingMean::mean).unwrap_or_default();
+        for (at, (key, _, read)) in popular.iter().flat_map(|at| METRICS.map(|metric| (at, metric))) {
+            if !(self.single && key == "recall") {
+                let metrics = evaluation.baselines.entry("popular".into()).or_default();
+                metrics.insert(format!("{key}@{}", at.k), read(at));
+            }
+        }
         evaluation.notes.extend_from_slice(&self.notes);
     }
 }

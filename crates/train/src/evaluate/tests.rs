@@ -232,7 +232,8 @@ fn tops_found_elsewhere_are_judged_as_lists_are() {
         assert_eq!(metric.value, evaluation.metrics[&metric.key], "{}", metric.key);
         assert_eq!(metric.interval().as_ref(), evaluation.intervals.get(&metric.key), "{}", metric.key);
     }
-    assert!(values.iter().any(|metric| metric.value > 0.0 && metric.interval().is_some()));
+    // Twelve users are too few for intervals.
+    assert!(values.iter().any(|metric| metric.value > 0.0) && values.iter().all(|metric| metric.interval().is_none()));
     for (split, earlier) in [("train", vec![]), ("valid", vec!["train"]), ("test", vec!["train", "valid"])] {
         assert_eq!(earlier_splits(dataset, split), earlier);
     }

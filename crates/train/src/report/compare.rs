@@ -1,32 +1,43 @@
 //! Several runs side by side.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use maud::html;
 
-use super::data::{Curve, Estimate, Metric, Report};
+use super::comparison::{ComparedMetric, Comparison};
+use super::data::{Curve, Estimate};
 use super::format::{capital, count, number};
 use super::page::{Figure, Section, Table, figures, page};
 use super::plot::{Axis, Plot, Row, Rows, Series, legend};
 use super::sections::headline::name;
 use super::thin::buckets;
+use crate::evaluate::Better;
 
-/// Runs side by side as one self-contained HTML file: metrics with their intervals, learning curves over each other, and
+/// Runs side by side as one self-contained HTML file: metrics with their intervals and differences, learning curves over each other, and
 /// the config keys in which the runs differ.
-pub fn compare(reports: &[Report]) -> String {
-    let names = names(reports);
-    let title = format!("{} runs compared", reports.len());
+pub fn compare(compared: &Comparison<'_>) -> String {
+    let names = names(compared);
+    let title = format!("{} runs compared", compared.reports.len());
     let key: Vec<_> = names.iter().enumerate().map(|(index, name)| (Series(index), name.clone())).collect();
-    let lead = html! { div.note { (legend(&key)) } };
-    let parts = [runs(reports, &names), metrics(reports, &names), curves(reports, &names), configs(reports)];
+    let lead = html! {
+        div.note { (legend(&key)) }
+        @for note in &compared.notes { p.note { (note) } }
+    };
+    let parts = [runs(compared, &names), metrics(compared, &names), curves(compared, &names), configs(compared)];
     page(&title, lead, &parts.into_iter().flatten().collect::<Vec<_>>())
 }
 
-/// The runs' metrics as a text table for a terminal, one column a run.
-pub fn compare_text(reports: &[Report]) -> String {
-    let mut text: String = names(reports).iter().map(|name| format!("{name}\n")).collect();
+/// The runs' metrics and differences as text tables for a terminal, one column a run, or a set of runs that differ in their seed alone.
+pub fn compare_text(compared: &Comparison<'_>) -> String {
+    let mut text: String = names(compared).iter().map(|name| format!("{name}\n")).collect();
     text.push('\n');
-    text + &metric_table(&measured(reports), reports.len()).text()
+    text += &metric_table(compared).text();
+    let settings = settings_table(compared);
+    if !settings.rows.is_empty() {
+        text.push('\n');
+        text += &settings.text();
+    }
+    text + &compared.notes.iter().map(|note| format!("note: {note}\n")).collect::<String>()
 }
 
 /// A, B, … for column headings.
@@ -37,17 +48,20 @@ pub(super) fn letter(index: usize) -> String {
     }
 }
 
-fn names(reports: &[Report]) -> Vec<String> {
-    let name = |(index, report): (usize, &Report)| match report.title.as_str() {
-        "" => letter(index),
-        title => format!("{} · {title}", letter(index)),
+fn names(compared: &Comparison<'_>) -> Vec<String> {
+    let name = |(index, runs): (usize, &Vec<usize>)| {
+        let title = runs.first().and_then(|run| compared.reports.get(*run)).map_or("", |report| report.title.as_str());
+        let name = if title.is_empty() { letter(index) } else { format!("{} · {title}", letter(index)) };
+        if runs.len() > 1 { format!("{name}, {} seeds", runs.len()) } else { name }
     };
-    reports.iter().enumerate().map(name).collect()
+    compared.columns.iter().enumerate().map(name).collect()
 }
 
-fn runs(reports: &[Report], names: &[String]) -> Option<Section> {
+fn runs(compared: &Comparison<'_>, names: &[String]) -> Option<Section> {
+    let reports = compared.reports;
     let mut table = Table::new(["Run", "Model", "Data", "Seed", "Samples/s", "Peak MiB"]);
-    for (report, name) in reports.iter().zip(names) {
+    let named = compared.columns.iter().zip(names).flat_map(|(runs, name)| runs.iter().map(move |run| (run, name)));
+    for (report, name) in named.filter_map(|(run, name)| Some((reports.get(*run)?, name))) {
         let speed = report.speed.clone().unwrap_or_default();
         table.row([
             name.clone(),
@@ -61,90 +75,59 @@ fn runs(reports: &[Report], names: &[String]) -> Option<Section> {
     let sources: BTreeSet<_> = reports.iter().map(|report| &report.data).collect();
     let body = html! {
         @if sources.len() > 1 {
-            p { "These runs were judged on different data: their metrics do not measure the same thing." }
+            p { "These runs were trained on different data." }
         }
         (table.without_empty_columns().html())
     };
     (!reports.is_empty()).then_some(Section { title: "Runs", body })
 }
 
-/// One metric and what each run has for it.
-struct Measured {
-    metric: Metric,
-    values: Vec<Option<Estimate>>,
-}
-
-impl Measured {
-    /// The run with the best value, where there are two to compare.
-    fn best(&self) -> Option<usize> {
-        let sign = if self.metric.lower_is_better { -1.0 } else { 1.0 };
-        let known = || self.values.iter().enumerate().filter_map(|(run, value)| Some((run, sign * (*value)?.value)));
-        let known = || known().filter(|(_, value)| value.is_finite());
-        let best = known().reduce(|best, next| if next.1 > best.1 { next } else { best });
-        best.filter(|best| known().any(|(_, value)| value < best.1)).map(|best| best.0)
-    }
-}
-
-/// Every metric that any run has, in order of appearance; ranking metrics after the others.
-fn measured(reports: &[Report]) -> Vec<Measured> {
-    let mut all: Vec<Measured> = Vec::new();
-    for (run, report) in reports.iter().enumerate() {
-        let rankings = report.rankings.iter().flat_map(|ranking| {
-            ranking.values.iter().map(|value| Metric {
-                split: format!("ranking, {}", ranking.candidates),
-                name: format!("{}@{}", value.metric, value.cutoff),
-                estimate: value.estimate,
-                ..Metric::default()
-            })
-        });
-        for metric in report.metrics.iter().cloned().chain(rankings) {
-            let is_same = |other: &Measured| {
-                (&other.metric.split, &other.metric.task, &other.metric.name)
-                    == (&metric.split, &metric.task, &metric.name)
-            };
-            let place = all.iter().position(is_same).unwrap_or_else(|| {
-                all.push(Measured { metric: metric.clone(), values: vec![None; reports.len()] });
-                all.len() - 1
-            });
-            if let Some(measured) = all.get_mut(place) {
-                measured.metric.headline |= metric.headline;
-                if let Some(value) = measured.values.get_mut(run) {
-                    *value = Some(metric.estimate);
-                }
-            }
-        }
-    }
-    all
-}
-
-fn metric_table(measured: &[Measured], runs: usize) -> Table {
+/// What each column has for every metric, and by how much they differ.
+fn metric_table(compared: &Comparison<'_>) -> Table {
     let mut table = Table::new(["Metric", "Split"]);
-    table.head.extend((0..runs).map(letter));
+    table.head.extend((0..compared.columns.len()).map(letter));
+    table.head.extend((1..compared.columns.len()).map(|column| format!("{} − A", letter(column))));
     table.head.push("Best".into());
-    for entry in measured {
-        let values = entry.values.iter().map(|value| value.map_or_else(|| "—".into(), |value| number(value.value)));
+    let cell = |value: &Option<Estimate>| match value.map(|value| (value, value.ends())) {
+        None => "—".into(),
+        Some((value, None)) => number(value.value),
+        Some((value, Some([low, high]))) => format!("{} [{}, {}]", number(value.value), number(low), number(high)),
+    };
+    for entry in &compared.metrics {
         let words = [capital(&name(&entry.metric)), entry.metric.split.clone()];
-        table.row(words.into_iter().chain(values).chain([entry.best().map(letter).unwrap_or_default()]));
+        let differences = entry.differences.iter().skip(1).map(cell);
+        table.row(words.into_iter().chain(entry.values.iter().map(cell)).chain(differences).chain([best(entry)]));
     }
     table
 }
 
-fn metrics(reports: &[Report], names: &[String]) -> Option<Section> {
-    let measured = measured(reports);
+/// The best column; of two, whether it is surely so.
+fn best(entry: &ComparedMetric) -> String {
+    let Some(best) = entry.best() else { return String::new() };
+    let is_sure = entry.is_better(1);
+    let unsure = entry.values.len() == 2
+        && is_sure.is_none()
+        && entry.differences[1].is_some_and(|found| found.ends().is_some());
+    let near = matches!(entry.metric.better(), Better::Near(_));
+    if unsure && !near { format!("{} (not surely)", letter(best)) } else { letter(best) }
+}
+
+fn metrics(compared: &Comparison<'_>, names: &[String]) -> Option<Section> {
+    let measured = &compared.metrics;
     let shown: Vec<_> =
         measured.iter().filter(|entry| entry.metric.headline).map(|entry| metric(entry, names)).collect();
     let body = html! {
         p {
-            "Intervals are each run's own. Where runs were judged on the same samples, their difference is surer than the "
-            "intervals suggest. None of them covers what another seed would give."
+            "Intervals are each run's own, those of differences are paired: both runs drew the same users. Where a column is of one run, "
+            "they do not cover what another seed would give; where it is of several, Student's t over them does."
         }
         @if !shown.is_empty() { (figures(&shown)) }
-        (metric_table(&measured, reports.len()).html())
+        (metric_table(compared).html())
     };
     (!measured.is_empty()).then_some(Section { title: "Metrics", body })
 }
 
-fn metric(entry: &Measured, names: &[String]) -> Figure {
+fn metric(entry: &ComparedMetric, names: &[String]) -> Figure {
     let title = format!("{}, {}", capital(&name(&entry.metric)), entry.metric.split);
     let runs = || names.iter().zip(&entry.values).enumerate();
     let rows = runs().map(|(run, (name, value))| Row {
@@ -170,7 +153,11 @@ fn metric(entry: &Measured, names: &[String]) -> Figure {
                 (Some(_), true) => " No other run's interval meets its own.".into(),
                 (Some(_), false) => format!(" Its interval overlaps that of {}.", super::format::listed(&close)),
             };
-            let which = if entry.metric.lower_is_better { "lowest, which is best" } else { "highest" };
+            let which = match entry.metric.better() {
+                Better::Low => "lowest, which is best".to_owned(),
+                Better::High => "highest".to_owned(),
+                Better::Near(value) => format!("nearest to {}, which is best", number(value)),
+            };
             format!("{} is {which}: {}.{overlap}", letter(run), number(best.value))
         },
     );
@@ -179,9 +166,11 @@ fn metric(entry: &Measured, names: &[String]) -> Figure {
     Figure { title, caption, legend: Vec::new(), drawing, numbers: numbers.without_empty_columns() }
 }
 
-fn curves(reports: &[Report], names: &[String]) -> Option<Section> {
+fn curves(compared: &Comparison<'_>, names: &[String]) -> Option<Section> {
     let mut by_name: Vec<(String, Vec<(usize, &Curve)>)> = Vec::new();
-    for (run, report) in reports.iter().enumerate() {
+    // Of runs that differ in their seed alone, the first is drawn.
+    let firsts = compared.columns.iter().enumerate().filter_map(|(column, runs)| Some((column, *runs.first()?)));
+    for (run, report) in firsts.filter_map(|(column, run)| Some((column, compared.reports.get(run)?))) {
         let Some(learning) = &report.learning else { continue };
         // A run may log several losses; the first is the one that training minimizes.
         let loss = learning.loss.first().map(|curve| ("Training loss".to_string(), curve));
@@ -227,101 +216,76 @@ fn overlay(title: &str, curves: &[(usize, &Curve)], names: &[String]) -> Figure 
     Figure { title: title.into(), caption, legend: words, drawing, numbers }
 }
 
-/// A config's values by dotted key.
-fn flatten(prefix: &str, value: &toml::Value, into: &mut BTreeMap<String, String>) {
-    let key = |last: &str| if prefix.is_empty() { last.to_string() } else { format!("{prefix}.{last}") };
-    match value {
-        toml::Value::Table(table) => table.iter().for_each(|(name, value)| flatten(&key(name), value, into)),
-        toml::Value::Array(items) if items.iter().any(toml::Value::is_table) => {
-            for (index, item) in items.iter().enumerate() {
-                // Features and tasks have names, which say more than their place.
-                let name = item.get("name").and_then(toml::Value::as_str).map_or(index.to_string(), str::to_string);
-                flatten(&key(&name), item, into);
-            }
-        }
-        value => {
-            into.insert(prefix.to_string(), value.to_string());
-        }
-    }
-}
-
-fn configs(reports: &[Report]) -> Option<Section> {
-    let parsed: Vec<Option<BTreeMap<String, String>>> = reports
-        .iter()
-        .map(|report| {
-            let table: toml::Table = report.config.parse().ok()?;
-            let mut values = BTreeMap::new();
-            flatten("", &toml::Value::Table(table), &mut values);
-            Some(values)
-        })
-        .collect();
-    let keys: BTreeSet<&String> = parsed.iter().flatten().flat_map(BTreeMap::keys).collect();
-    let mut table = Table::new(["Key"]);
-    table.head.extend((0..reports.len()).map(letter));
-    for key in &keys {
-        let values: Vec<_> = parsed.iter().map(|config| config.as_ref()?.get(*key)).collect();
-        if values.windows(2).any(|pair| pair[0] != pair[1]) {
-            let cells = values.into_iter().map(|value| value.map_or_else(|| "—".into(), Clone::clone));
-            table.row(std::iter::once((*key).clone()).chain(cells));
-        }
-    }
-    let unread: Vec<_> = (0..reports.len()).filter(|&run| matches!(parsed.get(run), Some(None))).map(letter).collect();
-    let same = keys.len() - table.rows.len();
+fn configs(compared: &Comparison<'_>) -> Option<Section> {
+    let table = settings_table(compared);
+    let unread: Vec<_> = compared.unread.iter().map(|column| letter(*column)).collect();
+    let same = compared.same_settings as u64;
     let body = html! {
         @if !unread.is_empty() { p { "The config of " (super::format::listed(&unread)) " cannot be read as TOML." } }
-        p { (super::format::counted(same as u64, "other key")) " " @if same == 1 { "is" } @else { "are" } " the same in all runs." }
+        p { (super::format::counted(same, "other key")) " " @if same == 1 { "is" } @else { "are" } " the same in all runs." }
         @if !table.rows.is_empty() { (table.html()) }
     };
-    (!keys.is_empty()).then_some(Section { title: "Config differences", body })
+    (same > 0 || !table.rows.is_empty()).then_some(Section { title: "Config differences", body })
+}
+
+fn settings_table(compared: &Comparison<'_>) -> Table {
+    let mut table = Table::new(["Key"]);
+    table.head.extend((0..compared.columns.len()).map(letter));
+    for (key, values) in &compared.settings {
+        let cells = values.iter().map(|value| value.clone().unwrap_or_else(|| "—".into()));
+        table.row(std::iter::once(key.clone()).chain(cells));
+    }
+    table
 }
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::super::data::{Metric, Report};
     use super::*;
 
-    fn run(title: &str, value: f64, lower_is_better: bool) -> Report {
+    fn run(title: &str, metric: &str, config: &str) -> Report {
         let metric = Metric {
             split: "test".into(),
-            name: "AUC".into(),
-            estimate: value.into(),
-            lower_is_better,
+            name: metric.into(),
+            estimate: 0.7.into(),
             headline: true,
             ..Metric::default()
         };
-        Report { title: title.into(), metrics: vec![metric], ..Report::default() }
+        Report { title: title.into(), metrics: vec![metric], config: config.into(), ..Report::default() }
     }
 
-    #[test]
-    fn the_best_is_by_the_metric_s_own_direction() {
-        let best = |values: [f64; 3], lower| {
-            measured(&values.map(|value| run("r", value, lower))).first().and_then(Measured::best)
-        };
-        assert_eq!(best([0.7, 0.8, f64::NAN], false), Some(1));
-        assert_eq!(best([0.7, 0.8, f64::NAN], true), Some(0));
-        assert_eq!(best([0.7, 0.7, f64::NAN], false), None);
-        assert_eq!(best([f64::NAN; 3], false), None);
+    fn compared(reports: &[Report]) -> Comparison<'_> {
+        Comparison::new(reports, &[]).unwrap()
     }
 
     #[test]
     fn a_metric_that_one_run_lacks_keeps_its_row() {
-        let mut second = run("b", 0.8, false);
-        if let Some(metric) = second.metrics.first_mut() {
-            metric.name = "GAUC".into();
-        }
-        let text = compare_text(&[run("a", 0.7, false), second]);
+        let text = compare_text(&compared(&[run("a", "AUC", "x = 1"), run("b", "GAUC", "x = 2")]));
         let rows: Vec<_> = text.lines().filter(|line| line.contains("AUC")).collect();
         assert_eq!(rows.len(), 2, "{text}");
-        assert!(rows.iter().all(|row| row.split_whitespace().count() == 4), "{text}");
+        assert!(rows.iter().all(|row| row.split_whitespace().count() == 5), "{text}");
     }
 
     #[test]
     fn configs_differ_by_key() {
-        let config = |text: &str| Report { config: text.into(), ..Report::default() };
-        let a = config("seed = 1\n[train]\nrate = 0.1\nbatch = 64\n[[feature]]\nname = \"user\"\ndimension = 8\n");
-        let b = config("seed = 1\n[train]\nrate = 0.2\nbatch = 64\n[[feature]]\nname = \"user\"\ndimension = 16\n");
-        let page = configs(&[a.clone(), b, config("not toml")]).map(|section| section.body.0).unwrap_or_default();
-        assert!(page.contains(">train.rate<") && page.contains(">feature.user.dimension<"), "{page}");
-        let page = configs(&[a.clone(), a]).map(|section| section.body.0).unwrap_or_default();
-        assert!(page.contains("5 other keys are the same") && !page.contains("<table"), "{page}");
+        let a =
+            run("a", "AUC", "seed = 1\n[train]\nrate = 0.1\nbatch = 64\n[[feature]]\nname = \"user\"\ndimension = 8\n");
+        let b = run(
+            "b",
+            "AUC",
+            "seed = 1\n[train]\nrate = 0.2\nbatch = 64\n[[feature]]\nname = \"user\"\ndimension = 16\n",
+        );
+        let reports = [a.clone(), b, run("c", "AUC", "not toml")];
+        let page = configs(&compared(&reports)).unwrap().body.0;
+        assert!(
+            page.contains(">train.rate<") && page.contains(">feature.user.dimension<") && page.contains("of C cannot"),
+            "{page}"
+        );
+        let text = compare_text(&compared(&reports));
+        assert!(text.lines().any(|line| line.split_whitespace().eq(["train.rate", "0.1", "0.2", "—"])), "{text}");
+        let twice = [a.clone(), a];
+        let page = configs(&compared(&twice)).unwrap().body.0;
+        assert!(page.contains("4 other keys are the same") && !page.contains("<table"), "{page}");
     }
 }

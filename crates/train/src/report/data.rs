@@ -6,8 +6,10 @@
 use kitestring_core::Note;
 use kitestring_core::error::{Error, Result};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 use super::null;
+use crate::evaluate::{Better, JudgedRows};
 
 /// The number of the JSON layout that [`Report::to_json`] writes.
 pub const FORMAT: u32 = 1;
@@ -28,6 +30,8 @@ pub struct Report {
     pub intervals: String,
     /// Every metric of every split. Those marked as headline open the report.
     pub metrics: Vec<Metric>,
+    /// On which rows each split's metrics were measured.
+    pub judged: Vec<JudgedSplit>,
     /// What the model was trained and judged on.
     pub summary: Option<DataSummary>,
     /// How training went.
@@ -98,8 +102,29 @@ pub struct Metric {
     pub chance: Option<f64>,
     /// Less is better, as for log-loss.
     pub lower_is_better: bool,
+    /// The value that is best, where neither high nor low values are: 1 for predicted over observed.
+    pub best_near: Option<f64>,
     /// It opens the report and is drawn when runs are compared.
     pub headline: bool,
+    /// What training alone comes to on the same samples, by the keys of [`crate::evaluate::BASELINES`].
+    #[serde(deserialize_with = "null::nan")]
+    pub baselines: BTreeMap<String, f64>,
+    /// What a reader should know of it, in a clause: "of 412 of 6040 users".
+    pub note: String,
+    /// Its replicates, by which it is compared with that of another run; empty where it has no interval.
+    #[serde(deserialize_with = "null::nan", skip_serializing_if = "Vec::is_empty")]
+    pub replicates: Vec<f32>,
+    /// How many users, or rows, a replicate drew.
+    pub units: u64,
+}
+
+/// On which rows a split's metrics were measured.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct JudgedSplit {
+    /// The split.
+    pub split: String,
+    /// Fingerprints: metrics are compared where they are equal.
+    pub rows: JudgedRows,
 }
 
 /// What the model was trained and judged on.
@@ -633,6 +658,17 @@ pub struct Speed {
     pub peak_rss_mib: Option<f64>,
     /// (phase, seconds), in order.
     pub phases: Vec<(String, f64)>,
+}
+
+impl Metric {
+    /// Which values of it are better.
+    pub fn better(&self) -> Better {
+        match self.best_near {
+            Some(value) => Better::Near(value),
+            None if self.lower_is_better => Better::Low,
+            None => Better::High,
+        }
+    }
 }
 
 impl Estimate {

@@ -1,7 +1,7 @@
 //! What a run found, as one HTML file that needs neither network nor script.
 //!
 //! The caller fills a [`Report`], plain data in which every part may be empty, and [`html`] draws what is there.
-//! [`compare`] sets several reports side by side. Each figure has a sentence that says what to see in it, and its numbers
+//! [`Comparison`] sets several reports side by side. Each figure has a sentence that says what to see in it, and its numbers
 //! in a table below; colours follow the reader's light or dark theme, and the page can be read on a phone and printed.
 //!
 //! ```
@@ -25,6 +25,7 @@
 
 mod chart;
 mod compare;
+mod comparison;
 mod data;
 mod format;
 pub(crate) mod null;
@@ -41,6 +42,7 @@ mod tests;
 
 pub use chart::{Chart, chart_svg, charts};
 pub use compare::{compare, compare_text};
+pub use comparison::{ComparedMetric, Comparison};
 pub use data::*;
 pub use sweep::*;
 

@@ -15,6 +15,11 @@ pub(super) fn sample(shift: f64) -> Report {
         chance: (name == "AUC").then_some(0.5),
         lower_is_better: name == "log-loss",
         headline,
+        baselines: [("mean".to_owned(), if name == "log-loss" { value + 0.02 } else { 0.5 })].into(),
+        note: if name == "GAUC" { "of 9,000 of 20,000 users: the others have one class".into() } else { String::new() },
+        replicates: (0..200).map(|draw| (value + 0.00002 * f64::from(draw)) as f32).collect(),
+        units: 20_000,
+        ..Metric::default()
     };
     let mut metrics = Vec::new();
     for (split, worse) in [("valid", 0.0), ("test", 0.003)] {
@@ -31,6 +36,7 @@ pub(super) fn sample(shift: f64) -> Report {
         seed: Some(7),
         intervals: "95 % bootstrap over users, 200 draws".into(),
         metrics,
+        judged: ["valid", "test"].map(|split| JudgedSplit { split: split.into(), ..JudgedSplit::default() }).into(),
         summary: Some(summary()),
         learning: Some(learning(shift)),
         tasks: vec![task("click", 3.0, 0.12), task("conversion", 4.2, 0.02)],

@@ -9,8 +9,8 @@ use kitestring_core::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// The format number of outcomes.
-const FORMAT: u32 = 1;
+/// The format number of outcomes. Those of format 1 do not say how many users their replicates drew.
+const FORMAT: u32 = 2;
 /// Where an outcome lies in a run directory.
 pub const OUTCOME: &str = "outcome.json";
 
@@ -39,12 +39,19 @@ pub struct Measured {
     /// Its replicates, if it has some.
     #[serde(default, deserialize_with = "null::nan", skip_serializing_if = "Vec::is_empty")]
     pub replicates: Vec<f64>,
+    /// How many users, or rows, a replicate drew.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub units: usize,
+}
+
+fn is_zero(units: &usize) -> bool {
+    *units == 0
 }
 
 impl Measured {
     /// For the arithmetic of replicates.
     pub fn bootstrap(&self) -> Bootstrap {
-        Bootstrap { point: self.point, replicates: self.replicates.clone() }
+        Bootstrap { point: self.point, replicates: self.replicates.clone(), units: self.units }
     }
 }
 
@@ -55,8 +62,9 @@ impl Outcome {
             let plain = evaluation.metrics.iter().map(|(name, value)| (name, *value, None));
             let resampled = evaluation.replicates.iter().map(|(name, found)| (name, found.point, Some(found)));
             let metrics = plain.chain(resampled).map(|(name, point, found)| {
-                let replicates = found.map(|found| found.replicates.clone()).unwrap_or_default();
-                (name.clone(), Measured { point, replicates })
+                let (replicates, units) =
+                    found.map(|found| (found.replicates.clone(), found.units)).unwrap_or_default();
+                (name.clone(), Measured { point, replicates, units })
             });
             (evaluation.split.clone(), metrics.collect())
         };
@@ -96,6 +104,20 @@ impl Outcome {
                 .mend(mend));
         }
         Ok(Some(outcome))
+    }
+
+    /// Removes a run's, before the run begins anew.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn remove(run: &Run) -> Result<()> {
+        let path = run.directory().join(OUTCOME);
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(Error::io(error, "could not remove the old outcome", &path))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// A metric of a split.

@@ -3,14 +3,10 @@
 use super::outcome::{Measured, Outcome};
 use super::plan::{RunOf, Sweep};
 use crate::assemble::{Told, shown};
-use crate::evaluate::{self, CONFIDENCE, lower_is_better};
+use crate::evaluate::{lower_is_better, mean_over_runs};
 use crate::report::{Estimate, SweepFailure, SweepGroups, SweepMetric, SweepPoint, SweepReport};
-use kitestring_core::Seed;
-use kitestring_core::metrics::{Bootstrap, BootstrapPlan, bootstrap_over_runs};
+use kitestring_core::metrics::Bootstrap;
 use std::collections::{BTreeMap, BTreeSet};
-
-/// Replicates of a mean over runs.
-const REPLICATES: usize = 1000;
 
 /// A run that came to nothing, and why.
 pub type Failure = (RunOf, String);
@@ -25,7 +21,7 @@ pub fn summarize(sweep: &Sweep, outcomes: &BTreeMap<RunOf, Outcome>, failures: &
     let splits: Vec<&str> =
         any.map(|outcome| outcome.splits.iter().map(|(name, _)| name.as_str()).collect()).unwrap_or_default();
     let judged = splits.last().copied().unwrap_or_default();
-    let over = Over { points: &of_points, seed: Seed(sweep.base.seed).child("sweep") };
+    let over = Over { points: &of_points };
     let names = |split: &str| -> BTreeSet<String> {
         let keys = outcomes.values().flat_map(|outcome| outcome.splits.iter());
         keys.filter(|(name, _)| name == split).flat_map(|(_, metrics)| metrics.keys().cloned()).collect()
@@ -140,8 +136,8 @@ fn intervals(sweep: &Sweep, metric: Option<&SweepMetric>) -> String {
     match (sweep.seeds.len(), sweep.base.evaluate.bootstrap) {
         (1, 0) => String::new(),
         (1, _) => format!("95 % bootstrap over {units}; one seed, so what another seed would give is not in them"),
-        (seeds, 0) => format!("95 % bootstrap over {seeds} seeds"),
-        (seeds, _) => format!("95 % bootstrap over {seeds} seeds and {units}"),
+        (seeds, 0) => format!("95 %, by Student's t over {seeds} seeds"),
+        (seeds, _) => format!("95 %, by Student's t over {seeds} seeds and a bootstrap over {units}"),
     }
 }
 
@@ -168,7 +164,6 @@ fn metric(
 /// The runs of each point, by seed.
 struct Over<'a> {
     points: &'a [Vec<(u64, &'a Outcome)>],
-    seed: Seed,
 }
 
 impl Over<'_> {
@@ -180,24 +175,14 @@ impl Over<'_> {
         };
         let first = found(0);
         let all = 0..self.points.len();
-        let value = |point| self.mean(found(point).values().copied()).map_or_else(Estimate::default, estimate);
+        let value = |point| mean_over_runs(&found(point).values().map(|run| run.bootstrap()).collect::<Vec<_>>());
         let difference = |point: usize| {
-            let own = found(point);
-            let both: Vec<u64> = own.keys().filter(|seed| first.contains_key(seed)).copied().collect();
-            let of =
-                |runs: &BTreeMap<u64, &Measured>| self.mean(both.iter().filter_map(|seed| runs.get(seed).copied()));
-            let difference = of(&own).zip(of(&first)).and_then(|(own, first)| own.minus(&first));
-            difference.filter(|_| point > 0).map_or_else(Estimate::default, estimate)
+            let own = found(point).into_iter().filter(|_| point > 0);
+            let pairs = own.filter_map(|(seed, own)| Some((own, first.get(&seed)?)));
+            let differences: Option<Vec<Bootstrap>> =
+                pairs.map(|(own, first)| own.bootstrap().minus(&first.bootstrap())).collect();
+            mean_over_runs(&differences.unwrap_or_default())
         };
         (all.clone().map(value).collect(), all.map(difference).collect())
     }
-
-    fn mean<'b>(&self, runs: impl Iterator<Item = &'b Measured>) -> Option<Bootstrap> {
-        let runs: Vec<Bootstrap> = runs.map(Measured::bootstrap).collect();
-        bootstrap_over_runs(&runs, BootstrapPlan { replicates: REPLICATES, seed: self.seed })
-    }
-}
-
-fn estimate(found: Bootstrap) -> Estimate {
-    evaluate::estimate(found.point, found.interval(CONFIDENCE).as_ref())
 }

@@ -6,6 +6,7 @@ use super::super::data::{Estimate, Metric, Report};
 use super::super::format::{capital, fixed, interval, interval_cell, number, percent};
 use super::super::page::{Section, Table};
 use super::super::plot::Axis;
+use crate::evaluate::BASELINES;
 
 /// The lines and tiles under the page's heading.
 pub(in super::super) fn lead(report: &Report) -> Markup {
@@ -67,16 +68,30 @@ fn meter(metric: &Metric) -> Markup {
 /// Every metric of every split.
 pub(super) fn metrics(metrics: &[Metric]) -> Option<Section> {
     let mut table = Table::new(["Metric", "Split", "Value", "Interval", "Ceiling", "Chance"]);
+    table.head.extend(BASELINES.map(|(_, name)| capital(name)));
+    table.head.push("Note".into());
     for metric in metrics {
-        table.row([
+        let baseline = |key: &str| metric.baselines.get(key).map(|value| number(*value)).unwrap_or_default();
+        let own = [
             capital(&name(metric)),
             metric.split.clone(),
             number(metric.estimate.value),
             interval_cell(&metric.estimate),
             metric.ceiling.map(number).unwrap_or_default(),
             metric.chance.map(number).unwrap_or_default(),
-        ]);
+        ];
+        table.row(own.into_iter().chain(BASELINES.map(|(key, _)| baseline(key))).chain([metric.note.clone()]));
     }
-    let body = html! { (table.without_empty_columns().html()) };
+    let has_baselines = metrics.iter().any(|metric| !metric.baselines.is_empty());
+    let body = html! {
+        @if has_baselines {
+            p {
+                "Baselines are what training says without a model, on the same samples: its mean label for every one; items by how many "
+                "positive rows they have in training; the mean label of the item's or the user's training rows, begun with ten rows at "
+                "the mean of all."
+            }
+        }
+        (table.without_empty_columns().html())
+    };
     (!metrics.is_empty()).then_some(Section { title: "Metrics", body })
 }
