@@ -92,6 +92,7 @@ fn world() -> &'static World {
             let network = Network::new(&ranker.graph, Seed(release));
             let keys: Vec<u64> = (release..40).step_by(3).collect();
             let contents = Contents {
+                vocabulary_hash: String::new(),
                 version: "v".into(),
                 release,
                 schema: schema.clone(),

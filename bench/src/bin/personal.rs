@@ -13,7 +13,6 @@ use kitestring_compress::usage::Usage;
 use kitestring_core::artifact::SecretKey;
 use kitestring_core::metrics::{auc, log_loss};
 use kitestring_core::{Batch, Error, Result, Seed};
-use kitestring_data::dataset::Dataset;
 use kitestring_nn::package::learning::Learning;
 use kitestring_train::run::Run;
 use serde_json::json;
@@ -61,7 +60,7 @@ fn main() -> Result<()> {
     }
     let run = Run::open(Path::new(&run))?;
     let (config, model) = (run.config()?, run.model()?);
-    let dataset = Dataset::open(run.origin()?.dataset)?;
+    let dataset = run.dataset(None)?;
     let vocabularies = dataset.vocabularies()?;
     let usage = Usage::of(&dataset, Seed(config.seed).child("train"))?;
     let candidate = Candidate::new(model, config, dataset.without(&[])?);

@@ -8,6 +8,7 @@ use kitestring_core::artifact::PublicKey;
 use kitestring_core::{Error, Result};
 use kitestring_retrieve::RetrieveConfig;
 use kitestring_train::RunConfig;
+use kitestring_train::run::Existing;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 
@@ -62,9 +63,39 @@ pub struct Place {
     /// The run directory to write; runs/TIME when absent
     #[arg(long, value_name = "FOLDER")]
     pub out: Option<PathBuf>,
-    /// Go on with the run in --out that was killed
+    /// Go on with the run in --out: one that was killed, or a finished one with more epochs
     #[arg(long, requires = "out")]
     pub resume: bool,
+    /// Put the new run in the place of the one in --out. That one stays what it is until the new one has finished, and then goes with its
+    /// report, its artifact and its retriever
+    #[arg(long, requires = "out", conflicts_with = "resume")]
+    pub overwrite: bool,
+}
+
+impl Place {
+    /// What becomes of a run that is there already.
+    pub fn existing(&self) -> Existing {
+        match (self.resume, self.overwrite) {
+            (true, _) => Existing::Resume,
+            (_, true) => Existing::Overwrite,
+            _ => Existing::Refuse,
+        }
+    }
+}
+
+/// Where a run's data set is.
+#[derive(Debug, Args)]
+pub struct DatasetPlace {
+    /// Where the data set that the run was trained on is now, where it is not found
+    #[arg(long, value_name = "FOLDER")]
+    dataset: Option<PathBuf>,
+}
+
+impl DatasetPlace {
+    /// The place, where it is given.
+    pub fn given(&self) -> Option<&Path> {
+        self.dataset.as_deref()
+    }
 }
 
 /// How malformed rows are met.

@@ -4,29 +4,67 @@ use crate::commands::write_beside;
 use crate::output::columns;
 use crate::progress::Progress;
 use crate::stages::{Known, REPORT, STORED, tell};
-use kitestring_core::{Error, Note, Result};
+use kitestring_core::{Error, Note, Result, VocabularyHash};
 use kitestring_data::dataset::{Dataset, Split, Vocabularies};
 use kitestring_retrieve::corpus::items;
-use kitestring_retrieve::fit::{CHECKPOINTS, Fitted, fit};
+use kitestring_retrieve::fit::{Fitted, MODEL, fit};
 use kitestring_retrieve::recall::{ITEMS, Retrieval};
 use kitestring_retrieve::report::{self, Parts};
-use kitestring_retrieve::{RetrieveConfig, evaluate, pipeline};
+use kitestring_retrieve::{RetrieveConfig, RetrieverModel, evaluate, pipeline};
 use kitestring_train::RunConfig;
 use kitestring_train::assemble::peak_rss_mib;
 use kitestring_train::config::EvaluateConfig;
 use kitestring_train::evaluate::{Progress as Judging, RankingMetric, SEED};
 use kitestring_train::notes;
 use kitestring_train::report::{RankingValue, Recall, Speed, html};
-use kitestring_train::run::{Run, remove_directory};
+use kitestring_train::run::RunWriter;
 use kitestring_train::watch::Event;
 use kitestring_train::workers::Threads;
 use serde_json::json;
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 /// Where a run keeps its retriever.
 pub const RETRIEVER: &str = "retriever";
+
+/// Opens a run's retriever, which must have been trained with these ids.
+///
+/// # Errors
+/// A run without a retriever, or one that was trained with other ids; a damaged file.
+pub fn open(run: &Path, ids: &VocabularyHash) -> Result<Retrieval> {
+    let directory = there(run)?;
+    let retrieval = Retrieval::open(&directory)?;
+    check_ids(&retrieval.model, ids, &directory)?;
+    Ok(retrieval)
+}
+
+/// Opens the towers of a run's retriever alone.
+///
+/// # Errors
+/// As [`open`].
+pub fn model(run: &Path, ids: &VocabularyHash) -> Result<RetrieverModel> {
+    let directory = there(run)?;
+    let model = RetrieverModel::read(&directory.join(MODEL))?;
+    check_ids(&model, ids, &directory)?;
+    Ok(model)
+}
+
+/// Where a run's retriever is.
+fn there(run: &Path) -> Result<PathBuf> {
+    let directory = run.join(RETRIEVER);
+    if directory.join(MODEL).is_dir() {
+        return Ok(directory);
+    }
+    let error = Error::config("the run has no retriever").in_file(run.display().to_string());
+    Err(error.mend("train one with kitestring retrieve train"))
+}
+
+fn check_ids(model: &RetrieverModel, ids: &VocabularyHash, directory: &Path) -> Result<()> {
+    VocabularyHash::check(("the retriever", model.vocabulary_hash.as_ref()), ("the run's data set", Some(ids))).map_err(
+        |error| error.in_file(directory.display().to_string()).mend("train it again with kitestring retrieve train"),
+    )
+}
 
 /// The vocabularies of a run's data set with the items of its index: the data set's, or what `retrieve index` made of them since.
 ///
@@ -124,21 +162,18 @@ pub fn index_in_words(retrieval: &Retrieval, recall: Option<f64>, seconds: f64) 
 /// # Errors
 /// What is wrong with the config, a loss that is not finite, a full disk.
 pub fn train(
-    run: &Run,
+    writer: &RunWriter,
     (config, section): (&RunConfig, &RetrieveConfig),
     dataset: &Dataset,
-    resume: bool,
     progress: &mut Progress,
 ) -> Result<Trained> {
+    let run = writer.staged();
     let directory = run.directory().join(RETRIEVER);
-    if !resume {
-        remove_directory(&directory.join(CHECKPOINTS))?;
-    }
     let mut told = notes::of_training(&section.train, dataset, "retrieve.train")?;
     tell(run, &told, progress)?;
     let mut logged = Ok(());
     let Fitted { model, history, seconds, pairs_per_second, notes } =
-        fit((config, section), dataset, &directory, resume, &mut |event| {
+        fit((config, section), dataset, &directory, writer.resumes(), &mut |event| {
             progress.training(&event);
             if let (Event::Epoch { epoch, best }, true) = (&event, logged.is_ok()) {
                 logged = run.log(&json!({ "event": "retriever", "best": best, "measured": epoch }));
@@ -158,13 +193,8 @@ pub fn train(
     let judging_seconds = judging.elapsed().as_secs_f64();
     let (retrieval, recall, index_seconds) =
         Retrieval::build(model, section, (items(dataset)?, dataset.split("train")?), &threads)?;
-    // An index of the new model holds the items of the data; the one before it is refused from now on.
-    match std::fs::remove_file(directory.join(ITEMS)) {
-        Ok(()) => {
-            progress.note("the index holds the items of the data again: what was added or removed is to be so again")
-        }
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-        Err(error) => return Err(Error::io(error, "could not remove the file", directory.join(ITEMS))),
+    if writer.place().join(RETRIEVER).join(ITEMS).exists() {
+        progress.note("the index holds the items of the data again: what was added or removed is to be so again");
     }
     retrieval.save_index(&directory)?;
     let phases = [("train", seconds), ("judge", judging_seconds), ("index", index_seconds)];

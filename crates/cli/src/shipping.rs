@@ -10,7 +10,7 @@ use kitestring_core::{Error, Result, Seed};
 use kitestring_data::dataset::Dataset;
 use kitestring_train::assemble::environment;
 use kitestring_train::report::{self, Report};
-use kitestring_train::run::Run;
+use kitestring_train::run::{Run, RunWriter};
 use kitestring_train::workers::Threads;
 use kitestring_train::{Model, RunConfig};
 use std::io::Write;
@@ -87,8 +87,10 @@ pub struct Parcel<'a> {
     pub scratch: (&'a Path, bool),
     /// The publisher's key.
     pub key: &'a SecretKey,
-    /// Count on from the artifact that is there; else this one.
+    /// The artifact's release; else one more than that of the artifact that is there, or of the last one there was.
     pub release: Option<u64>,
+    /// The release of the last artifact that there was, as far as the run knows.
+    pub released: u64,
 }
 
 /// Makes an artifact. It is not written; [`write()`] does that where no limit is missed.
@@ -104,7 +106,7 @@ pub fn ship(
     let has = |name: &&str| dataset.splits().iter().any(|split| split.name() == *name);
     let split = parcel.split.or(["valid", "test", "train"].into_iter().find(has)).unwrap_or("train");
     let needs = needs(dataset, parcel.users, Seed(run.seed).child("train"))?;
-    let release = parcel.release.unwrap_or_else(|| release_of(parcel.out, parcel.key) + 1);
+    let release = parcel.release.unwrap_or_else(|| release_of(parcel.out, parcel.key).max(parcel.released) + 1);
     let order = Order { config: parcel.config, split, needs: &needs, release, key: parcel.key };
     let mut observe = |step: pipeline::Progress<'_>| progress.shipping(step);
     let mut setting = Setting::new((dataset, &vocabularies), run, parcel.scratch, &mut observe);
@@ -186,8 +188,23 @@ pub fn ship_run(run: &Run, config: &RunConfig, dataset: &Dataset, progress: &mut
         scratch: (&folder, false),
         key: &key,
         release: None,
+        released: run.origin()?.released,
     };
     let outcome = ship(&parcel, (config, run.model()?, dataset), progress)?;
     write(&out, &outcome, config, &key.public())?;
+    if outcome.missed.is_empty() {
+        run.note_release(outcome.release)?;
+    }
     Ok(outcome)
+}
+
+/// Notes in a run in the making what was released before from its place: a device does not go back by itself, and the artifact that says so
+/// may go.
+///
+/// # Errors
+/// What the file system says.
+pub fn carry_release(writer: &RunWriter) -> Result<()> {
+    let folder = writer.place().join(DEVICE);
+    let Ok(key) = read_key(&folder.join(KEY)) else { return Ok(()) };
+    writer.staged().note_release(release_of(&folder.join(ARTIFACT), &key))
 }

@@ -1,10 +1,11 @@
 //! The stages that commands are made of: data, training, judging.
 
+use crate::arguments::DatasetPlace;
 use crate::commands::write_beside;
 use crate::metrics::Told;
 use crate::progress::Progress;
 use crate::start::Start;
-use kitestring_core::{Error, Kind, Note, Result, Schema, Seed};
+use kitestring_core::{Error, Kind, Note, Result, Schema, Seed, VocabularyHash};
 use kitestring_data::config::{DataConfig, Layout};
 use kitestring_data::dataset::manifest::MANIFEST;
 use kitestring_data::dataset::{Dataset, Vocabularies};
@@ -19,7 +20,7 @@ use kitestring_train::fit::{Event, Fitted, fit_from};
 use kitestring_train::history::History;
 use kitestring_train::notes;
 use kitestring_train::report::{self, Recall, Shipped, Speed};
-use kitestring_train::run::{Run, remove_directory};
+use kitestring_train::run::{Run, RunParts, RunWriter, VOCABULARIES, remove_directory};
 use kitestring_train::truth::{self, Comparison};
 use kitestring_train::workers::Threads;
 use kitestring_train::{Model, RunConfig};
@@ -28,10 +29,9 @@ use serde_json::json;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// Where a run keeps the data set it prepared, the logs it simulated, and what turns raw rows into its ids.
+/// Where a run keeps the data set it prepared, and the logs it simulated.
 const DATASET: &str = "dataset";
 const SIMULATED: &str = "simulated";
-pub const VOCABULARIES: &str = "vocabularies";
 /// What training leaves behind for `--resume`.
 pub const CHECKPOINTS: &str = "checkpoint";
 pub use kitestring_train::fit::MODEL;
@@ -80,53 +80,122 @@ pub fn prepare(
     Dataset::open(out)
 }
 
+/// What a run is to learn from.
+pub struct DataRequest<'a> {
+    /// A prepared data set or raw data; else what the config names, or simulates.
+    pub given: Option<&'a Path>,
+    /// The run to start from, with whose vocabularies preparation goes on.
+    pub start: Option<&'a Start>,
+    /// How many malformed rows may be dropped.
+    pub bad_rows: u64,
+}
+
 /// Makes ready what a run learns from: a prepared data set as it is, raw data prepared within the run, or, where no data are given
-/// and the config has a simulator, a simulated marketplace. What is prepared goes on with the vocabularies of the run to start from.
+/// and the config has a simulator, a simulated marketplace. What is prepared goes on with the vocabularies of the run to start from. A run
+/// that is gone on with, or added to, has its data already.
 ///
 /// # Errors
-/// What is wrong with the data, the config or the disk.
+/// What is wrong with the data, the config or the disk; data with other ids than those of the parts that stay.
 pub fn data(
-    run: &Run,
+    writer: &RunWriter,
     config: &RunConfig,
-    given: Option<&Path>,
-    start: Option<&Start>,
-    (bad_rows, resume): (u64, bool),
+    request: &DataRequest<'_>,
     progress: &mut Progress,
 ) -> Result<Dataset> {
+    let (run, kept) = (writer.staged(), writer.kept());
+    let DataRequest { given, start, bad_rows } = *request;
     let from = start.map(|start| start.directory.as_path());
-    if resume && let Ok(origin) = run.origin() {
-        check_same_start(origin.from.as_deref(), from)?;
+    // The training that is gone on with: the one that did not finish, else the one that did.
+    let begun = writer.resumes() && run.origin().is_ok();
+    let before = if begun { Some(run) } else { kept.as_ref().filter(|_| writer.resumes() && !writer.adds()) };
+    if let Some(before) = before {
+        check_same_start(before.started_from()?.as_deref(), from)?;
+        check_same_source(before, given)?;
     }
     let how = (bad_rows, start.map(|start| &start.vocabularies));
     let directory = run.directory();
     let place = directory.join(DATASET);
-    let (dataset, place, source) = match (given, &config.simulator) {
-        (Some(given), _) if is_dataset(given) => (Dataset::open(given)?, given.to_owned(), None),
+    let (dataset, source) = match (given, &config.simulator) {
+        (Some(given), _) if is_dataset(given) => (Dataset::open(given)?, None),
         // What a killed run has finished is not done again.
-        _ if resume && is_dataset(&place) => {
-            let source = run.origin().ok().and_then(|origin| origin.raw);
-            (Dataset::open(&place)?, place, source)
+        _ if writer.resumes() && is_dataset(&place) => {
+            (Dataset::open(&place)?, run.raw().ok().flatten().or_else(|| given.map(Path::to_owned)))
+        }
+        _ if begun && given.is_none() => (run.dataset(None)?, run.raw()?),
+        _ if let Some(kept) = &kept => {
+            if let Some(given) = given.filter(|_| writer.adds()) {
+                // The same data make the same ids: others are found out below.
+                let dataset = prepare(config, how, given, &place, progress)?;
+                check_kept_ids(kept, &dataset, given)?;
+                drop(dataset);
+                remove_directory(&place)?;
+            }
+            (kept.dataset(None)?, kept.raw()?)
         }
         (None, Some(simulator)) if config.data.path.is_none() => {
             let folder = directory.join(SIMULATED);
             let events = simulator.events;
             simulator::write(simulator, &folder, &mut |done| progress.simulating(done, events))?;
-            (prepare(config, how, &folder, &place, progress)?, place, Some(folder))
+            (prepare(config, how, &folder, &place, progress)?, Some(folder))
         }
         _ => {
             let source = raw(config, given)?;
-            (prepare(config, how, &source, &place, progress)?, place, Some(source))
+            (prepare(config, how, &source, &place, progress)?, Some(source))
         }
     };
     if dataset.schema() != &config.schema {
         return Err(Error::config("the data set was prepared with another [schema] than the config has")
-            .in_file(place.display().to_string())
+            .in_file(dataset.directory().display().to_string())
             .mend("prepare it again with this config, or use the config it was prepared with"));
     }
-    dataset.vocabularies()?.copy_to(&directory.join(VOCABULARIES))?;
-    let resolved = RetrieveConfig::with_length(config, dataset.split("train")?.rows())?;
-    run.begin(&resolved, &place, source.as_deref(), from)?;
+    match &kept {
+        Some(kept) => {
+            check_kept_ids(kept, &dataset, dataset.directory())?;
+            kept.check_dataset(&dataset)?;
+        }
+        None => dataset.vocabularies()?.copy_to(&directory.join(VOCABULARIES))?,
+    }
+    let config = match kept.filter(|_| writer.adds()) {
+        // What stays was made with the config that is there.
+        Some(kept) => joined(kept.config()?, config, writer.parts()),
+        None => config.clone(),
+    };
+    let config = RetrieveConfig::with_length(&config, dataset.split("train")?.rows())?;
+    run.begin(&config, dataset.directory(), source.as_deref(), from)?;
     Ok(dataset)
+}
+
+/// The config of a run that gets other parts beside those it has: each part's own.
+fn joined(kept: RunConfig, added: &RunConfig, parts: RunParts) -> RunConfig {
+    if parts.ranker {
+        RunConfig { retrieve: kept.retrieve, ..added.clone() }
+    } else {
+        RunConfig { retrieve: added.retrieve.clone(), ..kept }
+    }
+}
+
+/// Checks that the parts of a run which stay were made with the ids of a data set.
+fn check_kept_ids(kept: &Run, dataset: &Dataset, place: &Path) -> Result<()> {
+    let (found, hash) = (dataset.vocabulary_hash()?, kept.vocabulary_hash()?);
+    VocabularyHash::check(("what is in the run", hash.as_ref()), ("these data", Some(&found))).map_err(|error| {
+        let error = error.in_file(place.display().to_string());
+        error.mend("give the run's own data, another --out, or, to begin again, --overwrite to `train`")
+    })
+}
+
+/// Checks that a run which is gone on with learned from the raw data that are given.
+fn check_same_source(before: &Run, given: Option<&Path>) -> Result<()> {
+    let Some(given) = given.filter(|given| !is_dataset(given)) else { return Ok(()) };
+    let place = |path: &Path| path.canonicalize().or_else(|_| std::path::absolute(path)).unwrap_or_default();
+    match before.raw()? {
+        Some(raw) if place(&raw) == place(given) => Ok(()),
+        raw => {
+            let raw = raw.map_or_else(|| "a prepared data set".to_owned(), |raw| raw.display().to_string());
+            Err(Error::config(format!("the run learned from {raw}"))
+                .in_field("--data")
+                .mend("leave it out to go on with that, or begin again with --overwrite"))
+        }
+    }
 }
 
 /// Tells what config and data say against each other before anything is trained, and notes it in the run's log.
@@ -233,10 +302,6 @@ pub fn train(
     resume: bool,
     progress: &mut Progress,
 ) -> Result<Trained> {
-    if !resume {
-        // A checkpoint of an earlier run in this place must not be taken for one of this run.
-        remove_directory(&run.directory().join(CHECKPOINTS))?;
-    }
     let mut logged = Ok(());
     let Fitted { model, history, seconds, samples_per_second, notes: found } =
         fit_from(start, (config, dataset), run.directory(), resume, &mut |event| {
@@ -376,22 +441,33 @@ pub struct Encoded {
     pub place: tempfile::TempDir,
 }
 
-/// Encodes raw data through the vocabularies of a run. Histories begin with the users' events in the run's own data set, where that
-/// is still there and `past` asks for it.
+/// The data set in which histories begin, where a run's ranker reads any and `wanted` asks for it.
+///
+/// # Errors
+/// A data set that is gone or has other ids: its past is not taken to be empty.
+pub fn past(run: &Run, schema: &Schema, wanted: bool, place: &DatasetPlace) -> Result<Option<Dataset>> {
+    let asks = wanted && schema.features.iter().any(|feature| feature.history.is_some());
+    asks.then(|| run.dataset(place.given())).transpose().map_err(|error| match error.kind() {
+        Kind::Config => {
+            error.mend("say where it is with --dataset, or begin histories with the rows by --without-past")
+        }
+        _ => error,
+    })
+}
+
+/// Encodes raw data through the vocabularies of a run. Histories begin with the users' events in `past`.
 ///
 /// # Errors
 /// What is wrong with the data or the disk.
 pub fn encode(
-    run: &Run,
+    (vocabularies, past): (&Vocabularies, Option<&Dataset>),
     config: &RunConfig,
     raw: &Path,
-    (bad_rows, past): (u64, bool),
+    bad_rows: u64,
     progress: &mut Progress,
 ) -> Result<Encoded> {
     let place = tempfile::Builder::new().prefix("kitestring-").tempdir();
     let place = place.map_err(|error| Error::io(error, "could not make a folder", std::env::temp_dir()))?;
-    let vocabularies = Vocabularies::open(run.directory().join(VOCABULARIES))?;
-    let past = if past { Dataset::open(run.origin()?.dataset).ok() } else { None };
     let bad = BadRows::new(bad_rows);
     let opened = layout::open(&config.data, raw)?;
     let stem = raw.file_stem().map_or_else(|| "data".to_owned(), |stem| stem.to_string_lossy().into_owned());
@@ -406,7 +482,7 @@ pub fn encode(
             candidates.push(prepare::GivenCandidates { split: name.to_owned(), chunks, separator });
         }
         let out = place.path().join(datasets.len().to_string());
-        let known = (&vocabularies, past.as_ref());
+        let known = (vocabularies, past);
         let told = &mut |step| progress.preparing(step);
         let manifest = prepare::encode(name, rows, candidates, known, &bad, &out, told)?;
         manifest.notes().iter().for_each(|note| progress.note(&note.to_string()));

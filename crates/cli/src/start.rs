@@ -1,6 +1,5 @@
 //! Where a run starts, when it does not start from nothing.
 
-use crate::stages::VOCABULARIES;
 use clap::Args;
 use kitestring_core::{Error, Result};
 use kitestring_data::dataset::{Dataset, Vocabularies};
@@ -50,7 +49,7 @@ impl Starting {
         }
         let model = run.model()?;
         grow::check(&model, config)?;
-        let vocabularies = vocabularies(&from)?;
+        let vocabularies = run.vocabularies()?;
         let nearest = Nearest { scenarios: self.nearest, tasks: self.nearest_task };
         Ok(Some(Start { directory: from, vocabularies, model, nearest }))
     }
@@ -71,5 +70,5 @@ impl Start {
 /// # Errors
 /// A directory that is no run, or a damaged file.
 pub fn vocabularies(run: &Path) -> Result<Vocabularies> {
-    Vocabularies::open(Run::open(run)?.directory().join(VOCABULARIES))
+    Run::open(run)?.vocabularies()
 }

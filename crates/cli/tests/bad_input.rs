@@ -267,7 +267,7 @@ fn a_loss_that_is_not_finite() {
     done(&arguments);
     let model = || std::fs::read(Path::new(&run).join("model/network.safetensors")).unwrap();
     let good = model();
-    let diverges = ["--set", "train.learning_rate=1e30", "--set", "train.optimizer.type=sgd"];
+    let diverges = ["--overwrite", "--set", "train.learning_rate=1e30", "--set", "train.optimizer.type=sgd"];
     let outcome = kitestring(&[&arguments[..], &diverges].concat());
     refused("divergence", &outcome, 1, &["clicks.csv:", "not a finite number", "learning rate"]);
     assert!(model() == good, "the last good model was replaced");

@@ -234,8 +234,8 @@ fn predictions_say_what_they_do_not_know() {
     let refused = kitestring(&["predict", &plain, "--data", &data, "--draws", "8"]);
     assert_eq!(refused.code, Some(2));
     assert!(refused.stderr.contains("evaluate.draws") && refused.stderr.contains("dropout"), "{}", refused.stderr);
-    let refused =
-        kitestring(&["train", &config, "--data", &data, "--out", &plain, "--set", "evaluate.score={clik=1.0}"]);
+    let score = ["--overwrite", "--set", "evaluate.score={clik=1.0}"];
+    let refused = kitestring(&[&["train", &config, "--data", &data, "--out", &plain][..], &score].concat());
     assert_eq!(refused.code, Some(2));
     assert!(refused.stderr.contains("did you mean `click`?"), "{}", refused.stderr);
 }

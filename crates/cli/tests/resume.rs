@@ -28,11 +28,14 @@ fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     found
 }
 
-/// The last step a checkpoint was made at.
+/// The last step a checkpoint was made at, in a run that has finished or in one that has not.
 fn step(run: &Path) -> u64 {
-    let Ok(entries) = std::fs::read_dir(run.join("checkpoint")) else { return 0 };
-    let steps = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.strip_prefix("step-")?.parse().ok());
-    steps.max().unwrap_or(0)
+    let steps = |place: &str| {
+        let entries = std::fs::read_dir(run.join(place)).into_iter().flatten();
+        let steps = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.strip_prefix("step-")?.parse().ok());
+        steps.max().unwrap_or(0)
+    };
+    steps("unfinished/checkpoint").max(steps("checkpoint"))
 }
 
 #[test]

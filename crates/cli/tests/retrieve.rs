@@ -201,7 +201,7 @@ impl Town {
 
     fn train(&self) -> common::Outcome {
         let (config, data, run) = (self.path("visits.toml"), self.path("visits.csv"), self.path("run"));
-        let outcome = kitestring(&["retrieve", "train", &config, "--data", &data, "--out", &run]);
+        let outcome = kitestring(&["retrieve", "train", &config, "--data", &data, "--out", &run, "--overwrite"]);
         assert_eq!(outcome.code, Some(0), "{}", outcome.stderr);
         outcome
     }

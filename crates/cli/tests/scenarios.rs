@@ -25,7 +25,7 @@ fn a_name_under_two_parents_and_a_scenario_without_positives() {
     let (config, data, out) = (clicks.path("clicks.toml"), clicks.path("clicks.csv"), clicks.path("run"));
     for body in ["mlp", "star", "hmoe", "aesm2"] {
         let body = format!("model.body.type={body}");
-        done(&["run", &config, "--data", &data, "--out", &out, "--set", &body, "--json"]);
+        done(&["run", &config, "--data", &data, "--out", &out, "--overwrite", "--set", &body, "--json"]);
         let report: Value = serde_json::from_slice(&std::fs::read(clicks.path("run/report.json")).unwrap()).unwrap();
         let groupings = report["report"]["groupings"].as_array().unwrap();
         let by_channel = groupings.iter().find(|grouping| grouping["by"] == "channel").unwrap();

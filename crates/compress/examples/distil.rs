@@ -8,9 +8,8 @@
 
 use kitestring_compress::distil::{Distil, distil};
 use kitestring_core::{Error, Result, Seed};
-use kitestring_data::dataset::Dataset;
 use kitestring_train::evaluate;
-use kitestring_train::run::Run;
+use kitestring_train::run::{Existing, Run, RunLock, RunParts, RunWriter};
 use kitestring_train::workers::Threads;
 use std::path::Path;
 
@@ -24,11 +23,12 @@ fn main() -> Result<()> {
         toml::from_str(&text).map_err(|error| Error::config("no config of a student").caused_by(error).in_file(how))?;
 
     let teacher = Run::open(Path::new(teacher))?;
-    let (config, model, place) = (teacher.config()?, teacher.model()?, teacher.origin()?.dataset);
-    let dataset = Dataset::open(&place)?;
-    let run = Run::create(Some(Path::new(out)))?;
-    run.begin(&how.student(&config)?, &place, None, None)?;
+    let (config, model, dataset) = (teacher.config()?, teacher.model()?, teacher.dataset(None)?);
+    let mut writer = RunWriter::train(RunLock::create(Some(Path::new(out)))?, RunParts::RANKER, Existing::Resume)?;
+    let run = writer.staged();
+    run.begin(&how.student(&config)?, dataset.directory(), None, None)?;
     let student = distil(&model, &dataset, &config, &how, run.directory(), true, &mut |_| {})?;
+    writer.commit()?;
 
     let threads = Threads::new(config.train.workers)?;
     let judge = |model, dataset| evaluate::quick(model, dataset, split, &config.evaluate, Seed(config.seed), &threads);

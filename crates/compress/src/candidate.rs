@@ -107,6 +107,11 @@ impl Candidate {
         let contents = Contents {
             version: Digest::of(&hashes).to_string()[..16].to_owned(),
             release: sealing.release,
+            vocabulary_hash: self
+                .model
+                .vocabulary_hash
+                .as_ref()
+                .map_or_else(String::new, |hash| hash.as_str().to_owned()),
             schema: self.model.schema.clone(),
             fitted: manifest.fitted.clone(),
             scenarios: manifest.scenarios.iter().map(scenario).collect(),

@@ -98,6 +98,8 @@ pub struct Order<'a> {
 pub struct Outcome {
     /// The file.
     pub file: Vec<u8>,
+    /// Its release.
+    pub release: u64,
     /// What each pass saved and cost.
     pub ledger: Shipped,
     /// The limits that are missed, in words; none where it may be shipped.
@@ -132,7 +134,7 @@ pub fn compress(teacher: Model, order: &Order<'_>, setting: &mut Setting<'_>) ->
         passes: books.lines,
         scores: books.scores,
     };
-    Ok(Outcome { file, ledger, missed })
+    Ok(Outcome { file, release: order.release, ledger, missed })
 }
 
 /// The lines of a ledger as they are written.

@@ -13,9 +13,11 @@ pub mod note;
 pub mod schema;
 pub mod seed;
 pub mod value;
+mod vocabulary_hash;
 
 pub use batch::{Batch, Ids};
 pub use error::{Error, Kind, Result};
 pub use note::Note;
 pub use schema::Schema;
 pub use seed::Seed;
+pub use vocabulary_hash::{VocabularyHash, VocabularyHasher};

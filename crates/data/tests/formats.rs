@@ -52,9 +52,9 @@ fn ids() -> Vec<Typed> {
     let floats: Vec<f32> = rows().map(|row| (draw(row, 6) % 30) as f32 / 10.0).collect();
     let wide_floats: Vec<f32> = rows().map(|row| 3e10 * (1 + draw(row, 7) % 4) as f32).collect();
     let doubles: Vec<Option<f64>> =
-        rows().map(|row| (draw(row, 8) % 4 > 0).then(|| (draw(row, 9) % 6) as f64)).collect();
+        rows().map(|row| (!draw(row, 8).is_multiple_of(4)).then(|| (draw(row, 9) % 6) as f64)).collect();
     let small: Vec<f64> = rows().map(|row| [1e-7, -2.5e-5, 1e21, 0.1, -0.0][(draw(row, 10) % 5) as usize]).collect();
-    let flags: Vec<bool> = rows().map(|row| draw(row, 11) % 3 == 0).collect();
+    let flags: Vec<bool> = rows().map(|row| draw(row, 11).is_multiple_of(3)).collect();
     let words: Vec<Option<&str>> = rows()
         .map(|row| [Some("a"), Some("1.10"), Some("1.1"), Some("007"), None][(draw(row, 12) % 5) as usize])
         .collect();
@@ -158,7 +158,7 @@ fn others() -> Vec<Typed> {
         lists.iter().map(|list| Some(list.iter().map(|flag| Some(i32::from(*flag))))),
     );
     let users: Vec<i64> = rows().map(|row| (row % 9) as i64).collect();
-    let flags: Vec<bool> = rows().map(|row| draw(row, 25) % 2 == 0).collect();
+    let flags: Vec<bool> = rows().map(|row| draw(row, 25).is_multiple_of(2)).collect();
     vec![
         (
             "user",

@@ -76,6 +76,7 @@ fn an_artifact_for_another_engine_is_refused() {
         let pages = manifest.pages.iter().filter(|page| !page.name.starts_with("rows/"));
         let mut contents = Contents {
             version: "v".into(),
+            vocabulary_hash: String::new(),
             release: 1,
             schema: manifest.schema.clone(),
             fitted: Vec::new(),

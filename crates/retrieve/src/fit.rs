@@ -8,7 +8,7 @@ use crate::learner::Learner;
 use crate::linear;
 use crate::model::RetrieverModel;
 use crate::objective::config::Objective;
-use kitestring_core::{Error, Note, Result, Seed};
+use kitestring_core::{Error, Note, Result, Seed, VocabularyHash};
 use kitestring_data::dataset::Dataset;
 use kitestring_train::RunConfig;
 use kitestring_train::checkpoint::{self, Checkpoint, Progress};
@@ -78,6 +78,7 @@ fn fit_linear(
     let length = config.train.length(dataset.split("train")?.rows());
     let size = |table: &str| dataset.table_size(table);
     let mut model = RetrieverModel::new(dataset.schema(), &config.model, &config.train, size, seed)?;
+    model.vocabulary_hash = Some(dataset.vocabulary_hash()?);
     let (mut history, mut seconds) = (History::default(), 0.0);
     linear::fit(&mut model, &corpus, als, seed, &threads, &mut |number, took| {
         seconds += took;
@@ -88,7 +89,7 @@ fn fit_linear(
         }
     })?;
     let identity = identity(run, config, &corpus, (threads.count(), length))?;
-    model.version = version(Seed(run.seed).child(&identity));
+    model.version = version(Seed(run.seed).child(&identity), model.vocabulary_hash.as_ref());
     save_model(&model, directory)?;
     let pairs_per_second = corpus.len() as f64 * f64::from(als.iterations) / f64::max(seconds, 1e-9);
     Ok(Fitted { model, history, seconds, pairs_per_second, notes: Vec::new() })
@@ -130,13 +131,21 @@ impl<'a> Fit<'a> {
                 .in_field("retrieve.train.early_stopping")
                 .mend("make one in [data] split, or train a fixed number of epochs"));
         }
-        let model = match &loaded {
-            Some(loaded) => RetrieverModel::read(&loaded.model)?,
+        let vocabulary_hash = dataset.vocabulary_hash()?;
+        let mut model = match &loaded {
+            Some(loaded) => {
+                let model = RetrieverModel::read(&loaded.model)?;
+                let checkpoint = ("the checkpoint", model.vocabulary_hash.as_ref());
+                VocabularyHash::check(checkpoint, ("the data set", Some(&vocabulary_hash)))
+                    .map_err(|error| error.mend("resume with the run's own data, or start a new run"))?;
+                model
+            }
             None => {
                 let size = |table: &str| dataset.table_size(table);
                 RetrieverModel::new(dataset.schema(), &config.model, &config.train, size, seed)?
             }
         };
+        model.vocabulary_hash = Some(vocabulary_hash);
         let how = (&config.objective, &config.train);
         let mut learner = Learner::new(&model, how, &corpus, threads.count(), seed)?;
         let mut progress = Progress { rate_factor: 1.0, ..Progress::default() };
@@ -259,13 +268,15 @@ impl<'a> Fit<'a> {
     fn version(&self) -> String {
         let losses = self.progress.history.steps.last().map(|step| step.losses.as_slice()).unwrap_or_default();
         let state = Seed(self.run.seed).child(&self.identity).at(self.learner.steps());
-        version(losses.iter().fold(state, |state, loss| state.at(loss.to_bits())))
+        let state = losses.iter().fold(state, |state, loss| state.at(loss.to_bits()));
+        version(state, self.model.vocabulary_hash.as_ref())
     }
 }
 
-/// A version by which what is made of a model can tell its state from any other.
-fn version(state: Seed) -> String {
-    format!("{:016x}", state.0)
+/// A version by which what is made of a model can tell its state from any other. An index holds it alone, so it is another one where ids are
+/// others.
+fn version(state: Seed, ids: Option<&VocabularyHash>) -> String {
+    format!("{:016x}", state.child(ids.map_or("", VocabularyHash::as_str)).0)
 }
 
 /// Writes a model in its place.

@@ -1,6 +1,6 @@
 //! A retriever with everything it learned, and its directory.
 
-use kitestring_core::{Error, Result, Schema, Seed};
+use kitestring_core::{Error, Result, Schema, Seed, VocabularyHash};
 use kitestring_nn::graph::Graph;
 use kitestring_nn::network::Network;
 use kitestring_nn::retriever::{Retriever, RetrieverConfig};
@@ -44,6 +44,8 @@ pub struct RetrieverModel {
     /// Which state of which model this is: made anew at every writing that others see, and kept by what is made of the vectors, so that
     /// an index of another state is found out. Empty before.
     pub version: String,
+    /// What tells the ids that it was trained with from others; none before it is trained, and in retrievers of older versions.
+    pub vocabulary_hash: Option<VocabularyHash>,
 }
 
 /// What a retriever's directory says of itself.
@@ -54,6 +56,8 @@ struct Description {
     schema: Schema,
     model: RetrieverConfig,
     tables: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    vocabulary_hash: Option<VocabularyHash>,
 }
 
 impl RetrieverModel {
@@ -80,6 +84,7 @@ impl RetrieverModel {
             item: tower(item, "item"),
             tables: new_tables(&tables, schema, train, size, seed)?,
             version: String::new(),
+            vocabulary_hash: None,
         })
     }
 
@@ -98,6 +103,7 @@ impl RetrieverModel {
             schema: self.schema.clone(),
             model: self.config.clone(),
             tables: self.tables.iter().map(|table| table.name().to_owned()).collect(),
+            vocabulary_hash: self.vocabulary_hash.clone(),
         };
         write_manifest(directory, &description)
     }
@@ -107,7 +113,7 @@ impl RetrieverModel {
     /// # Errors
     /// A missing or damaged file, another format number, a table that does not fit.
     pub fn read(directory: &Path) -> Result<Self> {
-        let Description { version, schema, model, .. } = read_manifest(directory, FORMAT)?;
+        let Description { version, schema, model, vocabulary_hash, .. } = read_manifest(directory, FORMAT)?;
         let Retriever { query, item, tables } = Retriever::new(&schema, &model)?;
         let mut towers = Vec::with_capacity(2);
         for (name, graph) in NETWORKS.into_iter().zip([query, item]) {
@@ -115,7 +121,8 @@ impl RetrieverModel {
             towers.push(TowerModel { graph: Arc::new(graph), network });
         }
         let [query, item] = <[TowerModel; 2]>::try_from(towers).map_err(|_| Error::internal("two towers"))?;
-        Ok(Self { tables: read_tables(directory, &tables)?, schema, config: model, query, item, version })
+        let tables = read_tables(directory, &tables)?;
+        Ok(Self { schema, config: model, query, item, tables, version, vocabulary_hash })
     }
 
     /// The dimension of the towers' vectors.

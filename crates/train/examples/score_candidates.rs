@@ -12,7 +12,7 @@ use kitestring_data::{layout, simulator};
 use kitestring_train::fit::fit;
 use kitestring_train::inputs::Prepared;
 use kitestring_train::predictor::Predictor;
-use kitestring_train::run::Run;
+use kitestring_train::run::{Existing, RunLock, RunParts, RunWriter};
 use kitestring_train::workers::Threads;
 use kitestring_train::{Model, RunConfig};
 use std::path::Path;
@@ -64,8 +64,12 @@ fn ranker(folder: &Path) -> Result<(Dataset, Model)> {
     let opened = layout::open(&config.data, &shop)?;
     prepare_folder(&opened, &config.data, &config.schema, (Seed(config.seed), None), &place, &mut |_| {})?;
     let dataset = Dataset::open(&place)?;
-    let run = Run::create(Some(&folder.join("run")))?;
+    let lock = RunLock::create(Some(&folder.join("run")))?;
+    let mut writer = RunWriter::train(lock, RunParts::RANKER, Existing::Refuse)?;
+    let run = writer.staged();
+    run.begin(&config, &place, None, None)?;
     let fitted = fit(&config, &dataset, run.directory(), false, &mut |_| {})?;
+    writer.commit()?;
     Ok((dataset, fitted.model))
 }
 

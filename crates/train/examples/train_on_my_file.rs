@@ -11,7 +11,7 @@ use kitestring_data::prepare::prepare_folder;
 use kitestring_train::RunConfig;
 use kitestring_train::evaluate::evaluate;
 use kitestring_train::fit::{Event, fit};
-use kitestring_train::run::Run;
+use kitestring_train::run::{Existing, RunLock, RunParts, RunWriter};
 use kitestring_train::workers::Threads;
 use std::path::Path;
 
@@ -74,14 +74,20 @@ fn train(file: &Path, folder: &Path) -> Result<f64> {
         println!("{}: {} samples", split.name(), split.rows());
     }
 
-    // Then training. A run is a folder, too: it holds the model and the checkpoints that a killed run goes on from.
-    let run = Run::create(Some(&folder.join("run")))?;
+    // Then training. A run is a folder, too: it holds the model and the checkpoints that a killed run goes on from. What is made is staged
+    // there, and becomes the run at once when all of it is there.
+    let lock = RunLock::create(Some(&folder.join("run")))?;
+    let mut writer = RunWriter::train(lock, RunParts::RANKER, Existing::Refuse)?;
+    let run = writer.staged();
+    run.begin(&config, &place, None, None)?;
     let fitted = fit(&config, &dataset, run.directory(), false, &mut |event| {
         if let Event::Epoch { epoch, best } = event {
             let auc = epoch.metrics.get("auc").copied().unwrap_or(f64::NAN);
             println!("epoch {}: AUC {auc:.3} on valid{}", epoch.epoch, if best { ", the best so far" } else { "" });
         }
     })?;
+
+    writer.commit()?;
 
     // Last, the test split, which nothing has looked at so far. Intervals come with the metrics.
     let threads = Threads::new(config.train.workers)?;

@@ -70,7 +70,7 @@ fn model(config: &RunConfig, schema: &Schema, dataset: &Dataset, seed: Seed) -> 
     let tables = tables.collect::<Result<Vec<_>>>()?;
     let network = Network::new(&graph, seed);
     let (schema, config) = (schema.clone(), config.model.clone());
-    Ok(Model { schema, config, scenarios, graph: Arc::new(graph), network, tables })
+    Ok(Model { schema, config, scenarios, graph: Arc::new(graph), network, tables, vocabulary_hash: None })
 }
 
 /// Passes over the training split. `fit` does the same with validation, checkpoints and a reader that works ahead.

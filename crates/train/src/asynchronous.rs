@@ -165,9 +165,8 @@ mod tests {
                 .graph
                 .states()
                 .iter()
-                .filter_map(|state| {
-                    state.name.ends_with("running_variance").then(|| state.offset..state.offset + state.len)
-                })
+                .filter(|state| state.name.ends_with("running_variance"))
+                .map(|state| state.offset..state.offset + state.len)
                 .collect();
             assert!(!variances.is_empty());
             let (mut loss, mut count) = (0.0, 0.0);

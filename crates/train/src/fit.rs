@@ -16,7 +16,7 @@ use crate::run::replace_directory;
 pub use crate::watch::Event;
 use crate::watch::Watch;
 use crate::workers::Threads;
-use kitestring_core::{Error, Kind, Note, Result, Seed};
+use kitestring_core::{Error, Kind, Note, Result, Seed, VocabularyHash};
 use kitestring_data::dataset::Dataset;
 use kitestring_nn::engine::StepReport;
 use kitestring_nn::quantization::rounding::Rounding;
@@ -147,10 +147,17 @@ impl<'a> Fit<'a> {
             let size = |table: &str| dataset.table_size(table);
             Model::new(dataset.schema(), &config.model, &config.train, size, &dataset.scenario_counts(), seed)
         };
-        let (model, memory, progress) = match loaded {
+        let (mut model, memory, progress) = match loaded {
             Some(loaded) => (Model::read(&loaded.model)?, Some((loaded.steps, loaded.memory)), loaded.progress),
             None => (start.map_or_else(fresh, Ok)?, None, Progress { rate_factor: 1.0, ..Progress::default() }),
         };
+        let vocabulary_hash = dataset.vocabulary_hash()?;
+        if memory.is_some() {
+            let checkpoint = ("the checkpoint", model.vocabulary_hash.as_ref());
+            VocabularyHash::check(checkpoint, ("the data set", Some(&vocabulary_hash)))
+                .map_err(|error| error.mend("resume with the run's own data, or start a new run"))?;
+        }
+        model.vocabulary_hash = Some(vocabulary_hash);
         let asynchronous = if config.train.asynchronous { threads.count() } else { 0 };
         let mut learner = match &guide {
             Some(guide) => Learner::guided(&model, &config.train, threads.count(), seed, &**guide)?,

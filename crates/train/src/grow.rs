@@ -70,7 +70,9 @@ pub fn grow(
     });
     let tables = tables.collect::<Result<Vec<Table>>>()?;
     let (schema, config) = (schema.clone(), config.model.clone());
-    let model = Model { schema, config, scenarios: counts, graph: Arc::new(ranker.graph), network, tables };
+    let vocabulary_hash = Some(dataset.vocabulary_hash()?);
+    let model =
+        Model { schema, config, scenarios: counts, graph: Arc::new(ranker.graph), network, tables, vocabulary_hash };
     Ok(Grown { model, added })
 }
 

@@ -2,7 +2,7 @@
 
 use crate::config::TrainConfig;
 use kitestring_core::schema::Vocabulary;
-use kitestring_core::{Error, Result, Schema, Seed};
+use kitestring_core::{Error, Result, Schema, Seed, VocabularyHash};
 use kitestring_nn::graph::Graph;
 use kitestring_nn::network::Network;
 use kitestring_nn::ranker::{ModelConfig, Ranker, RankerTable};
@@ -32,6 +32,8 @@ pub struct Model {
     pub network: Network,
     /// Rows, in the order of [`Schema::table_names`].
     pub tables: Vec<Table>,
+    /// What tells the ids that it was trained with from others; none before it is trained, and in models of older versions.
+    pub vocabulary_hash: Option<VocabularyHash>,
 }
 
 /// What a model directory says of itself: with the files it names, all there is to a model.
@@ -42,6 +44,8 @@ struct Description {
     model: ModelConfig,
     scenarios: Vec<usize>,
     tables: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    vocabulary_hash: Option<VocabularyHash>,
 }
 
 impl Model {
@@ -62,7 +66,8 @@ impl Model {
         let tables = new_tables(&ranker.tables, schema, train, size, seed)?;
         let network = Network::new(&ranker.graph, seed.child("network"));
         let (schema, config, scenarios) = (schema.clone(), config.clone(), scenarios.to_vec());
-        Ok(Self { schema, config, scenarios, graph: Arc::new(ranker.graph), network, tables })
+        let graph = Arc::new(ranker.graph);
+        Ok(Self { schema, config, scenarios, graph, network, tables, vocabulary_hash: None })
     }
 
     /// Writes the model into a directory that exists: a manifest, `network.safetensors`, and a file a table.
@@ -77,6 +82,7 @@ impl Model {
             model: self.config.clone(),
             scenarios: self.scenarios.clone(),
             tables: self.tables.iter().map(|table| table.name().to_owned()).collect(),
+            vocabulary_hash: self.vocabulary_hash.clone(),
         };
         write_tables(directory, &self.tables, state)?;
         write_network(&self.graph, &self.network, &directory.join(NETWORK))?;
@@ -93,8 +99,8 @@ impl Model {
         let ranker = Ranker::new(&description.schema, &description.model, &scenarios)?;
         let network = read_network(&ranker.graph, &directory.join(NETWORK))?;
         let tables = read_tables(directory, &ranker.tables)?;
-        let (schema, config) = (description.schema, description.model);
-        Ok(Self { schema, config, scenarios, graph: Arc::new(ranker.graph), network, tables })
+        let (schema, config, vocabulary_hash) = (description.schema, description.model, description.vocabulary_hash);
+        Ok(Self { schema, config, scenarios, graph: Arc::new(ranker.graph), network, tables, vocabulary_hash })
     }
 
     /// The number of trained numbers: the network's weights, and the rows'.

@@ -1,15 +1,15 @@
 //! `kitestring compress`: from a run to an artifact for a device.
 
-use crate::arguments::OutputArgs;
+use crate::arguments::{DatasetPlace, OutputArgs};
 use crate::shipping::{self, ARTIFACT, DEVICE, Parcel};
 use clap::Args;
 use kitestring_compress::config::CompressConfig;
 use kitestring_core::{Error, Result};
-use kitestring_data::dataset::Dataset;
 use kitestring_train::report::ledger_text;
-use kitestring_train::run::Run;
+use kitestring_train::run::{RunLock, RunWriter};
 use serde_json::json;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// Make a trained ranker small enough for a device: an artifact, and a ledger of what each pass saved and cost
 #[derive(Debug, Args)]
@@ -49,6 +49,8 @@ pub struct Compress {
     #[arg(long = "set", value_name = "KEY=VALUE")]
     set: Vec<String>,
     #[command(flatten)]
+    dataset: DatasetPlace,
+    #[command(flatten)]
     output: OutputArgs,
 }
 
@@ -56,10 +58,11 @@ impl Compress {
     /// # Errors
     /// A directory that is no finished run, what is wrong with the config or the disk; an artifact that misses a limit.
     pub fn execute(self) -> Result<()> {
-        let run = Run::open(&self.run)?;
         let device = CompressConfig::read(&self.device, &self.set)?;
+        let mut writer = RunWriter::update(RunLock::open(&self.run, Duration::ZERO)?)?;
+        let run = writer.run().ok_or_else(|| Error::internal("a run was opened that is none"))?;
         let (config, model) = (run.config()?, run.model()?);
-        let dataset = Dataset::open(run.origin()?.dataset)?;
+        let dataset = run.dataset(self.dataset.given())?;
         let folder = run.directory().join(DEVICE);
         std::fs::create_dir_all(&folder).map_err(|error| Error::io(error, "could not make the folder", &folder))?;
         let key = match &self.key {
@@ -67,6 +70,13 @@ impl Compress {
             None => shipping::key_of_run(&folder)?,
         };
         let out = self.out.clone().unwrap_or_else(|| folder.join(ARTIFACT));
+        let real = |path: &Path| path.canonicalize().ok();
+        // The run's own artifact takes the place of the one before with its page, its key and its delta.
+        let own = out.parent().and_then(real).is_some_and(|parent| real(&folder) == Some(parent));
+        if own {
+            let staged = writer.staged().directory().join(DEVICE);
+            std::fs::create_dir_all(&staged).map_err(|error| Error::io(error, "could not make the folder", &staged))?;
+        }
         let mut progress = self.output.progress()?;
         let parcel = Parcel {
             config: &device,
@@ -76,15 +86,27 @@ impl Compress {
             scratch: (&folder, self.resume),
             key: &key,
             release: self.release,
+            released: if own { run.origin()?.released } else { 0 },
         };
         let outcome = shipping::ship(&parcel, (&config, model, &dataset), &mut progress)?;
-        // Before the artifact, whose place the older one may have.
-        let delta = out.with_extension("delta");
+        let (delta, page) = (out.with_extension("delta"), out.with_extension("html"));
+        let staged = |path: &Path| match path.file_name() {
+            Some(name) if own => writer.staged().directory().join(DEVICE).join(name),
+            _ => path.to_owned(),
+        };
         let changes = match &self.delta_from {
-            Some(from) if outcome.missed.is_empty() => Some(shipping::write_delta(from, &outcome, &key, &delta)?),
+            Some(from) if outcome.missed.is_empty() => {
+                Some(shipping::write_delta(from, &outcome, &key, &staged(&delta))?)
+            }
             _ => None,
         };
-        let page = shipping::write(&out, &outcome, &config, &key.public())?;
+        shipping::write(&staged(&out), &outcome, &config, &key.public())?;
+        if own {
+            if outcome.missed.is_empty() {
+                writer.staged().note_release(outcome.release)?;
+            }
+            writer.commit()?;
+        }
         drop(progress);
         self.output.text(&ledger_text(&outcome.ledger))?;
         self.output.line(&format!("page: {}", page.display()))?;

@@ -1,12 +1,11 @@
 //! `kitestring export`: a ranker in the formats of others.
 
-use crate::arguments::{OutputArgs, Trust};
+use crate::arguments::{DatasetPlace, OutputArgs, Trust};
 use crate::shipping;
 use clap::Args;
 use kitestring_compress::export;
 use kitestring_compress::usage::Usage;
 use kitestring_core::{Error, Result, Seed};
-use kitestring_data::dataset::Dataset;
 use kitestring_nn::onnx::Metadata;
 use kitestring_train::run::{Run, replace_directory};
 use serde_json::json;
@@ -27,6 +26,8 @@ pub struct Export {
     /// The folder to write; what stood there before goes
     #[arg(long, value_name = "FOLDER")]
     out: PathBuf,
+    #[command(flatten)]
+    dataset: DatasetPlace,
     #[command(flatten)]
     trust: Trust,
     #[command(flatten)]
@@ -56,9 +57,10 @@ impl Export {
     }
 
     fn run(&self, folder: &std::path::Path) -> Result<Vec<PathBuf>> {
-        let run = Run::open(&self.from)?;
+        let mut run = Run::open(&self.from)?;
         let (config, model) = (run.config()?, run.model()?);
-        let dataset = Dataset::open(run.origin()?.dataset)?;
+        let dataset = run.dataset(self.dataset.given())?;
+        run.release();
         let name = config.name.clone().unwrap_or_else(|| "ranker".into());
         let metadata = Metadata { name, version: String::new(), description: String::new() };
         let usage = Usage::of(&dataset, Seed(config.seed).child("train"))?;

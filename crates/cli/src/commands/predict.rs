@@ -1,6 +1,6 @@
 //! `kitestring predict`: a prediction a task for every row of a file.
 
-use crate::arguments::{BadRows, OutputArgs};
+use crate::arguments::{BadRows, DatasetPlace, OutputArgs};
 use crate::kept_columns::KeptColumns;
 use crate::output::{dropped, say};
 use crate::predictions::{Predictions, extension};
@@ -52,6 +52,8 @@ pub struct Predict {
     #[arg(long, value_name = "COLUMN")]
     rank_within: Option<String>,
     #[command(flatten)]
+    dataset: DatasetPlace,
+    #[command(flatten)]
     bad_rows: BadRows,
     #[command(flatten)]
     output: OutputArgs,
@@ -69,15 +71,18 @@ impl Predict {
                 .in_file(out.display().to_string())
                 .mend("give --out a name that ends so"));
         }
-        let run = Run::open(&self.run)?;
+        let mut run = Run::open(&self.run)?;
         let mut config = run.config()?;
         config.evaluate.draws = self.draws.unwrap_or(config.evaluate.draws);
         let model = run.model()?;
+        let vocabularies = run.vocabularies()?;
+        let past = stages::past(&run, &model.schema, !self.without_past, &self.dataset)?;
+        run.release();
         let mut progress = self.output.progress()?;
-        let bad_rows = self.bad_rows.allowed(&config);
         let input = (self.data.as_os_str() == STANDARD_INPUT).then(StandardInput::read).transpose()?;
         let data = input.as_ref().map_or_else(|| self.data.clone(), StandardInput::path);
-        let encoded = stages::encode(&run, &config, &data, (bad_rows, !self.without_past), &mut progress)?;
+        let (known, bad_rows) = ((&vocabularies, past.as_ref()), self.bad_rows.allowed(&config));
+        let encoded = stages::encode(known, &config, &data, bad_rows, &mut progress)?;
         let threads = Threads::new(config.train.workers)?;
         let mut found = Predictions::default();
         let combine = Combine::new(&model.schema, &config.evaluate, 0);

@@ -1,13 +1,13 @@
 //! `kitestring recommend`: what to show one user now.
 
-use crate::arguments::OutputArgs;
+use crate::arguments::{DatasetPlace, OutputArgs};
 use crate::output::columns;
-use crate::retriever::RETRIEVER;
-use crate::stages::{MODEL, VOCABULARIES};
+use crate::retriever::{self, RETRIEVER};
+use crate::stages::MODEL;
 use clap::Args;
 use kitestring_core::schema::FeatureKind;
 use kitestring_core::{Error, Result};
-use kitestring_data::dataset::{Dataset, HistoryEvent, QueryRow, Vocabularies};
+use kitestring_data::dataset::{HistoryEvent, QueryRow, Vocabularies};
 use kitestring_retrieve::RetrieveConfig;
 use kitestring_retrieve::fit::MODEL as TOWERS;
 use kitestring_retrieve::recall::{ITEMS, Retrieval, had};
@@ -53,6 +53,8 @@ pub struct Recommend {
     #[arg(long)]
     with_seen: bool,
     #[command(flatten)]
+    dataset: DatasetPlace,
+    #[command(flatten)]
     output: OutputArgs,
 }
 
@@ -68,13 +70,15 @@ impl Models {
     fn open(run: &Run) -> Result<Self> {
         let directory = run.directory().join(RETRIEVER);
         let ranker = run.directory().join(MODEL).is_dir().then(|| run.model()).transpose()?;
-        let retrieval = directory.join(TOWERS).is_dir().then(|| Retrieval::open(&directory)).transpose()?;
+        let mut vocabularies = run.vocabularies()?;
+        let has_retriever = directory.join(TOWERS).is_dir();
+        let open = || retriever::open(run.directory(), &vocabularies.vocabulary_hash()?);
+        let retrieval = has_retriever.then(open).transpose()?;
         if ranker.is_none() && retrieval.is_none() {
             return Err(Error::config("the run has neither a ranker nor a retriever")
                 .in_file(run.directory().display().to_string())
                 .mend("train one: kitestring train, kitestring retrieve train"));
         }
-        let mut vocabularies = Vocabularies::open(run.directory().join(VOCABULARIES))?;
         if retrieval.is_some() && directory.join(ITEMS).exists() {
             vocabularies = vocabularies.with_items(&directory.join(ITEMS))?;
         }
@@ -125,12 +129,13 @@ impl Recommend {
             return Err(Error::config("nothing says whom to recommend to")
                 .mend("give --user, --history or --context, as in --user 17"));
         }
-        let run = Run::open(&self.run)?;
+        let mut run = Run::open(&self.run)?;
         let models = Models::open(&run)?;
         let vocabularies = &models.vocabularies;
         let number = self.known_user(vocabularies)?;
         // Only what a known user did lies in the data set; without one it need not be there.
-        let dataset = if number > 0 { Some(Dataset::open(run.origin()?.dataset)?) } else { None };
+        let dataset = if number > 0 { Some(run.dataset(self.dataset.given())?) } else { None };
+        run.release();
         let known = match &dataset {
             Some(dataset) => QueryRow::of_user(dataset, vocabularies, number.into())?,
             None => None,

@@ -6,9 +6,10 @@ use crate::stages;
 use clap::Args;
 use kitestring_core::{Error, Kind, Result};
 use kitestring_train::report;
-use kitestring_train::run::Run;
+use kitestring_train::run::{Run, RunLock};
 use serde_json::json;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Draw a run's report again from what its evaluation stored
 #[derive(Debug, Args)]
@@ -29,8 +30,11 @@ impl Report {
     /// # Errors
     /// A directory that is no evaluated run; what the disk says.
     pub fn execute(self) -> Result<()> {
-        let run = Run::open(&self.run)?;
+        // The page of a report is not put beside another one.
+        let _lock = self.out.is_none().then(|| RunLock::open(&self.run, Duration::ZERO)).transpose()?;
+        let mut run = Run::open(&self.run)?;
         let page = report::html(&stored(&run)?);
+        run.release();
         let out = self.out.unwrap_or_else(|| place(&run).with_file_name(stages::REPORT));
         super::write_beside(&out, page.as_bytes())?;
         self.output.line(&format!("report: {}", out.display()))?;

@@ -1,10 +1,10 @@
 //! `kitestring retrieve`: candidates for a ranker, from two towers and an index.
 
 use super::{create_beside, put};
-use crate::arguments::{BadRows, OutputArgs, Place, Settings};
+use crate::arguments::{BadRows, DatasetPlace, OutputArgs, Place, Settings};
 use crate::output::{columns, dropped};
 use crate::retriever::{self, RETRIEVER};
-use crate::stages;
+use crate::stages::{self, DataRequest};
 use arrow_array::builder::{ListBuilder, StringBuilder};
 use arrow_array::{ArrayRef, RecordBatch, StringArray};
 use clap::{Args, Subcommand};
@@ -12,19 +12,18 @@ use kitestring_core::{Error, Result};
 use kitestring_data::dataset::{Dataset, Vocabularies};
 use kitestring_data::prepare::{Change, Changed, change_items};
 use kitestring_data::reader;
+use kitestring_retrieve::RetrieveConfig;
 use kitestring_retrieve::corpus::items;
-use kitestring_retrieve::fit::MODEL;
 use kitestring_retrieve::index::{Filter, Found, Required};
 use kitestring_retrieve::recall::{INDEX, ITEMS, Retrieval, attributes, had};
-use kitestring_retrieve::{RetrieveConfig, RetrieverModel};
-use kitestring_train::run::Run;
+use kitestring_train::run::{Run, RunLock, RunParts, RunWriter};
 use kitestring_train::workers::Threads;
 use parquet::arrow::ArrowWriter;
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Find candidates: train two towers, answer queries, write candidates for a ranker
 #[derive(Debug, Args)]
@@ -92,6 +91,8 @@ struct Index {
     #[arg(long = "set", value_name = "KEY=VALUE", conflicts_with_all = ["add", "remove"])]
     set: Vec<String>,
     #[command(flatten)]
+    dataset: DatasetPlace,
+    #[command(flatten)]
     output: OutputArgs,
 }
 
@@ -107,6 +108,8 @@ struct Asked {
     /// Also items that the user has in the data already
     #[arg(long)]
     with_seen: bool,
+    #[command(flatten)]
+    dataset: DatasetPlace,
     #[command(flatten)]
     output: OutputArgs,
 }
@@ -165,19 +168,23 @@ impl Train {
         let start = Instant::now();
         let config = self.settings.read(Some(&self.config))?;
         let section = retriever::section(&config)?;
-        let run = Run::create(self.place.out.as_deref())?;
+        let lock = RunLock::create(self.place.out.as_deref())?;
+        let mut writer = RunWriter::train(lock, RunParts::RETRIEVER, self.place.existing())?;
         let mut progress = self.output.progress()?;
-        let how = (self.bad_rows.allowed(&config), self.place.resume);
-        let dataset = stages::data(&run, &config, self.place.data.as_deref(), None, how, &mut progress)?;
-        stages::tell(&run, &dataset.manifest().notes(), &progress)?;
-        let found = retriever::train(&run, (&config, &section), &dataset, self.place.resume, &mut progress)?;
+        let request =
+            DataRequest { given: self.place.data.as_deref(), start: None, bad_rows: self.bad_rows.allowed(&config) };
+        let dataset = stages::data(&writer, &config, &request, &mut progress)?;
+        stages::tell(writer.staged(), &dataset.manifest().notes(), &progress)?;
+        let found = retriever::train(&writer, (&config, &section), &dataset, &mut progress)?;
+        writer.commit()?;
         drop(progress);
         self.output.text(&found.table())?;
-        let report = run.directory().join(RETRIEVER).join(stages::REPORT);
-        self.output.line(&format!("retriever: {}", run.directory().join(RETRIEVER).display()))?;
+        let retriever = writer.place().join(RETRIEVER);
+        let report = retriever.join(stages::REPORT);
+        self.output.line(&format!("retriever: {}", retriever.display()))?;
         self.output.line(&format!("report: {}", report.display()))?;
         self.output.object(&json!({
-            "run": run.directory(),
+            "run": writer.place(),
             "retrieval": found.told(),
             "report": report,
             "seconds": start.elapsed().as_secs_f64(),
@@ -187,23 +194,26 @@ impl Train {
 
 impl Index {
     fn execute(self) -> Result<()> {
-        let run = Run::open(&self.run)?;
+        // A change that comes second waits, and then changes what the first one made.
+        let mut writer = RunWriter::update(RunLock::open(&self.run, PATIENCE)?)?;
+        let run = writer.run().ok_or_else(|| Error::internal("a run was opened that is none"))?;
         let config = RetrieveConfig::overridden(run.config()?, &self.set)?;
         let section = retriever::section(&config)?;
-        let dataset = Dataset::open(run.origin()?.dataset)?;
+        let dataset = run.dataset(self.dataset.given())?;
         let directory = run.directory().join(RETRIEVER);
         let vocabularies = retriever::vocabularies(&dataset, &directory)?;
         let threads = Threads::new(section.train.workers)?;
         if self.add.is_some() || !self.remove.is_empty() {
             let bad_rows = reader::BadRows::new(self.bad_rows.allowed(&config));
-            return self.change((&dataset, vocabularies), &directory, &section, &bad_rows, &threads);
+            return self.change((&dataset, vocabularies), &mut writer, &section, &bad_rows, &threads);
         }
         let table = vocabularies.items().unwrap_or(items(&dataset)?);
         let changed = changes(items(&dataset)?.seen(), table.seen());
-        let model = RetrieverModel::read(&directory.join(MODEL))?;
+        let model = retriever::model(run.directory(), &dataset.vocabulary_hash()?)?;
         let (retrieval, recall, seconds) =
             Retrieval::build(model, &section, (table, dataset.split("train")?), &threads)?;
-        retrieval.save_index(&directory)?;
+        retrieval.save_index(&staged(&writer)?)?;
+        writer.commit()?;
         self.output.line(&retriever::index_in_words(&retrieval, recall, seconds))?;
         if changed != (0, 0) {
             let (added, removed) = changed;
@@ -223,15 +233,16 @@ impl Index {
     fn change(
         &self,
         (dataset, vocabularies): (&Dataset, Vocabularies),
-        directory: &Path,
+        writer: &mut RunWriter,
         section: &RetrieveConfig,
         bad_rows: &reader::BadRows,
         threads: &Threads,
     ) -> Result<()> {
         let start = Instant::now();
-        let retrieval = Retrieval::open(directory)?;
+        let retrieval = retriever::open(writer.place(), &dataset.vocabulary_hash()?)?;
         let gone = self.remove.iter().map(|name| there(name, &vocabularies, &retrieval));
         let gone: Vec<u32> = gone.collect::<Result<BTreeSet<u32>>>()?.into_iter().collect();
+        let directory = staged(writer)?;
         let path = directory.join(ITEMS);
         let file = create_beside(&path)?;
         let changed =
@@ -246,11 +257,9 @@ impl Index {
             Some(file) => error.in_file(file.display().to_string()),
             None => error,
         })?;
-        // Nothing was written until here. The file names all items of the index before and after, so it may come first: a kill between the
-        // two leaves an index that is whole, and the command can be given again.
-        file.as_file().sync_all().map_err(|error| Error::io(error, "could not write the file", &path))?;
         put(file, &path)?;
-        retrieval.save_index(directory)?;
+        retrieval.save_index(&directory)?;
+        writer.commit()?;
         let (updated, removed, left) = (changed.items.len() - added, gone.len(), retrieval.index.len());
         self.output.line(&format!("{added} items added, {updated} updated, {removed} removed: {left} items"))?;
         self.output.text(&dropped(bad_rows.count()))?;
@@ -285,6 +294,16 @@ impl Index {
     }
 }
 
+/// How long a change of an index waits for one that came before.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+/// The folder of a retriever among staged parts.
+fn staged(writer: &RunWriter) -> Result<PathBuf> {
+    let directory = writer.staged().directory().join(RETRIEVER);
+    std::fs::create_dir_all(&directory).map_err(|error| Error::io(error, "could not make the folder", &directory))?;
+    Ok(directory)
+}
+
 /// The number of an item that is to be removed.
 fn there(name: &str, vocabularies: &Vocabularies, retrieval: &Retrieval) -> Result<u32> {
     let number = vocabularies.manifest().item.map_or(0, |items| vocabularies.entry(items, name));
@@ -313,13 +332,14 @@ struct Answering {
 
 impl Answering {
     fn open(run: &Path, asked: &Asked) -> Result<Self> {
-        let run = Run::open(run)?;
+        let mut run = Run::open(run)?;
         let config = run.config()?;
         let section = retriever::section(&config)?;
-        let dataset = Dataset::open(run.origin()?.dataset)?;
+        let dataset = run.dataset(asked.dataset.given())?;
         let directory = run.directory().join(RETRIEVER);
         let vocabularies = retriever::vocabularies(&dataset, &directory)?;
-        let retrieval = Retrieval::open(&directory)?;
+        let retrieval = retriever::open(run.directory(), &dataset.vocabulary_hash()?)?;
+        run.release();
         let required = required(&asked.required, &dataset, &vocabularies)?;
         if asked.k == 0 {
             return Err(Error::config("ask for at least one item").in_field("-k"));

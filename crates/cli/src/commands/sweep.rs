@@ -4,14 +4,15 @@ use crate::arguments::{BadRows, OutputArgs};
 use crate::metrics::Told;
 use crate::output::{columns, say, say_line};
 use crate::progress::Several;
-use crate::stages::{self, Judged, Known};
+use crate::stages::{self, DataRequest, Judged, Known};
 use clap::Args;
 use kitestring_core::{Error, Result};
+use kitestring_retrieve::RetrieveConfig;
 use kitestring_train::RunConfig;
 use kitestring_train::assemble::data_in_words;
 use kitestring_train::evaluate::SEED;
 use kitestring_train::report::{self, SweepReport};
-use kitestring_train::run::{Run, remove_directory};
+use kitestring_train::run::{Existing, Run, RunLock, RunParts, RunWriter, VOCABULARIES, remove_directory};
 use kitestring_train::sweep::jobs::{self, Limits};
 use kitestring_train::sweep::{Failure, Outcome, RunOf, summarize};
 use std::collections::BTreeMap;
@@ -74,17 +75,19 @@ impl Sweep {
         if self.list {
             return list(&plan);
         }
-        let place = Run::create(self.out.as_deref())?;
-        let folder = place.directory().to_owned();
-        self.check_place(&place)?;
+        let place = RunWriter::sweep(RunLock::create(self.out.as_deref())?, self.resume)?;
+        let folder = place.place().to_owned();
+        self.check_place(place.staged())?;
         let mut progress = self.output.progress()?;
-        let how = (self.bad_rows.allowed(&plan.base), self.resume);
-        let dataset = stages::data(&place, &plan.base, self.data.as_deref(), None, how, &mut progress)?;
-        stages::note_before_training(&place, &plan.base, &dataset, &progress)?;
+        let request =
+            DataRequest { given: self.data.as_deref(), start: None, bad_rows: self.bad_rows.allowed(&plan.base) };
+        let dataset = stages::data(&place, &plan.base, &request, &mut progress)?;
+        stages::note_before_training(place.staged(), &plan.base, &dataset, &progress)?;
         drop(progress);
         plan.check(&dataset.scenario_counts())?;
         let (limits, workers) = self.limits(&plan.base);
-        let work = Work { plan: &plan, folder: &folder, source: place.origin()?.dataset, workers };
+        let samples = dataset.split("train")?.rows();
+        let work = Work { plan: &plan, folder: &folder, source: dataset.directory().to_owned(), samples, workers };
         let runs = plan.runs();
         let needs = |run: &RunOf| Ok((jobs::memory(&work.config(*run)?, &dataset)?, *run));
         let waiting = runs.iter().map(needs).collect::<Result<Vec<_>>>()?;
@@ -141,12 +144,14 @@ impl Sweep {
                 .mend("go on with it with --resume, or give another --out"));
         }
         if self.resume
-            && let (Some(given), Ok(origin)) = (given, place.origin())
+            && let Some(given) = given
+            && place.origin().is_ok()
         {
-            let given = std::path::absolute(given).unwrap_or_else(|_| given.to_owned());
-            if origin.dataset != given {
+            let used = place.dataset(None)?;
+            let (real, used) = (|path: &Path| path.canonicalize().ok(), used.directory());
+            if real(used) != real(given) {
                 return Err(Error::config("this sweep's finished runs learned from another data set")
-                    .in_file(origin.dataset.display().to_string())
+                    .in_file(used.display().to_string())
                     .mend("give that one with --data, or another --out"));
             }
         }
@@ -188,6 +193,8 @@ struct Work<'a> {
     plan: &'a Plan,
     folder: &'a Path,
     source: PathBuf,
+    /// Samples of training.
+    samples: u64,
     workers: usize,
 }
 
@@ -206,34 +213,43 @@ impl Work<'_> {
     /// Does one run, or what is left of it. A run whose config is another than the sweep's begins anew.
     fn one(&self, of: RunOf, several: &Several) -> Result<Outcome> {
         let start = Instant::now();
-        let config = self.config(of)?;
-        let run = Run::create(Some(&self.folder.join(self.plan.folder(of))))?;
-        let known = run.config().is_ok_and(|mut known| {
-            // How many threads there were is no reason to train again.
-            known.train.workers = config.train.workers;
-            known == config
-        });
-        if let Some(outcome) = Outcome::read(&run)?.filter(|_| known) {
+        let config = RetrieveConfig::with_length(&self.config(of)?, self.samples)?;
+        let lock = RunLock::create(Some(&self.folder.join(self.plan.folder(of))))?;
+        let known = |run: &Run| {
+            run.config().is_ok_and(|mut known| {
+                // How many threads there were is no reason to train again.
+                known.train.workers = config.train.workers;
+                known == config
+            })
+        };
+        if let Some(run) = lock.run().filter(known)
+            && let Some(outcome) = Outcome::read(&run)?
+        {
             return Ok(outcome);
         }
-        Outcome::remove(&run)?;
+        let goes_on = lock.unfinished().as_ref().is_some_and(known);
+        let existing = if goes_on { Existing::Resume } else { Existing::Overwrite };
+        let mut writer = RunWriter::train(lock, RunParts::RANKER, existing)?;
         let mut progress = several.progress(&self.name(of))?;
-        let dataset = stages::data(&run, &config, Some(&self.source), None, (0, false), &mut progress)?;
-        let notes = stages::note_before_training(&run, &config, &dataset, &progress)?;
-        let trained = stages::train(&run, &config, &dataset, (None, notes), known, &mut progress)?;
+        let request = DataRequest { given: Some(&self.source), start: None, bad_rows: 0 };
+        let dataset = stages::data(&writer, &config, &request, &mut progress)?;
+        let run = writer.staged();
+        let notes = stages::note_before_training(run, &config, &dataset, &progress)?;
+        let trained = stages::train(run, &config, &dataset, (None, notes), writer.resumes(), &mut progress)?;
         let mut judged = Judged::default();
         let about = Known { config: &config, model: &trained.model, dataset: &dataset, how: &trained.how };
         // The same draws for every run, so that they can be compared pair by pair.
         judged.add(&about, SEED, &mut progress)?;
         let how = &trained.how;
-        stages::note(run.directory(), &Told::new(run.directory(), &judged, start, how.samples_per_second))?;
+        stages::note(run.directory(), &Told::new(writer.place(), &judged, start, how.samples_per_second))?;
         remove_directory(&run.directory().join(stages::CHECKPOINTS))?;
         if !self.plan.keep_models {
             remove_directory(&run.directory().join(stages::MODEL))?;
-            remove_directory(&run.directory().join(stages::VOCABULARIES))?;
+            remove_directory(&run.directory().join(VOCABULARIES))?;
         }
         let outcome = Outcome::new(&judged.evaluations, &trained.model, how.seconds, how.samples_per_second);
-        outcome.write(&run)?;
+        outcome.write(run)?;
+        writer.commit()?;
         Ok(outcome)
     }
 }

@@ -26,9 +26,12 @@ pub struct Manifest {
     pub tables: Vec<TableInfo>,
     /// The pages, in the order of the file.
     pub pages: Vec<PageInfo>,
+    /// The [`VocabularyHash`](crate::VocabularyHash) of what the model was trained with; empty in artifacts of older versions.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub vocabulary_hash: String,
 }
 
-crate::fields!(Manifest { version, release, schema, fitted, scenarios, model, tables, pages; } else Self {
+crate::fields!(Manifest { version, release, schema, fitted, scenarios, model, tables, pages; vocabulary_hash } else Self {
     version: String::new(),
     release: 0,
     schema: Schema::default(),
@@ -37,6 +40,7 @@ crate::fields!(Manifest { version, release, schema, fitted, scenarios, model, ta
     model: Value::Null,
     tables: Vec::new(),
     pages: Vec::new(),
+    vocabulary_hash: String::new(),
 });
 
 /// The rows of a table. Its pages are `rows/NAME/default`, a row for every key there is not, `rows/NAME/keys`, and `rows/NAME/0` and

@@ -28,6 +28,8 @@ pub struct Contents {
     pub pages: Vec<(String, Vec<u8>)>,
     /// The tables, in the order of [`Schema::table_names`].
     pub tables: Vec<TableContents>,
+    /// As [`Manifest::vocabulary_hash`].
+    pub vocabulary_hash: String,
 }
 
 /// The rows of a table.
@@ -80,6 +82,7 @@ impl Contents {
             model: self.model.clone(),
             tables,
             pages: infos.collect(),
+            vocabulary_hash: self.vocabulary_hash.clone(),
         };
         let text = place(&mut manifest)?;
         manifest.check(text.len())?;

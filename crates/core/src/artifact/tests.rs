@@ -19,6 +19,7 @@ fn contents(release: u64) -> Contents {
     let keys: Vec<u64> = (0..2500).map(|at| at * 7 + 3).collect();
     Contents {
         version: "m1".into(),
+        vocabulary_hash: String::new(),
         release,
         schema,
         fitted: Vec::new(),

@@ -3,7 +3,7 @@
 use crate::config::Negatives;
 use kitestring_core::fitted::Fitted;
 use kitestring_core::schema::Feature;
-use kitestring_core::{Error, Note, Result, Schema, Seed};
+use kitestring_core::{Error, Note, Result, Schema, Seed, VocabularyHash};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -65,6 +65,9 @@ pub struct Manifest {
     pub sources: Vec<String>,
     /// The size in bytes of each file of the data set.
     pub files: BTreeMap<String, u64>,
+    /// What tells its ids from those of others; none in data sets of older versions, whose files tell it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vocabulary_hash: Option<VocabularyHash>,
 }
 
 /// What the times of a data set are.

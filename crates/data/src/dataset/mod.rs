@@ -34,8 +34,9 @@ pub use order::{Order, Permutation};
 pub use query::{HistoryEvent, QueryRow};
 pub use split::{Candidates, Split};
 pub use vocabulary::Vocabularies;
+pub(crate) use vocabulary::hash_files;
 
-use kitestring_core::{Error, Result, Schema};
+use kitestring_core::{Error, Result, Schema, VocabularyHash};
 use outcomes::TrainingOutcomes;
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -121,6 +122,19 @@ impl Dataset {
     /// A missing or damaged file.
     pub fn vocabularies(&self) -> Result<Vocabularies> {
         Vocabularies::open(&self.directory)
+    }
+
+    /// What tells its ids from those of other data sets.
+    ///
+    /// # Errors
+    /// A missing or damaged file.
+    pub fn vocabulary_hash(&self) -> Result<VocabularyHash> {
+        vocabulary::vocabulary_hash(&self.directory, self.manifest())
+    }
+
+    /// Where it lies.
+    pub fn directory(&self) -> &Path {
+        &self.directory
     }
 
     /// The number of rows of a table; none where it is open.

@@ -4,7 +4,9 @@ use super::features::is_item;
 use super::{Dataset, ItemTable, Manifest, Vocabularies};
 use crate::prepare::PATH;
 use kitestring_core::schema::{Feature, FeatureKind, Which};
+use kitestring_core::value::canonical;
 use kitestring_core::{Batch, Error, Ids, Result, Seed};
+use std::borrow::Cow;
 
 /// What all candidates of a user share: the features of the user and the moment, encoded as preparation encodes them, with histories that
 /// hold every event.
@@ -67,9 +69,10 @@ impl<'a> QueryRow<'a> {
             row.sparse[number] = match (&feature.history, manifest.histories.get(&feature.name)) {
                 // What is drawn of all events does not depend on the row.
                 (Some(history), Some(list)) if history.which == Which::Earlier => {
-                    let mut events = Vec::new();
-                    dataset.events(*list, user, feature.length, |event| events.push(event))?;
-                    events
+                    dataset.events(*list, user)?.map_or_else(Vec::new, |events| {
+                        let count = events.len();
+                        (count.saturating_sub(feature.length)..count).map(|at| events.value(at)).collect()
+                    })
                 }
                 _ => ids.of_row(0).to_vec(),
             };
@@ -114,7 +117,7 @@ impl<'a> QueryRow<'a> {
     pub fn set(&mut self, vocabularies: &Vocabularies, name: &str, text: &str) -> Result<bool> {
         let schema = &self.manifest.schema;
         if let Some(level) = schema.scenarios.iter().position(|level| level.name == name) {
-            text.clone_into(&mut self.levels[level]);
+            self.levels[level] = canonical(text).map_or_else(String::new, Cow::into_owned);
             self.find_scenarios(vocabularies);
             return Ok(self.scenarios[level] > 0);
         }

@@ -532,20 +532,24 @@ fn a_query_row_is_a_row_of_a_file_that_comes_later() {
     }
     // Row 8 has just these.
     same(&row, &prepared(vec![nobody(rows(8..9))], 9), "a user nobody knows");
-    // Rows 5 to 7 are other items; then comes row 8.
-    let history = prepared(vec![nobody(rows(5..8)), later(nobody(rows(8..9)))], 9);
+    // A value of a level that training does not know, and a number that is missing.
+    assert!(!row.set(&vocabularies, "country", "XX").unwrap());
+    row.set(&vocabularies, "hour", "").unwrap();
+    let unknown = with_text(&with_text(&nobody(rows(8..9)), "country", "XX"), "hour", "");
+    same(&row, &prepared(vec![unknown], 9), "an unknown scenario");
+    // The last two of the events that are given, of items 6 and 0, both of brand 0.
     let event = |n: i64| {
         let item = vocabularies.entry(dataset.manifest().item.unwrap(), &(n % 7).to_string());
         HistoryEvent { item, tasks: None }
     };
     row.set_history(dataset.items().unwrap(), &[event(5), event(6), event(7)]).unwrap();
-    same(&row, &history, "a history that is given");
-    // A value of a level that training does not know, and one that is missing.
-    assert!(!row.set(&vocabularies, "country", "XX").unwrap());
-    row.set(&vocabularies, "hour", "").unwrap();
-    let unknown = with_text(&with_text(&later(nobody(rows(8..9))), "country", "XX"), "hour", "");
-    let expected = prepared(vec![nobody(rows(5..8)), unknown], 9);
-    same(&row, &expected, "an unknown scenario");
+    let mut batch = Batch::default();
+    row.put_candidates(dataset.items().unwrap(), &items, &mut batch).unwrap();
+    let bought = ["6", "0"].map(|item| vocabularies.id("item", item));
+    let brand = kitestring_core::hash::stable_hash("b0");
+    for at in 0..items.len() {
+        assert_eq!((batch.sparse[5].of_row(at), batch.sparse[6].of_row(at)), (&bought[..], &[brand, brand][..]));
+    }
 
     let refused = |name: &str, text: &str, parts: &[&str]| {
         let error = QueryRow::unknown(dataset.manifest()).set(&vocabularies, name, text).unwrap_err();

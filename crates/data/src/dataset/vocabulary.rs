@@ -2,7 +2,7 @@
 
 use super::file;
 use super::items::{ItemTable, NAMES};
-use super::manifest::{MANIFEST, Manifest};
+use super::manifest::{MANIFEST, Manifest, VocabularyInfo};
 use crate::prepare::{ITEMS, Interner, PATH};
 use arrow_array::cast::AsArray;
 use arrow_array::types::UInt32Type;
@@ -10,7 +10,8 @@ use arrow_array::{Array, ArrayRef};
 use arrow_schema::DataType;
 use kitestring_core::hash::stable_hash;
 use kitestring_core::schema::Vocabulary;
-use kitestring_core::{Error, Result};
+use kitestring_core::value::canonical;
+use kitestring_core::{Error, Result, VocabularyHash, VocabularyHasher};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
@@ -36,21 +37,9 @@ impl Vocabularies {
         let mut texts = Vec::with_capacity(manifest.vocabularies.len());
         let mut counts = Vec::with_capacity(manifest.vocabularies.len());
         for vocabulary in &manifest.vocabularies {
-            let path = directory.join(&vocabulary.file);
-            let table = file::read(&path, manifest.files.get(&vocabulary.file).copied())?;
-            let values = table.column_by_name("value").filter(|values| {
-                matches!(values.data_type(), DataType::Utf8 | DataType::LargeUtf8)
-                    && values.len() == vocabulary.entries as usize
-                    && !values.is_empty()
-            });
-            let counted = table.column_by_name("count").filter(|counts| counts.data_type() == &DataType::UInt32);
-            let (values, counted) = values.zip(counted).ok_or_else(|| {
-                Error::format("not the vocabulary that was written")
-                    .in_file(path.display().to_string())
-                    .mend("prepare the data set again")
-            })?;
-            texts.push(values.clone());
-            counts.push(counted.clone());
+            let [values, counted] = columns(directory, &manifest, vocabulary)?;
+            texts.push(values);
+            counts.push(counted);
         }
         let items = ItemTable::open(directory, &manifest)?;
         Ok(Self { directory: directory.to_owned(), manifest, texts, counts, items, finders: OnceLock::new() })
@@ -84,6 +73,14 @@ impl Vocabularies {
         self.texts[item] = names;
         self.finders = OnceLock::new();
         Ok(self)
+    }
+
+    /// What tells these ids from those of others.
+    ///
+    /// # Errors
+    /// A missing or damaged file.
+    pub fn vocabulary_hash(&self) -> Result<VocabularyHash> {
+        vocabulary_hash(&self.directory, &self.manifest)
     }
 
     /// The manifest.
@@ -157,22 +154,22 @@ impl Vocabularies {
     /// first call indexes the vocabularies.
     pub fn id(&self, table: &str, text: &str) -> u64 {
         let Some(info) = self.manifest.tables.iter().find(|info| info.name == table) else { return 0 };
+        let Some(text) = canonical(text) else { return 0 };
         match (info.vocabulary, self.manifest.schema.vocabulary(table)) {
-            _ if text.is_empty() => 0,
             (Some(vocabulary), _) => {
-                let entry = self.entry(vocabulary, text);
+                let entry = self.entry(vocabulary, &text);
                 if entry < self.manifest.vocabularies[vocabulary].ids { entry.into() } else { 0 }
             }
-            (None, Vocabulary::Hashed { buckets }) => stable_hash(text) % buckets.max(1),
-            (None, Vocabulary::Open) => stable_hash(text),
+            (None, Vocabulary::Hashed { buckets }) => stable_hash(&text) % buckets.max(1),
+            (None, Vocabulary::Open) => stable_hash(&text),
             (None, Vocabulary::Known { .. }) => 0,
         }
     }
 
-    /// The entry of a text in a vocabulary, such as the number of a user; 0 where there is none.
+    /// The entry of a text in a vocabulary, such as the number of a user, however it is written ([`canonical`]); 0 where there is none.
     pub fn entry(&self, vocabulary: usize, text: &str) -> u32 {
         let finders = self.finders.get_or_init(|| self.texts.iter().map(interner).collect());
-        finders.get(vocabulary).and_then(|finder| finder.find(text)).unwrap_or(0)
+        canonical(text).and_then(|text| finders.get(vocabulary)?.find(&text)).unwrap_or(0)
     }
 
     /// Fresh interners whose numbers are the entries.
@@ -187,6 +184,72 @@ impl Vocabularies {
         }
         Ok(interners)
     }
+}
+
+/// The texts and counts of a vocabulary.
+fn columns(directory: &Path, manifest: &Manifest, vocabulary: &VocabularyInfo) -> Result<[ArrayRef; 2]> {
+    let path = directory.join(&vocabulary.file);
+    let table = file::read(&path, manifest.files.get(&vocabulary.file).copied())?;
+    let values = table.column_by_name("value").filter(|values| {
+        matches!(values.data_type(), DataType::Utf8 | DataType::LargeUtf8)
+            && values.len() == vocabulary.entries as usize
+            && !values.is_empty()
+    });
+    let counted = table.column_by_name("count").filter(|counts| counts.data_type() == &DataType::UInt32);
+    let (values, counted) = values.zip(counted).ok_or_else(|| {
+        Error::format("not the vocabulary that was written")
+            .in_file(path.display().to_string())
+            .mend("prepare the data set again")
+    })?;
+    Ok([values.clone(), counted.clone()])
+}
+
+/// What tells the ids of a data set directory, or of a copy of its vocabularies, from those of others: as its manifest says, or, where an
+/// older version wrote it, as its files do.
+pub(crate) fn vocabulary_hash(directory: &Path, manifest: &Manifest) -> Result<VocabularyHash> {
+    match &manifest.vocabulary_hash {
+        Some(hash) => Ok(hash.clone()),
+        None => hash_files(directory, manifest),
+    }
+}
+
+/// Hashes, in this order: each table's name, its vocabulary and what is done without one; the vocabularies of users, items, arms and
+/// scenarios; what was fitted to each numeric feature; and each vocabulary's name, its number of ids, and its texts.
+pub(crate) fn hash_files(directory: &Path, manifest: &Manifest) -> Result<VocabularyHash> {
+    let mut hasher = VocabularyHasher::default();
+    let optional = |hasher: &mut VocabularyHasher, number: Option<usize>| {
+        hasher.number(number.map_or(u64::MAX, |number| number as u64));
+    };
+    for table in &manifest.tables {
+        hasher.text(&table.name);
+        optional(&mut hasher, table.vocabulary);
+        match manifest.schema.vocabulary(&table.name) {
+            Vocabulary::Known { .. } => hasher.number(0),
+            Vocabulary::Hashed { buckets } => hasher.number(buckets.max(1)),
+            Vocabulary::Open => hasher.number(u64::MAX),
+        }
+    }
+    for number in [manifest.user, manifest.item, manifest.treatment] {
+        optional(&mut hasher, number);
+    }
+    manifest.scenarios.iter().for_each(|level| hasher.number(*level as u64));
+    for fitted in &manifest.fitted {
+        hasher.text(&fitted.feature);
+        hasher.text(&format!("{:?}", fitted.transform));
+        let numbers = [fitted.mean, fitted.deviation].into_iter().chain(fitted.borders.iter().copied());
+        numbers.for_each(|number| hasher.number(number.to_bits()));
+    }
+    for vocabulary in &manifest.vocabularies {
+        hasher.text(&vocabulary.name);
+        hasher.number(vocabulary.ids.into());
+        let [values, _] = columns(directory, manifest, vocabulary)?;
+        if let Some(values) = values.as_string_opt::<i32>() {
+            values.iter().for_each(|text| hasher.text(text.unwrap_or_default()));
+        } else if let Some(values) = values.as_string_opt::<i64>() {
+            values.iter().for_each(|text| hasher.text(text.unwrap_or_default()));
+        }
+    }
+    Ok(hasher.finish())
 }
 
 fn interner(values: &ArrayRef) -> Interner {

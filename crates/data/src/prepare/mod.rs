@@ -44,7 +44,7 @@ pub(crate) use shards::{USERS, user_file};
 use crate::chunk::Chunk;
 use crate::config::{Negatives, Split, Ties};
 use crate::dataset::manifest::{FORMAT, Manifest, SplitInfo, TableInfo, TimeScale};
-use crate::dataset::{Dataset, Vocabularies};
+use crate::dataset::{Dataset, Vocabularies, hash_files};
 use crate::reader::BadRows;
 use arrange::{Seen, arrange};
 use histories::EventSource;
@@ -299,6 +299,7 @@ impl Job<'_> {
             let bytes = crate::dataset::file::write(&path, columns)?;
             manifest.files.insert(ITEMS.into(), bytes);
         }
+        manifest.vocabulary_hash = Some(hash_files(output.path(), &manifest)?);
         output.commit(&manifest)?;
         Ok(manifest)
     }
@@ -413,6 +414,7 @@ impl Job<'_> {
             overlapping: 0,
             sources: encoder.files.iter().map(|file| file.to_string()).collect(),
             files: BTreeMap::new(),
+            vocabulary_hash: None,
         }
     }
 }

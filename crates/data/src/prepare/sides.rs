@@ -138,7 +138,15 @@ mod tests {
         let columns = ["user", "item", "brand", "tags", "price", "age", "city", "past", "like"];
         let inputs = vec![Input::new("train", rows.read(&columns, &bad).unwrap())];
         let split = Some(Split::UserFraction { valid: 0.0, test: 0.2 });
-        let options = Options { schema: &schema, split, negatives: None, like: None, seed: Seed(1), bad_rows: &bad };
+        let options = Options {
+            schema: &schema,
+            split,
+            ties: Default::default(),
+            negatives: None,
+            like: None,
+            seed: Seed(1),
+            bad_rows: &bad,
+        };
         let manifest =
             prepare(inputs, Vec::new(), &options, &Path::new(folder.path()).join("set"), &mut |_| {}).unwrap();
         let found: Vec<(&str, u64)> = manifest

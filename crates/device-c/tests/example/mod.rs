@@ -116,6 +116,7 @@ pub fn artifact(release: u64) -> Vec<u8> {
     };
     let contents = Contents {
         version: "example-1".into(),
+        vocabulary_hash: String::new(),
         release,
         schema: schema(),
         fitted: vec![fitted("age", 40.0, 12.0), fitted("price", 8.0, 3.0)],

@@ -99,6 +99,7 @@ pub fn file_of(schema: Schema, encoder: serde_json::Value, release: u64) -> Vec<
     };
     let contents = Contents {
         version: "v".into(),
+        vocabulary_hash: String::new(),
         release,
         schema,
         fitted: vec![

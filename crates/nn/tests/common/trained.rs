@@ -134,6 +134,7 @@ impl Trained {
         });
         let contents = Contents {
             version: "v".into(),
+            vocabulary_hash: String::new(),
             release: 1,
             schema: schema(),
             fitted: Vec::new(),

@@ -106,20 +106,6 @@ impl Outcome {
         Ok(Some(outcome))
     }
 
-    /// Removes a run's, before the run begins anew.
-    ///
-    /// # Errors
-    /// What the file system says.
-    pub fn remove(run: &Run) -> Result<()> {
-        let path = run.directory().join(OUTCOME);
-        match std::fs::remove_file(&path) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                Err(Error::io(error, "could not remove the old outcome", &path))
-            }
-            _ => Ok(()),
-        }
-    }
-
     /// A metric of a split.
     pub fn metric(&self, split: &str, name: &str) -> Option<&Measured> {
         self.splits.iter().find(|(of, _)| of == split)?.1.get(name)
