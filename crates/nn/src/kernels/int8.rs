@@ -11,29 +11,38 @@ mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 mod follow;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 mod packed;
 mod path;
 #[cfg(test)]
 mod tests;
+#[cfg(any(target_arch = "aarch64", all(target_arch = "wasm32", target_feature = "simd128")))]
+mod two_rows;
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+mod wasm;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
-pub use follow::{activate, decode, encode, encode_with, requantize};
+use follow::activated;
+pub use follow::{decode, encode, encode_with};
 pub use packed::Packed;
 pub use path::Int8Path;
+#[cfg(any(target_arch = "aarch64", all(target_arch = "wasm32", target_feature = "simd128")))]
+use path::PORTABLE;
 
-use super::activation::{Activation, relu, sigmoid, tanh};
+use super::activation::Activation;
 use super::reduce::score_rows;
 use crate::quantization::affine::Affine;
 
-/// Inputs of an output that are side by side: their products are summed by one instruction, where there is one.
-const GROUP: usize = 4;
+/// Rows of activations are whole groups of inputs: whatever sums products takes as many at a time.
+const GROUP: usize = if cfg!(any(target_arch = "aarch64", target_arch = "wasm32")) { 8 } else { 4 };
 
 /// Outputs side by side in a vector.
 const LANES: usize = 16;
 
-/// What is added to codes of activations where they are kept: the instructions of these processors multiply unsigned by signed bytes.
-pub const OFFSET: u8 = 128;
+/// What is added to codes of activations where they are kept: Arm's instructions multiply signed bytes, the others' unsigned by signed ones.
+pub const OFFSET: u8 = if cfg!(target_arch = "aarch64") { 0 } else { 128 };
 
 /// The most inputs whose sum is exact, also with a zero of activations taken out: |code − zero| of 255, times 127.
 const MOST_INPUTS: usize = i32::MAX as usize / (255 * 127);
@@ -59,7 +68,15 @@ pub fn products(out: &mut [i32], x: &[u8], weights: &Packed) {
     if weights.path() != Int8Path::Portable {
         return x86::products(out, x, weights);
     }
-    portable(out, x, &weights.codes, &weights.sums, stride);
+    #[cfg(target_arch = "aarch64")]
+    if !PORTABLE || weights.path() != Int8Path::Portable {
+        return neon::products(out, x, weights);
+    }
+    #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+    if !PORTABLE || weights.path() != Int8Path::Portable {
+        return wasm::products(out, x, weights);
+    }
+    portable(out, x, &weights.codes, (outputs, stride));
 }
 
 /// What the sums of a layer become: `f((sum − offset) · scale + (row + part))`, column by column.
@@ -101,7 +118,7 @@ pub fn dense(out: &mut [f32], x: &[u8], weights: &Packed, of: Numbers<'_>, sums:
     of.activation.apply_with_bias(out, of.row);
 }
 
-/// A layer from codes to the codes that the next one reads: [`products`], and [`requantize`] of them. `sums` is memory for the moment.
+/// A layer from codes to the codes that the next one reads: [`products`], what follows them, and [`encode`] of that. `sums` is memory for the moment.
 ///
 /// # Panics
 /// If the slices are not as long as they should be.
@@ -112,16 +129,14 @@ pub fn layer(codes: &mut [u8], x: &[u8], weights: &Packed, of: Numbers<'_>, next
         return x86::layer(codes, x, weights, of, next);
     }
     products(sums, x, weights);
-    let by = (of.offsets, of.scales);
-    match of.activation {
-        Activation::None => requantize(codes, sums, by, of.parts, of.row, next, |x| x),
-        Activation::Relu => requantize(codes, sums, by, of.parts, of.row, next, relu),
-        Activation::Sigmoid => requantize(codes, sums, by, of.parts, of.row, next, sigmoid),
-        Activation::Tanh => requantize(codes, sums, by, of.parts, of.row, next, tanh),
+    let columns = of.row.len();
+    let rows = codes.chunks_exact_mut(columns.next_multiple_of(GROUP).max(1));
+    for (codes, x) in rows.zip(activated(sums, of).chunks_exact(columns.max(1))) {
+        encode(codes, x, next);
     }
 }
 
-/// A layer from codes to one number a row: [`products`], [`activate`]d, and `(⟨·, last⟩ + bias) · scale` of them. `sums` and `numbers` are
+/// A layer from codes to one number a row: [`products`], what follows them, and `(⟨·, last⟩ + bias) · scale` of that. `sums` and `numbers` are
 /// memory for the moment, a place for each sum.
 ///
 /// # Panics
@@ -142,14 +157,7 @@ pub fn last_layers(
         return x86::last_layers(scores, x, weights, of, (last, bias, scale), numbers);
     }
     products(sums, x, weights);
-    let by = (of.offsets, of.scales);
-    match of.activation {
-        Activation::None => activate(numbers, sums, by, of.parts, of.row, |x| x),
-        Activation::Relu => activate(numbers, sums, by, of.parts, of.row, relu),
-        Activation::Sigmoid => activate(numbers, sums, by, of.parts, of.row, sigmoid),
-        Activation::Tanh => activate(numbers, sums, by, of.parts, of.row, tanh),
-    }
-    score_rows(scores, numbers, last, bias, scale);
+    score_rows(scores, activated(sums, of), last, bias, scale);
 }
 
 /// Whether what follows the sums of a product is done while they are in registers. There must be some.
@@ -164,20 +172,16 @@ fn goes_on(x: &[u8], weights: &Packed, (sums, activation): (usize, Activation)) 
 }
 
 kernel! {
-    fn portable['a](out: &'a mut [i32], x: &'a [u8], codes: &'a [i8], of_columns: &'a [i32], stride: usize) {
-        let outputs = of_columns.len();
+    fn portable['a](out: &'a mut [i32], x: &'a [u8], codes: &'a [i8], sizes: (usize, usize)) {
+        let (outputs, stride) = sizes;
         for (out, x) in out.chunks_exact_mut(outputs).zip(x.chunks_exact(stride)) {
-            let columns = out.chunks_mut(LANES).zip(of_columns.chunks(LANES));
-            for ((out, of_columns), codes) in columns.zip(codes.chunks_exact(stride * LANES)) {
+            for (out, codes) in out.chunks_mut(LANES).zip(codes.chunks_exact(stride * LANES)) {
                 let mut sums = [0_i32; LANES];
-                sums.iter_mut().zip(of_columns).for_each(|(sum, of_column)| *sum = -i32::from(OFFSET) * of_column);
-                let (groups, _) = x.as_chunks::<GROUP>();
-                for (x, codes) in groups.iter().zip(codes.as_chunks::<{ GROUP * LANES }>().0) {
-                    let x = x.map(i16::from);
-                    for (sum, code) in sums.iter_mut().zip(codes.as_chunks::<GROUP>().0) {
-                        let first = i32::from(x[0]) * i32::from(code[0]) + i32::from(x[1]) * i32::from(code[1]);
-                        let second = i32::from(x[2]) * i32::from(code[2]) + i32::from(x[3]) * i32::from(code[3]);
-                        *sum += first + second;
+                for (x, codes) in x.as_chunks::<GROUP>().0.iter().zip(codes.as_chunks::<{ GROUP * LANES }>().0) {
+                    for (sum, codes) in sums.iter_mut().zip(codes.as_chunks::<GROUP>().0) {
+                        for (x, code) in x.iter().zip(codes) {
+                            *sum += i32::from((x ^ OFFSET).cast_signed()) * i32::from(*code);
+                        }
                     }
                 }
                 out.copy_from_slice(&sums[..out.len()]);

@@ -6,7 +6,8 @@ use crate::quantization::affine::Weights;
 use kitestring_core::{Error, Result};
 
 /// Codes of weights in the order in which products read them: a group of inputs of an output side by side, as many as an instruction sums,
-/// sixteen outputs of them, and so on over the inputs, then the next sixteen outputs. What is missing to four inputs or sixteen outputs is zero.
+/// sixteen outputs of them, and so on over the inputs, then the next sixteen outputs. What is missing to
+/// [`Packed::stride`] inputs or sixteen outputs is zero.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Packed {
     pub(super) codes: Vec<i8>,
@@ -67,7 +68,7 @@ impl Packed {
         self.sums.len()
     }
 
-    /// How far apart rows of activations are: the number of inputs, to the next multiple of four.
+    /// How far apart rows of activations are: the number of inputs, to the next multiple of four, or of eight on Arm and in WebAssembly.
     pub fn stride(&self) -> usize {
         self.inputs.next_multiple_of(GROUP)
     }
@@ -97,5 +98,10 @@ impl Packed {
 
 /// Inputs whose products one instruction sums.
 fn group(path: Int8Path) -> usize {
-    if path == Int8Path::Avx2 { 2 } else { GROUP }
+    match path {
+        Int8Path::Avx2 | Int8Path::WasmSimd => 2,
+        Int8Path::Avx512Vnni | Int8Path::AvxVnni => 4,
+        Int8Path::NeonI8mm | Int8Path::NeonDotprod | Int8Path::Neon => 8,
+        Int8Path::Portable => GROUP,
+    }
 }

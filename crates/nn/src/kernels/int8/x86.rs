@@ -55,7 +55,7 @@ pub(super) fn products(out: &mut [i32], x: &[u8], weights: &Packed) {
         },
         // SAFETY: as above.
         Int8Path::Avx2 => unsafe { avx2::long_widened(out, x, weights) },
-        Int8Path::Portable => unreachable!("a path without instructions of its own"),
+        _ => unreachable!("no path of this processor with instructions of its own"),
     }
 }
 
@@ -99,6 +99,6 @@ fn go_on(x: &[u8], weights: &Packed, then: &mut Then<'_>) {
         Int8Path::AvxVnni => unsafe { avx2::all_dotted::<false>(x, weights, then) },
         // SAFETY: as above.
         Int8Path::Avx2 => unsafe { avx2::all_widened::<false>(x, weights, then) },
-        Int8Path::Portable => unreachable!("a path without instructions of its own"),
+        _ => unreachable!("no path of this processor with instructions of its own"),
     }
 }
