@@ -4,6 +4,7 @@ use crate::usage::{Needs, Usage};
 use kitestring_core::artifact::{Contents, Digest, SecretKey, TableContents};
 use kitestring_core::hash::stable_hash;
 use kitestring_core::{Error, Result};
+use kitestring_data::dataset::manifest::MISSING;
 use kitestring_data::dataset::{Dataset, Vocabularies};
 use kitestring_nn::package::{Activations, Description, RowCodes};
 use kitestring_table::{Route, Table};
@@ -12,6 +13,9 @@ use std::collections::BTreeSet;
 
 /// Rows pulled at once.
 const ROWS: usize = 4096;
+
+/// A key that no row has: what hashes to it is as unlikely as any other value.
+const NO_KEY: u64 = u64::MAX;
 
 /// Which rows of a table are shipped.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -145,21 +149,26 @@ impl Candidate {
         if let Recipient::With(needs) = recipient {
             ids.extend(needs.get(name).into_iter().flatten());
         }
-        // What a model says of values it does not know is a row of its own, and stays one.
-        let unknown = self.dataset.table_size(name)?.is_some();
-        if unknown {
-            ids.insert(0);
+        // A missing value has a row under the key 0. A value that the vocabulary does not hold has no key: its row is the default one.
+        let direct = self.dataset.table_size(name)?.is_some();
+        if direct {
+            ids.insert(MISSING);
+        }
+        let unknown = self.dataset.manifest().unknown_id_of(name);
+        if unknown != MISSING {
+            ids.remove(&unknown);
         }
         // Of what all have, so that a user's own rows change no page of it.
         let dropped: Vec<(u64, u64)> = match &self.kept[number] {
             Kept::Ids(kept) => {
                 let used = sealing.usage.ranked(name).into_iter();
-                used.filter(|(id, _)| *id != 0 && kept.binary_search(id).is_err()).collect()
+                let has_row = |id: &u64| *id == MISSING || *id != unknown && kept.binary_search(id).is_ok();
+                used.filter(|(id, _)| !has_row(id)).collect()
             }
             _ => Vec::new(),
         };
         let default = if dropped.is_empty() {
-            if unknown { rows_of(table, &[0])? } else { vec![0.0; table.dim()] }
+            if direct { rows_of(table, &[unknown])? } else { vec![0.0; table.dim()] }
         } else {
             mean(table, &dropped)?
         };
@@ -187,17 +196,18 @@ impl Candidate {
         Ok(contents)
     }
 
-    /// The key of an artifact's row, from an id of a table.
+    /// The key of an artifact's row, from an id of a table; that of an unknown value is the key of no row.
     ///
     /// # Errors
     /// There is no such table.
     pub fn keys<'a>(&self, table: &str, vocabularies: &'a Vocabularies) -> Result<impl Fn(u64) -> u64 + 'a> {
         let known = self.dataset.manifest().tables.iter().find(|info| info.name == table);
         let known = known.ok_or_else(|| Error::internal(format!("the data set has no table `{table}`")))?;
-        let vocabulary = known.vocabulary;
+        let (vocabulary, name) = (known.vocabulary, table.to_owned());
         Ok(move |id| match vocabulary {
-            Some(vocabulary) if id > 0 => stable_hash(vocabularies.text(vocabulary, id)),
-            _ => id,
+            Some(_) if id == MISSING => MISSING,
+            Some(_) => vocabularies.value(&name, id).map_or(NO_KEY, stable_hash),
+            None => id,
         })
     }
 }
@@ -212,7 +222,7 @@ pub(crate) fn rows_of(table: &Table, ids: &[u64]) -> Result<Vec<f32>> {
 }
 
 /// The mean of some rows, each as often as it was used.
-fn mean(table: &Table, used: &[(u64, u64)]) -> Result<Vec<f32>> {
+pub(crate) fn mean(table: &Table, used: &[(u64, u64)]) -> Result<Vec<f32>> {
     let mut sum = vec![0.0_f64; table.dim()];
     let total: f64 = used.iter().map(|(_, count)| *count as f64).sum();
     for part in used.chunks(ROWS) {

@@ -41,7 +41,8 @@ struct Beside<'a> {
     schema: &'a Schema,
 }
 
-/// Writes a run's ranker into a folder. Gives the files.
+/// Writes a run's ranker into a folder. Gives the files. In a table with a vocabulary id 0 is the row of a missing value and id 1 that of a
+/// value that training did not have: neither has a value.
 ///
 /// # Errors
 /// What the file system says; a model that ONNX cannot hold.

@@ -50,6 +50,7 @@ body = { type = "shared_bottom", bottom = { units = [16] }, towers = { units = [
 [train]
 workers = 1
 epochs = 30
+keep = "last"
 batch_size = 64
 learning_rate = 0.02
 

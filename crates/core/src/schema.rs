@@ -217,7 +217,7 @@ crate::fields!(TableRule { name, vocabulary; } else Self { name: String::new(), 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Vocabulary {
-    /// Values seen at least this often in training rows, numbered from 1; the rest share row 0.
+    /// Values seen at least this often in training rows, each with a row of its own. The others share a row, and a missing value has another.
     Known {
         /// The least number of training rows.
         min_count: u32,

@@ -35,6 +35,8 @@ pub struct Corpus<'a> {
     /// The sparse features that are the item's own id, and how often a step does as if it did not know them.
     ids: Vec<usize>,
     unknown: f32,
+    /// The id of unknown items in the tables of these features.
+    unknown_id: u64,
 }
 
 /// Draws items in proportion to a power of their pairs.
@@ -222,7 +224,9 @@ impl<'a> Corpus<'a> {
             .sparse()
             .enumerate()
             .filter(|(_, feature)| feature.of == Of::Item && !feature.is_ragged() && own == Some(feature.column()));
-        let ids = ids.map(|(index, _)| index).collect();
+        let ids: Vec<usize> = ids.map(|(index, _)| index).collect();
+        let of_ids = ids.first().and_then(|id| schema.sparse().nth(*id));
+        let unknown_id = of_ids.map_or(0, |feature| dataset.manifest().unknown_id_of(feature.table()));
         Ok(Self {
             dataset,
             split,
@@ -238,12 +242,20 @@ impl<'a> Corpus<'a> {
             positives: masks.then(|| ItemsOfUsers::new(had, of_user.len())),
             ids,
             unknown: config.unknown_items,
+            unknown_id,
         })
     }
 
     /// The data set.
     pub fn dataset(&self) -> &'a Dataset {
         self.dataset
+    }
+
+    /// Whether training takes ids of a table for unknown ones now and then.
+    pub(crate) fn hides(&self, table: &str) -> bool {
+        let features = self.dataset.schema().sparse().enumerate();
+        let mut of_table = features.filter(|(_, feature)| feature.table() == table);
+        self.unknown > 0.0 && of_table.any(|(number, _)| self.ids.contains(&number))
     }
 
     /// The number of pairs.
@@ -335,7 +347,7 @@ impl<'a> Corpus<'a> {
             for feature in &self.ids {
                 for (row, id) in batch.item.sparse[*feature].ids.iter_mut().enumerate() {
                     if seed.unit_at(row as u64) < self.unknown {
-                        *id = 0;
+                        *id = self.unknown_id;
                     }
                 }
             }

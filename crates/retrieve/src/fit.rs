@@ -16,6 +16,7 @@ use kitestring_train::config::{Schedule, TrainingLength};
 use kitestring_train::evaluate::read_ahead;
 use kitestring_train::history::{Epoch as EpochHistory, History};
 use kitestring_train::notes;
+use kitestring_train::reserved::ReservedRows;
 use kitestring_train::run::replace_directory;
 use kitestring_train::watch::{Event, Watch};
 use kitestring_train::workers::Threads;
@@ -108,6 +109,7 @@ struct Fit<'a> {
     model: RetrieverModel,
     learner: Learner,
     progress: Progress,
+    reserved: ReservedRows,
     validates: bool,
 }
 
@@ -154,6 +156,7 @@ impl<'a> Fit<'a> {
             observe(Event::Resumed { steps: loaded.steps });
             progress = loaded.progress;
         }
+        let reserved = ReservedRows::new(dataset, |table| corpus.hides(table))?;
         Ok(Self {
             run,
             config,
@@ -166,6 +169,7 @@ impl<'a> Fit<'a> {
             model,
             learner,
             progress,
+            reserved,
             validates,
         })
     }
@@ -235,6 +239,7 @@ impl<'a> Fit<'a> {
     /// Validates, decides whether to go on, and writes a checkpoint.
     fn finish_epoch(&mut self, observe: &mut dyn FnMut(Event<'_>)) -> Result<()> {
         let train = &self.config.train;
+        self.reserved.fill(&self.model.tables)?;
         let metrics = if self.validates { self.validate()? } else { BTreeMap::new() };
         let progress = &mut self.progress;
         let metric = self.config.validation_metric(&metrics);

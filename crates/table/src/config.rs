@@ -47,13 +47,24 @@ pub struct Open {
     /// Eviction keeps at most this many rows: those with the most sightings, among equals the last seen, then the
     /// greater id.
     pub max_rows: Option<u64>,
+    /// About the most ids that wait for admission. Where there are more, those with the fewest sightings are forgotten, among equals those not
+    /// seen for longest, until half as many are left. An id that was forgotten is counted from nothing when it comes again: it may be admitted
+    /// later than `admit_after` says, never earlier. A waiting id takes about 20 bytes.
+    pub max_waiting: u64,
     /// What an id without a row reads.
     pub unadmitted: Unadmitted,
 }
 
 impl Default for Open {
     fn default() -> Self {
-        Self { admit_after: 1, max_age: None, max_rows: None, unadmitted: Unadmitted::Initial }
+        Self { admit_after: 1, max_age: None, max_rows: None, max_waiting: 1 << 20, unadmitted: Unadmitted::Initial }
+    }
+}
+
+impl Open {
+    /// The most ids that wait in one stripe.
+    pub(crate) fn waiting_of_stripe(&self) -> usize {
+        usize::try_from(self.max_waiting >> crate::table::OPEN_STRIPES).unwrap_or(usize::MAX)
     }
 }
 

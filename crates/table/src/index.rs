@@ -11,6 +11,8 @@ pub(crate) struct Index {
     by_id: HashTable<u32>,
     free: Vec<u32>,
     pub(crate) waiting: HashTable<Waiting>,
+    /// The last step before which it was looked whether too many wait.
+    looked: u32,
 }
 
 /// An id with a row.
@@ -80,6 +82,23 @@ impl Index {
     /// Enters an id that waits.
     pub(crate) fn wait(&mut self, waiting: Waiting) {
         self.waiting.insert_unique(mix(waiting.id), waiting, |waiting| mix(waiting.id));
+    }
+
+    /// Forgets more than half of the ids that wait, where they are more than `most`: those seen least, among them those not seen for longest. It
+    /// looks once a step, before the step's first sighting, so that what it forgets does not depend on the order of a step's sightings.
+    pub(crate) fn forget(&mut self, most: usize, step: u32) {
+        if step <= self.looked {
+            return;
+        }
+        self.looked = step;
+        if self.waiting.len() <= most {
+            return;
+        }
+        let worth = |waiting: &Waiting| (waiting.sightings, waiting.last, waiting.id);
+        let mut all: Vec<_> = self.waiting.iter().map(worth).collect();
+        let last = all.len() - most / 2 - 1;
+        let (_, &mut threshold, _) = all.select_nth_unstable(last);
+        self.waiting.retain(|waiting| worth(waiting) > threshold);
     }
 
     /// Slots once one more id is entered.

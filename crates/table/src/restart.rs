@@ -11,11 +11,11 @@ const BLOCK: u64 = 65_536;
 
 impl Table {
     /// A table with these rows, without what the optimizer remembers, for steps from 1 on. A direct space may have more ids: they start
-    /// with the row of id 0, which stood for them before. An open space takes its ids as seen once, and forgets who waits for admission.
+    /// with the row of the id `unknown`, which stood for them before. An open space takes its ids as seen once, and forgets who waits for admission.
     ///
     /// # Errors
     /// A space of another kind or of fewer ids; a config error that names the key; too little memory.
-    pub fn restarted(&self, space: Space, optimizer: Optimizer) -> Result<Self> {
+    pub fn restarted(&self, space: Space, optimizer: Optimizer, unknown: u64) -> Result<Self> {
         let (known, more) = match (self.config().space, space) {
             (Space::Direct { rows: old }, Space::Direct { rows }) if rows >= old => ((0..old).collect(), old..rows),
             (Space::Open(_), Space::Open(_)) => (self.ids(), 0..0),
@@ -40,7 +40,7 @@ impl Table {
         for start in more.clone().step_by(BLOCK as usize) {
             let ids: Vec<u64> = (start..more.end.min(start + BLOCK)).collect();
             let mut first = vec![0.0; self.dim()];
-            self.route(&[0], &mut from)?;
+            self.route(&[unknown], &mut from)?;
             self.gather(&mut from, &mut first)?;
             table.route(&ids, &mut to)?;
             table.assign(&mut to, &first.repeat(ids.len()))?;
@@ -84,26 +84,26 @@ mod tests {
     }
 
     #[test]
-    fn rows_stay_and_new_ones_are_the_first() {
+    fn rows_stay_and_new_ones_are_the_unknown_one() {
         let table = trained(Space::Direct { rows: 1000 }, &[0, 5, 999]);
-        let grown = table.restarted(Space::Direct { rows: 70_000 }, Optimizer::sgd()).unwrap();
+        let grown = table.restarted(Space::Direct { rows: 70_000 }, Optimizer::sgd(), 5).unwrap();
         let known: Vec<u64> = (0..1000).collect();
         assert_eq!(rows(&grown, &known), rows(&table, &known));
-        assert_eq!(rows(&grown, &[1000, 69_999]), rows(&table, &[0, 0]));
+        assert_eq!(rows(&grown, &[1000, 69_999]), rows(&table, &[5, 5]));
         assert_eq!((grown.step(), grown.len(), grown.config().optimizer), (0, 70_000, Optimizer::sgd()));
         let mut route = Route::new();
         grown.route(&[1000], &mut route).unwrap();
         grown.apply(&mut route, &[1.0; 3], Step { number: 1, learning_rate: 1.0 }).unwrap();
         assert_ne!(rows(&grown, &[1000]), rows(&grown, &[1001]));
-        assert!(table.restarted(Space::Direct { rows: 999 }, Optimizer::sgd()).is_err());
-        assert!(table.restarted(Space::Open(Open::default()), Optimizer::sgd()).is_err());
+        assert!(table.restarted(Space::Direct { rows: 999 }, Optimizer::sgd(), 0).is_err());
+        assert!(table.restarted(Space::Open(Open::default()), Optimizer::sgd(), 0).is_err());
     }
 
     /// An id that has no row still reads what it read.
     #[test]
     fn an_open_space_keeps_its_ids() {
         let table = trained(Space::Open(Open::default()), &[1 << 40, 3, u64::MAX]);
-        let again = table.restarted(table.config().space, Optimizer::default()).unwrap();
+        let again = table.restarted(table.config().space, Optimizer::default(), 0).unwrap();
         assert_eq!(again.len(), 3);
         let ids = [3, 1 << 40, u64::MAX, 17];
         assert_eq!(rows(&again, &ids), rows(&table, &ids));

@@ -167,6 +167,7 @@ impl Stripe {
         step: u32,
     ) -> Result<()> {
         if let crate::Space::Open(open) = common.config.space {
+            self.index.iter_mut().for_each(|index| index.forget(open.waiting_of_stripe(), step));
             for (&id, slot) in share.ids.iter().zip(&mut *share.slots) {
                 let Some(index) = &mut self.index else { continue };
                 *slot = match index.see(id, *slot, open.admit_after, step) {

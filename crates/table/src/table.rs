@@ -43,7 +43,7 @@ pub struct Evicted {
 /// Neighbouring ids of a direct space stay together in blocks of this many, as binary logarithm.
 const BLOCK: u32 = 6;
 /// Binary logarithm of the stripes of an open space.
-const OPEN_STRIPES: u32 = 6;
+pub(crate) const OPEN_STRIPES: u32 = 6;
 
 /// Which stripe and slot an id has.
 #[derive(Debug, Clone, Copy)]
@@ -175,6 +175,12 @@ impl Table {
                 .map(|stripe| self.read(stripe).index.as_ref().map_or(0, |index| index.len() as u64))
                 .sum(),
         }
+    }
+
+    /// Number of ids that wait for admission.
+    pub fn waiting(&self) -> u64 {
+        let of = |stripe: usize| self.read(stripe).index.as_ref().map_or(0, |index| index.waiting.len() as u64);
+        (0..self.stripes.len()).map(of).sum()
     }
 
     /// Whether there are no rows.

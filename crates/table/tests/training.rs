@@ -416,3 +416,49 @@ fn memory_stays_near_rows_and_state() {
     let ratio = table.bytes() as f64 / least(&table, 48);
     assert!(ratio < 1.3, "open: {ratio}");
 }
+
+/// Ids that never come again do not fill the memory, and leave those alone that do come again.
+#[test]
+fn ids_seen_once_are_bounded() {
+    let open = Open { admit_after: 3, max_waiting: 16_384, ..Open::default() };
+    let config = Config { dim: 1, space: Space::Open(open), init: Init::default(), optimizer: Optimizer::sgd() };
+    let table = Table::new("users", config, Seed(1)).unwrap();
+    const BATCH: u64 = 1000;
+    let (mut route, gradients) = (Route::new(), vec![0.0; BATCH as usize]);
+    let mut most = 0;
+    for step in 1..=1000 {
+        let mut ids: Vec<u64> = (0..BATCH).map(|id| Seed(step).bits_at(id)).collect();
+        // One that comes in every fourth step, while some 8,000 others wait.
+        if step % 4 == 0 && step < 500 {
+            ids[17] = 42;
+        }
+        table.route(&ids, &mut route).unwrap();
+        table.apply(&mut route, &gradients, Step { number: step, learning_rate: 0.1 }).unwrap();
+        most = most.max(table.waiting());
+        assert_eq!(table.contains(42), step >= 12, "step {step}");
+    }
+    assert!((8_000..16_384 + BATCH).contains(&most), "{most}");
+    assert_eq!(table.len(), 1);
+    assert!(table.bytes() < 2 << 20, "{}", table.bytes());
+
+    // Who shares a step's ids, and in which order, changes nothing.
+    let open = Open { admit_after: 2, max_waiting: 4096, ..open };
+    let config = Config { space: Space::Open(open), ..config };
+    let run = |backwards: bool| {
+        let table = Table::new("users", config, Seed(1)).unwrap();
+        let mut route = Route::new();
+        for step in 1..=60 {
+            let mut ids: Vec<u64> = (0..BATCH).map(|id| Seed(step / 2).bits_at(id)).collect();
+            if backwards {
+                ids.reverse();
+            }
+            for part in ids.chunks(BATCH as usize / 4) {
+                table.route(part, &mut route).unwrap();
+                table.apply(&mut route, &gradients[..part.len()], Step { number: step, learning_rate: 0.1 }).unwrap();
+            }
+        }
+        let waits = |step: u64| (0..BATCH).map(|id| Seed(step).bits_at(id)).filter(|id| table.contains(*id)).count();
+        (table.waiting(), table.len(), (0..30).map(waits).collect::<Vec<_>>())
+    };
+    assert_eq!(run(false), run(true));
+}

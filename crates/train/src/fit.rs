@@ -12,6 +12,7 @@ use crate::loader::{self, Epoch};
 use crate::model::Model;
 use crate::notes;
 use crate::occurrence_l2::OccurrenceL2;
+use crate::reserved::ReservedRows;
 use crate::run::replace_directory;
 pub use crate::watch::Event;
 use crate::watch::Watch;
@@ -122,6 +123,7 @@ struct Fit<'a> {
     /// With asynchronous updates each worker's way through batches of its own; else none.
     passes: Vec<Pass>,
     progress: Progress,
+    reserved: ReservedRows,
     validation: Option<&'static str>,
 }
 
@@ -207,6 +209,7 @@ impl<'a> Fit<'a> {
             rounding,
             passes,
             progress,
+            reserved: ReservedRows::new(dataset, |_| false)?,
             validation,
         })
     }
@@ -322,6 +325,10 @@ impl<'a> Fit<'a> {
     /// Validates, decides whether to go on, and writes a checkpoint.
     fn finish_epoch(&mut self, observe: &mut dyn FnMut(Event<'_>)) -> Result<()> {
         let train = &self.config.train;
+        // Rows of a network that learns to be rounded stay as they are.
+        if self.rounding.is_none() {
+            self.reserved.fill(&self.model.tables)?;
+        }
         let metrics = self.validate()?;
         let progress = &mut self.progress;
         progress.end_epoch((train, self.length.epochs), self.learner.steps(), metrics);

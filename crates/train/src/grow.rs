@@ -7,7 +7,7 @@
 //! - A new scenario starts as the nearest one: unless it is named, the one with the most training rows among those with the same parent
 //!   (or its nearest), by the counts of the run.
 //! - A new task starts as the nearest one: unless it is named, the one it comes after if that is of its kind, else the first of its kind.
-//! - A new id starts with the row of id 0, which stood for it before.
+//! - A new id starts with the row of unknown values, which stood for it before.
 //!
 //! So every prediction the run could make is the same to the bit until training goes on; [`kitestring_nn::grow`] says how, and how the new
 //! ones score. What the optimizers remember does not come along: steps are counted from one. With nothing new this is a warm start.
@@ -66,7 +66,7 @@ pub fn grow(
             (Space::Direct { .. }, Some(rows)) => Space::Direct { rows },
             _ => Space::Open(config.train.open),
         };
-        table.restarted(space, config.train.rows)
+        table.restarted(space, config.train.rows, known.manifest().unknown_id())
     });
     let tables = tables.collect::<Result<Vec<Table>>>()?;
     let (schema, config) = (schema.clone(), config.model.clone());

@@ -24,6 +24,7 @@ mod occurrence_l2;
 pub mod predictor;
 pub mod rates;
 pub mod report;
+pub mod reserved;
 pub mod run;
 mod schedule;
 pub mod sweep;

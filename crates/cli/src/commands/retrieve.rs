@@ -381,8 +381,7 @@ fn required(texts: &[String], dataset: &Dataset, vocabularies: &Vocabularies) ->
             let error = wrong(format!("items cannot be chosen by `{name}`"));
             return Err(error.suggest(name, known().map(|feature| feature.name.as_str())));
         };
-        let id = vocabularies.id(feature.table(), value);
-        let code = u32::try_from(id).ok().filter(|code| *code > 0);
+        let code = vocabularies.find(feature.table(), value).and_then(|id| u32::try_from(id).ok());
         let code = code.ok_or_else(|| wrong(format!("no item has `{name}` of `{value}`")))?;
         match all.iter_mut().find(|(other, _)| other == name) {
             Some((_, codes)) => codes.push(code),

@@ -17,7 +17,7 @@ use kitestring_core::{Error, Result};
 use kitestring_nn::package::RowCodes;
 use kitestring_table::Route;
 use kitestring_train::Model;
-use kitestring_train::config::Schedule;
+use kitestring_train::config::{KeptEpoch, Schedule};
 use kitestring_train::fit::{Event, fit_aware};
 use kitestring_train::run::{remove_directory, replace_directory};
 use kitestring_train::workers::Threads;
@@ -83,6 +83,10 @@ impl Aware {
         config.train.asynchronous = false;
         // Steps of one length would leave weights as far from where they should be as codes do.
         config.train.schedule = Schedule::Cosine { warmup: 0 };
+        // They end where they should be, so an epoch before the last is a better one by chance alone, unless the run is to stop early.
+        if config.train.early_stopping.is_none() {
+            config.train.keep = KeptEpoch::Last;
+        }
         let rounding = Arc::new(candidate.description().rounding(&candidate.model.graph)?);
         let distil = Distil { alpha: self.alpha, temperature: 1.0, ..Distil::default() };
         let workers = Threads::new(config.train.workers)?.count();

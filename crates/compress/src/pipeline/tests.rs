@@ -103,6 +103,48 @@ fn a_ranker_becomes_small_and_stays_good() {
     assert_eq!(ship(&fixture, WAY, &[], &[], 7).unwrap().file, outcome.file, "the same to the bit");
 }
 
+/// A missing value has the row of the key 0, which is no value's hash; what has no key, an unknown value, has the default row.
+#[test]
+fn missing_and_unknown_values_have_rows_of_their_own() {
+    let Fixture { config, dataset, teacher, folder } = Fixture::new();
+    let vocabularies = dataset.vocabularies().unwrap();
+    let number = teacher.tables.iter().position(|table| table.name() == "item").unwrap();
+    let (table, mut route) = (&teacher.tables[number], kitestring_table::Route::new());
+    let known = vocabularies.id("item", "i3");
+    let mut told: Vec<Vec<f32>> = [1.0, 2.0, 3.0].map(|value| vec![value; table.dim()]).into();
+    table.route(&[vocabularies.id("item", ""), vocabularies.id("item", "nothing"), known], &mut route).unwrap();
+    table.assign(&mut route, &told.concat()).unwrap();
+    let usage = Usage::of(&dataset, Seed(0)).unwrap();
+    let needs = crate::usage::Needs::new();
+    for kept in [Kept::All, Kept::Ids(vec![known])] {
+        let key = secret();
+        let teacher = Model::read(&write(&teacher, folder.path())).unwrap();
+        let mut candidate = Candidate::new(teacher, config.clone(), dataset.without(&[]).unwrap());
+        candidate.kept[number] = kept.clone();
+        let sealing = Sealing { vocabularies: &vocabularies, usage: &usage, release: 1, key: &key };
+        let artifact = open(&candidate.seal(Recipient::With(&needs), &sealing).unwrap());
+        let rows = artifact.rows(number).unwrap();
+        let row = |key: u64| rows.row(rows.find(key).unwrap()).to_vec();
+        let bytes = |row: &[f32]| bytemuck::cast_slice::<f32, u8>(row).to_vec();
+        assert_eq!((row(0), row(stable_hash("i3"))), (bytes(&told[0]), bytes(&told[2])));
+        // Of what was left out only the mean is known, and training had no unknown item.
+        if kept != Kept::All {
+            assert_eq!(rows.keys.len(), 2);
+            let left = usage.ranked("item").into_iter().filter(|(id, _)| *id != known).collect::<Vec<_>>();
+            told[1] = crate::candidate::mean(&candidate.model.tables[number], &left).unwrap();
+        }
+        assert_eq!(rows.default, bytes(&told[1]));
+    }
+}
+
+/// Writes a model into a folder of its own.
+fn write(model: &Model, folder: &Path) -> std::path::PathBuf {
+    let place = folder.join("copy");
+    std::fs::create_dir_all(&place).unwrap();
+    model.write(&place, false).unwrap();
+    place
+}
+
 #[test]
 fn rows_are_those_used_most_and_those_a_user_needs() {
     let fixture = Fixture::new();
@@ -138,7 +180,7 @@ fn rows_are_those_used_most_and_those_a_user_needs() {
         crate::usage::each_batch(split, Seed(1), |batch| {
             for row in (0..batch.rows).filter(|row| vocabularies.user(batch.user[*row]) == "u3") {
                 let id = batch.sparse[1].of_row(row)[0];
-                assert!(id == 0 || rows.find(stable_hash(vocabularies.value("item", id).unwrap())).is_some());
+                assert!(id < 2 || rows.find(stable_hash(vocabularies.value("item", id).unwrap())).is_some());
                 seen += 1;
             }
         })

@@ -16,6 +16,8 @@
 //! *Pages* are what versions and capacities can share: a weight of the network, a thousand rows of a table. *Rows* have keys, ascending,
 //! so that one is found without reading the others. The key of a row is its id where ids are hashes or buckets already, and
 //! [`stable_hash`](crate::hash::stable_hash) of the value's text where a vocabulary numbers them: a device needs no vocabulary.
+//! A missing value has the key 0; a value that no key names, because training did not have it or its row was left out, has the table's
+//! default row. (In artifacts made before the two were told apart, both rows are the same.)
 //!
 //! A [`delta`] holds what of a version another one does not have. What it makes of the older file is the newer one, byte for byte, with the
 //! publisher's signature, so a delta needs none of its own.

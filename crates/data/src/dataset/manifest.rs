@@ -11,6 +11,12 @@ use std::path::Path;
 /// The format number of data set directories that this version writes, and the only one it reads.
 pub const FORMAT: u32 = 2;
 
+/// The id of a missing value, in every table.
+pub const MISSING: u64 = 0;
+
+/// The id, in every table with a vocabulary, of a value that the vocabulary does not hold. Ids of values follow it.
+const UNKNOWN: u64 = 1;
+
 /// The name of the manifest within a data set directory.
 pub const MANIFEST: &str = "manifest.json";
 
@@ -146,7 +152,8 @@ pub struct TableInfo {
     pub vocabulary: Option<usize>,
 }
 
-/// A vocabulary: an Arrow file with the columns `value` and `count`, entry 0 standing for every other value.
+/// A vocabulary: an Arrow file with the columns `value` and `count`, entry 0 standing for every other value. An id of a table is an entry
+/// plus [`Manifest::unknown_id`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct VocabularyInfo {
     /// Its name.
@@ -157,6 +164,12 @@ pub struct VocabularyInfo {
     pub ids: u32,
     /// All entries.
     pub entries: u32,
+    /// Look-ups of training rows without a value.
+    #[serde(default)]
+    pub missing: u64,
+    /// Look-ups of training rows with a value that is no id.
+    #[serde(default)]
+    pub unknown: u64,
 }
 
 impl Manifest {
@@ -275,6 +288,17 @@ impl Manifest {
         left.fitted.retain(|fitted| !features.contains(&fitted.feature));
         left.histories.retain(|name, _| !features.contains(name));
         Ok(left)
+    }
+
+    /// The id, in every table with a vocabulary, of a value that the vocabulary does not hold. Ids of values follow it.
+    pub fn unknown_id(&self) -> u64 {
+        UNKNOWN
+    }
+
+    /// [`Self::unknown_id`] of a table, which is [`MISSING`] where the table has no vocabulary: there every value has an id of its own.
+    pub fn unknown_id_of(&self, table: &str) -> u64 {
+        let has_vocabulary = self.tables.iter().any(|info| info.name == table && info.vocabulary.is_some());
+        if has_vocabulary { self.unknown_id() } else { MISSING }
     }
 
     /// The split of a name.

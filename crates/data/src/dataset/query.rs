@@ -162,7 +162,9 @@ impl<'a> QueryRow<'a> {
                 parts.map(str::trim).filter(|part| !part.is_empty()).map(id).collect()
             }
         };
-        let known = text.is_empty() || feature.kind == FeatureKind::Numeric || ids.iter().any(|id| *id > 0);
+        let known = text.is_empty()
+            || feature.kind == FeatureKind::Numeric
+            || ids.iter().any(|id| *id > self.manifest.unknown_id_of(feature.table()));
         let cut = ids.len().saturating_sub(feature.length);
         match feature.kind {
             FeatureKind::Sequence => drop(ids.drain(..cut)),

@@ -238,7 +238,8 @@ fn candidates_take_the_items_place() {
         for feature in [4, 5, 6] {
             assert_eq!(batch.sparse[feature].of_row(row), own.sparse[feature].of_row(sample));
         }
-        assert_eq!(batch.sparse[0].of_row(row)[0], item);
+        // Ids of values follow that of unknown ones; an item that is none is missing.
+        assert_eq!(batch.sparse[0].of_row(row)[0], if item == 0 { 0 } else { item + 1 });
         let name = vocabularies.item(item);
         if let Ok(number) = name.parse::<u64>() {
             assert_eq!(batch.sparse[1].of_row(row)[0], kitestring_core::hash::stable_hash(&format!("b{}", number % 2)));
@@ -658,7 +659,7 @@ fn a_stored_data_set_of_format_1_is_refused_with_what_to_do() {
     assert!(shown.contains("prepare the data set again with this version, and train again"), "{shown}");
 }
 
-/// The stored data set was written by the first version of the format; `KITESTRING_WRITE=1` writes it anew, which is only right for a
+/// The stored data set was written by the first version of its format; `KITESTRING_WRITE=1` writes it anew, which is only right for a
 /// format that was never released.
 #[test]
 fn a_stored_data_set_of_format_2_opens() {
@@ -683,4 +684,41 @@ fn a_stored_data_set_of_format_2_opens() {
     let (old, new) = (stored.vocabularies().unwrap(), fresh.vocabularies().unwrap());
     assert_eq!(old.id("item", "5"), new.id("item", "5"));
     assert_eq!(old.value("item", 3), new.value("item", 3));
+}
+
+/// A missing value, an unknown one and the values each have an id, in rows to be scored as in those to learn from.
+#[test]
+fn missing_and_unknown_values_are_told_apart() {
+    let directory = tempfile::tempdir().unwrap();
+    let out = directory.path().join("set");
+    make(&out, None);
+    let dataset = Dataset::open(&out).unwrap();
+    let vocabularies = dataset.vocabularies().unwrap();
+    assert_eq!((vocabularies.id("item", ""), vocabularies.id("item", "nothing")), (0, 1));
+    assert_eq!((vocabularies.find("item", "nothing"), vocabularies.value("item", 1)), (None, None));
+    assert_eq!(
+        (vocabularies.value_in_words("item", 0), vocabularies.value_in_words("item", 1)),
+        ("missing", "unknown")
+    );
+    for id in 2..dataset.table_size("item").unwrap().unwrap() {
+        assert_eq!(vocabularies.find("item", vocabularies.value("item", id).unwrap()), Some(id));
+    }
+    // Hashes have an id for every value.
+    assert_eq!(dataset.manifest().unknown_id_of("city"), 0);
+    assert!(vocabularies.find("city", "nowhere").is_some());
+    let bad = BadRows::default();
+    let scored = directory.path().join("scored");
+    let mut chunk = rows(60..63);
+    let tags = ListArray::from_iter_primitive::<Int64Type, _, _>([Some(vec![Some(0), Some(77)]), Some(vec![]), None]);
+    let column = chunk.rows.schema().index_of("tags").unwrap();
+    let mut columns = chunk.rows.columns().to_vec();
+    columns[column] = Arc::new(tags);
+    chunk.rows = RecordBatch::try_new(chunk.rows.schema(), columns).unwrap();
+    let chunks = Box::new([Ok(chunk)].into_iter());
+    encode("rows", chunks, Vec::new(), (&vocabularies, None), &bad, &scored, &mut |_| {}).unwrap();
+    let (encoded, mut batch) = (Dataset::open(&scored).unwrap(), Batch::default());
+    encoded.split("rows").unwrap().read(&[0, 1, 2], Seed(0), &mut batch).unwrap();
+    assert_eq!(encoded.manifest().tables, dataset.manifest().tables);
+    assert_eq!(batch.sparse[2].of_row(0), [vocabularies.id("tags", "0"), 1]);
+    assert!(batch.sparse[2].of_row(1).is_empty() && batch.sparse[2].of_row(2).is_empty());
 }

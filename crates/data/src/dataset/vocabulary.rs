@@ -2,7 +2,7 @@
 
 use super::file;
 use super::items::{ItemTable, NAMES};
-use super::manifest::{MANIFEST, Manifest, VocabularyInfo};
+use super::manifest::{MANIFEST, MISSING, Manifest, VocabularyInfo};
 use crate::prepare::{ITEMS, Interner, PATH};
 use arrow_array::cast::AsArray;
 use arrow_array::types::UInt32Type;
@@ -126,12 +126,23 @@ impl Vocabularies {
         counts.zip(entry).and_then(|(counts, entry)| counts.get(entry).copied()).unwrap_or(0)
     }
 
-    /// The text of an id of a table; none for id 0, ids there are not and tables without a vocabulary.
+    /// The text of an id of a table; none for a missing value, an unknown one, ids there are not and tables without a vocabulary.
     pub fn value(&self, table: &str, id: u64) -> Option<&str> {
+        let (vocabulary, entry) = self.entry_of(table, id)?;
+        Some(self.text(vocabulary, entry))
+    }
+
+    /// [`Self::value`], or in words what stands in its place: `missing` or `unknown`.
+    pub fn value_in_words(&self, table: &str, id: u64) -> &str {
+        self.value(table, id).unwrap_or(if id == MISSING { "missing" } else { "unknown" })
+    }
+
+    /// The vocabulary of a table and the entry of one of its ids; none as for [`Self::value`].
+    pub fn entry_of(&self, table: &str, id: u64) -> Option<(usize, u64)> {
         let info = self.manifest.tables.iter().find(|info| info.name == table)?;
         let vocabulary = info.vocabulary?;
-        let known = id > 0 && id < u64::from(self.manifest.vocabularies[vocabulary].ids);
-        known.then(|| self.text(vocabulary, id))
+        let entry = id.checked_sub(self.manifest.unknown_id())?;
+        (entry > 0 && entry < u64::from(self.manifest.vocabularies[vocabulary].ids)).then_some((vocabulary, entry))
     }
 
     /// The text of a user's number.
@@ -150,19 +161,27 @@ impl Vocabularies {
         vocabulary.map_or_else(String::new, |vocabulary| self.text(*vocabulary, index.into()).replace(PATH, " / "))
     }
 
-    /// The id of a value in a table; 0 where the vocabulary does not hold it, or there is no such table of texts. The
-    /// first call indexes the vocabularies.
+    /// The id of a value in a table: that of missing values for an empty text, and that of unknown ones where the vocabulary does not hold it;
+    /// 0 where there is no such table of texts. The first call indexes the vocabularies.
     pub fn id(&self, table: &str, text: &str) -> u64 {
-        let Some(info) = self.manifest.tables.iter().find(|info| info.name == table) else { return 0 };
-        let Some(text) = canonical(text) else { return 0 };
+        let unknown = || if canonical(text).is_none() { MISSING } else { self.manifest.unknown_id_of(table) };
+        self.find(table, text).unwrap_or_else(unknown)
+    }
+
+    /// The id of a value in a table, however it is written ([`canonical`]); none where it is missing, where the vocabulary does not hold it, or
+    /// where there is no such table of texts. The first call indexes the vocabularies.
+    pub fn find(&self, table: &str, text: &str) -> Option<u64> {
+        let info = self.manifest.tables.iter().find(|info| info.name == table)?;
+        let text = canonical(text)?;
         match (info.vocabulary, self.manifest.schema.vocabulary(table)) {
             (Some(vocabulary), _) => {
                 let entry = self.entry(vocabulary, &text);
-                if entry < self.manifest.vocabularies[vocabulary].ids { entry.into() } else { 0 }
+                let known = entry > 0 && entry < self.manifest.vocabularies[vocabulary].ids;
+                known.then(|| u64::from(entry) + self.manifest.unknown_id())
             }
-            (None, Vocabulary::Hashed { buckets }) => stable_hash(&text) % buckets.max(1),
-            (None, Vocabulary::Open) => stable_hash(&text),
-            (None, Vocabulary::Known { .. }) => 0,
+            (None, Vocabulary::Hashed { buckets }) => Some(stable_hash(&text) % buckets.max(1)),
+            (None, Vocabulary::Open) => Some(stable_hash(&text)),
+            (None, Vocabulary::Known { .. }) => None,
         }
     }
 

@@ -96,7 +96,7 @@ pub fn change_items(
         sides: SideCheck::new(&plan, Of::User),
     };
     let sizes: Vec<Stored> = manifest.vocabularies.iter().map(|info| Stored::new(info, false)).collect();
-    let numbering = Numbering::new(&plan, &encoder.interners, &seen, Some(&sizes));
+    let numbering = Numbering::new(&plan, &encoder.interners, &seen, (Some(&sizes), manifest.unknown_id()));
     let texts = &encoder.interners[vocabulary];
     let names = numbering.values[vocabulary].iter().map(|value| texts.text(*value));
     let names: ArrayRef = Arc::new(LargeStringArray::from_iter_values(names));
@@ -304,7 +304,7 @@ mod tests {
         assert_eq!(features(&now, "bare"), (None, vec![], 0.0));
         assert_eq!(features(&now, "i2"), before);
         // What was an id still is, what is new is the unknown one.
-        assert_eq!((now.id("item", "i0"), now.id("item", "n1")), (known.id("item", "i0"), 0));
+        assert_eq!((now.id("item", "i0"), now.id("item", "n1")), (known.id("item", "i0"), 1));
         assert_eq!(now.items().unwrap().popularity(now.entry(item, "i0")), 10);
 
         // The next change goes on from there.

@@ -124,8 +124,8 @@ pub(crate) enum From {
     Plain(usize),
     /// A slot of provisional numbers, as entries of this vocabulary.
     Entry(usize, usize),
-    /// Likewise, as ids.
-    Id(usize, usize),
+    /// Likewise, as numbers of scenarios.
+    Scenario(usize, usize),
     /// The arm of the treatment.
     Arm(usize),
     Time,
@@ -186,7 +186,7 @@ pub(crate) fn item_columns(plan: &Plan) -> Vec<(String, From)> {
 pub(crate) fn row_columns(plan: &Plan) -> Vec<(String, From)> {
     let mut columns = feature_columns(plan, false);
     for (level, (slot, vocabulary)) in plan.schema.scenarios.iter().zip(&plan.levels) {
-        columns.push((format!("scenario.{}", level.name), From::Id(*slot, *vocabulary)));
+        columns.push((format!("scenario.{}", level.name), From::Scenario(*slot, *vocabulary)));
     }
     for (task, slot) in plan.schema.tasks.iter().zip(&plan.labels) {
         columns.push((format!("label.{}", task.name), From::Float(*slot)));
@@ -295,8 +295,9 @@ pub(crate) fn append(
         (From::Entry(slot, vocabulary), Column::Whole(values)) => {
             each(at(*slot)).for_each(|at| values.push(numbering.entry(*vocabulary, u32_at(of.records, at)).into()));
         }
-        (From::Id(slot, vocabulary), Column::Whole(values)) => {
-            each(at(*slot)).for_each(|at| values.push(numbering.id(*vocabulary, u32_at(of.records, at)).into()));
+        (From::Scenario(slot, vocabulary), Column::Whole(values)) => {
+            let number = |at: usize| numbering.trained_entry(*vocabulary, u32_at(of.records, at));
+            each(at(*slot)).for_each(|at| values.push(number(at).into()));
         }
         (From::Arm(slot), Column::Whole(values)) => {
             each(at(*slot)).for_each(|at| values.push(numbering.arms[u32_at(of.records, at) as usize].into()));

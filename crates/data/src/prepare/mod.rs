@@ -43,7 +43,7 @@ pub(crate) use shards::{USERS, user_file};
 
 use crate::chunk::Chunk;
 use crate::config::{Negatives, Split, Ties};
-use crate::dataset::manifest::{FORMAT, Manifest, SplitInfo, TableInfo, TimeScale};
+use crate::dataset::manifest::{FORMAT, MISSING, Manifest, SplitInfo, TableInfo, TimeScale};
 use crate::dataset::{Dataset, Vocabularies, hash_files};
 use crate::reader::BadRows;
 use arrange::{Seen, arrange};
@@ -151,7 +151,7 @@ pub fn prepare(
 /// Prepares rows never seen in [`prepare`] as the only split `name` of a data set in the directory `out`, with the
 /// vocabularies and transforms of another one. Labels and logged facts may have no column.
 ///
-/// Values the vocabularies do not hold have id 0. The rows are no events: a row's histories hold the user's events in `past`, the data set the
+/// Values the vocabularies do not hold have the id of unknown ones. The rows are no events: a row's histories hold the user's events in `past`, the data set the
 /// vocabularies are of, that are of strictly earlier times than the row; all of them without a time column. Times of less than a microsecond
 /// apart are one.
 ///
@@ -232,7 +232,8 @@ impl Job<'_> {
             let sizes = stored.manifest().vocabularies.iter();
             sizes.map(|vocabulary| Stored::new(vocabulary, self.options.like.is_some())).collect()
         });
-        let numbering = Numbering::new(plan, &encoder.interners, &seen, stored.as_deref());
+        let unknown = self.stored.map_or(MISSING + 1, |stored| stored.manifest().unknown_id());
+        let numbering = Numbering::new(plan, &encoder.interners, &seen, (stored.as_deref(), unknown));
         let mut writer = ShardWriter::new(
             (plan, &numbering, &seen),
             &fitted,
@@ -382,14 +383,15 @@ impl Job<'_> {
         });
         let tables = plan.schema.table_names().into_iter().enumerate().map(|(table, name)| TableInfo {
             name: name.to_owned(),
-            rows: plan.table_rows(table, |vocabulary| numbering.ids(vocabulary)),
+            rows: plan.table_rows(table, |vocabulary| numbering.rows(vocabulary)),
             vocabulary: match plan.tables[table] {
                 Some(Ids::Vocabulary(vocabulary)) => Some(vocabulary),
                 _ => None,
             },
         });
         Manifest {
-            format: FORMAT,
+            // Ids mean what they mean in the vocabularies that are gone on with.
+            format: self.stored.map_or(FORMAT, |stored| stored.manifest().format),
             schema: plan.schema.clone(),
             seed: self.options.seed,
             splits: splits.collect(),

@@ -19,6 +19,8 @@ pub(crate) struct Numbering {
     pub(crate) values: Vec<Vec<u32>>,
     /// The number of each arm of the treatment, by provisional number.
     pub(crate) arms: Vec<u32>,
+    /// The id of a value that is none. Those of entries follow it.
+    unknown: u32,
 }
 
 /// The sizes of a stored vocabulary, whose entries are the first provisional numbers.
@@ -40,8 +42,15 @@ impl Stored {
 }
 
 impl Numbering {
-    pub(crate) fn new(plan: &Plan, interners: &[Interner], seen: &Seen, stored: Option<&[Stored]>) -> Self {
-        let mut numbering = Self { entries: Vec::new(), ids: Vec::new(), values: Vec::new(), arms: Vec::new() };
+    /// `unknown` is the id of a value that is none, [`unknown_id`](crate::dataset::manifest::Manifest::unknown_id).
+    pub(crate) fn new(
+        plan: &Plan,
+        interners: &[Interner],
+        seen: &Seen,
+        (stored, unknown): (Option<&[Stored]>, u64),
+    ) -> Self {
+        let (entries, ids, values) = (Vec::new(), Vec::new(), Vec::new());
+        let mut numbering = Self { entries, ids, values, arms: Vec::new(), unknown: unknown as u32 };
         for (vocabulary, rule) in plan.vocabularies.iter().enumerate() {
             let counts = &seen.counts[vocabulary];
             let mut entries = vec![0; counts.len()];
@@ -82,21 +91,31 @@ impl Numbering {
         self.entries[vocabulary][provisional as usize]
     }
 
-    /// The id of a provisional number; 0 where the value is none.
+    /// The entry of a provisional number, such as that of a scenario; 0 where training did not have the value often enough, or where there is
+    /// none.
     #[inline(always)]
-    pub(crate) fn id(&self, vocabulary: usize, provisional: u32) -> u32 {
+    pub(crate) fn trained_entry(&self, vocabulary: usize, provisional: u32) -> u32 {
         let entry = self.entries[vocabulary][provisional as usize];
         if entry < self.ids[vocabulary] { entry } else { 0 }
+    }
+
+    /// The id of a provisional number in a table.
+    #[inline(always)]
+    pub(crate) fn id(&self, vocabulary: usize, provisional: u32) -> u32 {
+        // The provisional number of a missing value is 0, and so is its id.
+        let unknown = if provisional == 0 { 0 } else { self.unknown };
+        self.trained_entry(vocabulary, provisional) + unknown
     }
 
     /// Whether a provisional number is a value that has no id. Number 0 is no value.
     #[inline(always)]
     pub(crate) fn is_unknown(&self, vocabulary: usize, provisional: u32) -> bool {
-        provisional != 0 && self.id(vocabulary, provisional) == 0
+        provisional != 0 && self.trained_entry(vocabulary, provisional) == 0
     }
 
-    pub(crate) fn ids(&self, vocabulary: usize) -> u32 {
-        self.ids[vocabulary]
+    /// The number of rows of a table with a vocabulary.
+    pub(crate) fn rows(&self, vocabulary: usize) -> u32 {
+        self.ids[vocabulary] + self.unknown
     }
 
     pub(crate) fn entries(&self, vocabulary: usize) -> usize {
@@ -129,7 +148,10 @@ impl Numbering {
         let columns = vec![("value".into(), texts), ("count".into(), Arc::new(UInt32Array::from(shown)) as ArrayRef)];
         let written = crate::dataset::file::write(&directory.join(&file), columns)?;
         let (ids, entries) = (self.ids[vocabulary], values.len() as u32);
-        Ok((VocabularyInfo { name: name.clone(), file, ids, entries }, written))
+        let missing = u64::from(counts.first().copied().unwrap_or(0));
+        let numbers = (0..).zip(counts).filter(|(number, _)| self.is_unknown(vocabulary, *number));
+        let unknown = numbers.map(|(_, count)| u64::from(*count)).sum();
+        Ok((VocabularyInfo { name: name.clone(), file, ids, entries, missing, unknown }, written))
     }
 }
 

@@ -351,9 +351,9 @@ impl Plan {
     }
 
     /// The number of rows of a table, none where it is open.
-    pub(crate) fn table_rows(&self, table: usize, vocabulary_ids: impl Fn(usize) -> u32) -> Option<u64> {
+    pub(crate) fn table_rows(&self, table: usize, vocabulary_rows: impl Fn(usize) -> u32) -> Option<u64> {
         match self.tables[table] {
-            Some(Ids::Vocabulary(vocabulary)) => Some(u64::from(vocabulary_ids(vocabulary))),
+            Some(Ids::Vocabulary(vocabulary)) => Some(u64::from(vocabulary_rows(vocabulary))),
             Some(Ids::Buckets(buckets)) => Some(buckets),
             Some(Ids::Open) => None,
             None => {

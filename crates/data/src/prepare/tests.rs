@@ -332,7 +332,7 @@ proptest! {
         };
         let text = |item: u8| {
             let text = format!("i{item}");
-            if known.id("item", &text) == 0 { "?".into() } else { text }
+            if known.find("item", &text).is_none() { "?".into() } else { text }
         };
         let (rows, encoded) = scored(&second, Some(&dataset));
         let mut overlapping = 0;
@@ -380,16 +380,16 @@ proptest! {
         }
         let rows = read_all(&new);
         let of: BTreeMap<u64, String> = rows.iter().map(|row| (row.line, row.split.clone())).collect();
-        let had = (0..=u8::MAX).filter(|item| known.id("item", &format!("i{item}")) != 0).collect();
+        let had = (0..=u8::MAX).filter(|item| known.find("item", &format!("i{item}")).is_some()).collect();
         let inputs: [(&str, &[Event]); 1] = [("train", &second)];
         prop_assert_eq!(&rows, &expected_like(&inputs, had, Ties::Apart, |_, line| of[&(line as u64 + 1)].clone()));
         // What the second rows do not show of an item is what the first ones did.
         for item in (0..=u8::MAX).map(|item| format!("i{item}")) {
-            let [before, after] = [&known, &grown].map(|all| all.id("item", &item));
-            if before != 0 {
+            let [before, after] = [&known, &grown].map(|all| all.entry(all.manifest().item.unwrap(), &item));
+            if known.find("item", &item).is_some() {
                 let brands = [(&known, before), (&grown, after)].map(|(all, id)| {
                     let mut batch = Batch::default();
-                    all.items().unwrap().put(&[id as u32], &mut batch).unwrap();
+                    all.items().unwrap().put(&[id], &mut batch).unwrap();
                     all.value("brand", batch.sparse[2].ids[0]).map(str::to_owned)
                 });
                 prop_assert_eq!(&brands[0], &brands[1]);
@@ -581,7 +581,7 @@ fn malformed_rows_are_dropped_and_counted_within_the_budget() {
     assert_eq!(manifest.bad_rows, 2);
     assert_eq!(manifest.splits.iter().map(|split| split.rows).sum::<u64>(), 9);
     let vocabularies = Vocabularies::open(directory.path().join("set")).unwrap();
-    assert_eq!(vocabularies.id("user", "x"), 0, "a dropped row teaches no value");
+    assert_eq!(vocabularies.find("user", "x"), None, "a dropped row teaches no value");
     let worse = chunk("f", 9, columns(&["a"], &["1"], &["inf"]));
     let inputs = vec![Input::new("train", [Ok(good), Ok(worse)].into_iter())];
     let error = prepare(inputs, Vec::new(), &options, &directory.path().join("set"), &mut |_| {}).unwrap_err();

@@ -7,6 +7,7 @@ use crate::predictor::Predictor;
 use crate::report::{Attention, AttentionBin, AttentionEvent, AttentionExample};
 use kitestring_core::schema::{Feature, FeatureKind, Of};
 use kitestring_core::{Batch, Result, Schema, Seed};
+use kitestring_data::dataset::manifest::MISSING;
 use kitestring_data::dataset::{Dataset, Vocabularies};
 use kitestring_nn::engine::Shown;
 use std::ops::Range;
@@ -104,6 +105,8 @@ struct Category {
     name: String,
     /// The table of its ids.
     table: String,
+    /// The id of its unknown values.
+    unknown: u64,
     /// The table of the events.
     events: String,
     /// The feature that says which item a sample is of, by the table of the events; none where no item feature shares it.
@@ -131,6 +134,7 @@ impl Category {
                 return Ok(Self {
                     name: feature.name.clone(),
                     table: feature.table().to_owned(),
+                    unknown: dataset.manifest().unknown_id_of(feature.table()),
                     events: events.to_owned(),
                     target,
                     history,
@@ -142,6 +146,7 @@ impl Category {
         Ok(Self {
             name: target.map_or_else(|| events.to_owned(), |target| sparse[target].name.clone()),
             table: events.to_owned(),
+            unknown: dataset.manifest().unknown_id_of(events),
             events: events.to_owned(),
             target,
             history,
@@ -154,7 +159,8 @@ impl Category {
     fn same(&self, batch: &Batch, row: usize) -> Vec<bool> {
         let target = self.of_target.and_then(|target| batch.sparse[target].of_row(row).first().copied());
         let events = self.of_events.get(range(batch, self.history, row)).unwrap_or_default();
-        events.iter().map(|event| *event != 0 && Some(*event) == target).collect()
+        let is_known = |event: u64| event != MISSING && event != self.unknown;
+        events.iter().map(|event| is_known(*event) && Some(*event) == target).collect()
     }
 
     fn example(
@@ -166,7 +172,7 @@ impl Category {
         vocabularies: &Vocabularies,
     ) -> AttentionExample {
         let named = |item: u64, category: Option<u64>| {
-            let name = |table: &str, id: u64| vocabularies.value(table, id).unwrap_or("unknown").to_owned();
+            let name = |table: &str, id: u64| vocabularies.value_in_words(table, id).to_owned();
             let item = format!("{} {}", self.events, name(&self.events, item));
             match category.filter(|_| self.table != self.events) {
                 Some(category) => format!("{item}, {} {}", self.name, name(&self.table, category)),
@@ -214,7 +220,9 @@ fn categories(dataset: &Dataset, batch: &Batch, (history, category): (usize, usi
     let info = manifest.tables.iter().find(|info| info.name == table(history));
     let is_of_items = manifest.item.is_some() && info.is_some_and(|info| info.vocabulary == manifest.item);
     let (Some(items), true) = (dataset.items(), is_of_items && is_items(schema, category)) else { return Ok(None) };
-    let numbers: Vec<u32> = batch.sparse[history].ids.iter().map(|id| *id as u32).collect();
+    // Ids are numbers of items behind that of unknown ones.
+    let number = |id: &u64| id.saturating_sub(manifest.unknown_id()) as u32;
+    let numbers: Vec<u32> = batch.sparse[history].ids.iter().map(number).collect();
     let mut found = Batch::default();
     items.put(&numbers, &mut found)?;
     Ok(found.sparse.into_iter().nth(category).map(|ids| ids.ids))

@@ -81,7 +81,7 @@ impl Groups {
         found.truncate(LINES);
         let vocabularies = dataset.vocabularies()?;
         let named = |(id, rows): (u64, Vec<usize>)| {
-            let value = vocabularies.value(names[table], id).unwrap_or("unknown");
+            let value = vocabularies.value_in_words(names[table], id);
             (format!("{name} {value}"), Some(id), rows)
         };
         Ok(Self { table, found: found.into_iter().map(named).collect() })

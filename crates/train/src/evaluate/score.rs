@@ -219,12 +219,11 @@ impl Served {
         let mut found = Vec::new();
         for (number, feature) in dataset.schema().sparse().enumerate() {
             let Some(value) = config.serve_as.get(&feature.name) else { continue };
-            let id = dataset.vocabularies()?.id(feature.table(), value);
-            if id == 0 {
-                return Err(Error::config(format!("training has no `{value}` of `{}`", feature.name))
+            let id = dataset.vocabularies()?.find(feature.table(), value).ok_or_else(|| {
+                Error::config(format!("training has no `{value}` of `{}`", feature.name))
                     .in_field("evaluate.serve_as")
-                    .mend("name a value that the training rows have"));
-            }
+                    .mend("name a value that the training rows have")
+            })?;
             found.push((number, id));
         }
         Ok(Self(found))
@@ -392,6 +391,8 @@ struct Columns {
     sequences: Vec<usize>,
     /// The table of each sparse feature.
     tables: Vec<usize>,
+    /// The id of values that training did not have.
+    unknown: u64,
     /// Whether items in training are known.
     trained: bool,
     /// The scores of a sample: one a task, then what else the head says.
@@ -414,6 +415,7 @@ impl Columns {
             tables: sparse()
                 .map(|(_, feature)| names.iter().position(|name| *name == feature.table()).unwrap_or(0))
                 .collect(),
+            unknown: dataset.manifest().unknown_id(),
             trained: dataset.splits().iter().any(|split| split.name() == "train"),
             scores: model.graph.outputs().len(),
         })
@@ -468,7 +470,7 @@ impl Columns {
         for (ids, table) in batch.sparse.iter().zip(&self.tables) {
             let (all, unknown) = &mut scored.lookups[*table];
             *all += ids.ids.len() as u64;
-            *unknown += ids.ids.iter().filter(|id| **id == 0).count() as u64;
+            *unknown += ids.ids.iter().filter(|id| **id == self.unknown).count() as u64;
         }
         Ok(())
     }

@@ -310,7 +310,7 @@ fn what_serving_does_not_know_has_one_value() {
     let model = fixture.trained();
     let mut config = fixture.config.evaluate.clone();
     let vocabularies = fixture.dataset.vocabularies().unwrap();
-    let user = (1..).map(|id| vocabularies.value("user", id).unwrap().to_owned()).next().unwrap();
+    let user = vocabularies.value("user", 2).unwrap().to_owned();
     config.serve_as = BTreeMap::from([("user".to_owned(), user.clone())]);
     let found = all(&fixture, &model, &config, 1);
     let split = fixture.dataset.split("test").unwrap();
