@@ -13,7 +13,7 @@
 use kitestring_bench::seeds::{each, mean, mean_difference, shown};
 use kitestring_core::metrics::auc;
 use kitestring_core::{Error, Result, Seed};
-use kitestring_data::config::{Condition, Filter, Split};
+use kitestring_data::config::{Condition, Filter, Split, TimeBorder};
 use kitestring_data::dataset::Dataset;
 use kitestring_data::layout;
 use kitestring_data::prepare::prepare_folder;
@@ -230,7 +230,10 @@ fn in_world(asked: &Asked, models: &[(&str, &[&str])], world: usize) -> Result<V
         let mut config = asked.config(overrides, world)?;
         let alone = *name == ALONE;
         if alone {
-            config.data.split = Some(Split::TimeAt { valid: Some(borders[0]), test: Some(borders[1]) });
+            config.data.split = Some(Split::TimeAt {
+                valid: Some(TimeBorder::Number(borders[0])),
+                test: Some(TimeBorder::Number(borders[1])),
+            });
             for layout in &mut config.data.layouts {
                 layout.filters.extend(["entrance", "channel"].iter().zip(SMALL).map(|(column, value)| Filter {
                     column: (*column).into(),
