@@ -94,6 +94,7 @@ fn run() -> Result<()> {
             y: "ms a step".into(),
             log_x: true,
             log_y: false,
+            from_zero: false,
             lines,
         };
         std::fs::write(&page, charts("What a step costs", "One machine, one run.", &[chart]))

@@ -199,6 +199,7 @@ fn run() -> Result<()> {
                 y: unit.into(),
                 log_x: true,
                 log_y: true,
+                from_zero: false,
                 lines: ["aleatoric", "epistemic within the range", "epistemic outside"]
                     .map(|line| (line.to_owned(), Vec::new()))
                     .into(),

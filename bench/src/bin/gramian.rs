@@ -125,6 +125,7 @@ fn run() -> Result<()> {
             y: y.into(),
             log_x: false,
             log_y,
+            from_zero: false,
             lines,
         };
         let sweep = LAMBDAS

@@ -57,7 +57,6 @@ fn run() -> Result<()> {
 
 fn draw(folder: &Path, cpu: Vec<(f64, f64)>, [planned, measured]: [Vec<(f64, f64)>; 2]) -> Result<()> {
     let line = |name: &str, points: Vec<(f64, f64)>| {
-        // From zero, so that flat looks flat.
         let points = points.into_iter().map(|(x, y)| (x, Estimate::from(y))).collect();
         (name.to_owned(), points)
     };
@@ -69,6 +68,7 @@ fn draw(folder: &Path, cpu: Vec<(f64, f64)>, [planned, measured]: [Vec<(f64, f64
                 caption: "All threads together, on two cores".into(),
                 x: "workers".into(),
                 y: "CPU ms a step".into(),
+                from_zero: true,
                 log_x: true,
                 lines: vec![line("batch 4096, two lists of 50", cpu)],
                 ..Chart::default()
@@ -81,6 +81,7 @@ fn draw(folder: &Path, cpu: Vec<(f64, f64)>, [planned, measured]: [Vec<(f64, f64
                 caption: "Lists of 50 rows of 16 numbers".into(),
                 x: "list features".into(),
                 y: "MiB".into(),
+                from_zero: true,
                 lines: vec![line("planned", planned), line("held after a step", measured)],
                 ..Chart::default()
             },

@@ -21,6 +21,8 @@ pub struct Chart {
     pub log_x: bool,
     /// Whether y is.
     pub log_y: bool,
+    /// Whether y starts at zero, so that what is nearly flat looks so.
+    pub from_zero: bool,
     /// Named lines of (x, y).
     pub lines: Vec<(String, Vec<(f64, Estimate)>)>,
 }
@@ -66,7 +68,10 @@ fn figure(chart: &Chart) -> Figure {
     let axis = |log: bool, name: &str| if log { format!("log10 of {name}") } else { name.to_owned() };
     let points = || chart.lines.iter().flat_map(|(_, points)| points);
     let xs = Axis::fit(axis(chart.log_x, &chart.x), points().map(|point| x(point.0)));
-    let ys = Axis::fit(axis(chart.log_y, &chart.y), points().flat_map(|point| point.1.extent()).map(y));
+    let ys = Axis::fit(
+        axis(chart.log_y, &chart.y),
+        points().flat_map(|point| point.1.extent()).chain(chart.from_zero.then_some(0.0)).map(y),
+    );
     let mut plot = Plot::new(xs, ys, 300.0);
     let mut numbers = Table::new(["Line", &chart.x, &chart.y, "Interval"]);
     for (index, (name, points)) in chart.lines.iter().enumerate() {
