@@ -486,22 +486,9 @@ pub fn encode(
         let told = &mut |step| progress.preparing(step);
         let manifest = prepare::encode(name, rows, candidates, known, &bad, &out, told)?;
         manifest.notes().iter().for_each(|note| progress.note(&note.to_string()));
-        let dataset = Dataset::open(&out)?;
-        known_training(run, &dataset);
-        datasets.push(dataset);
+        datasets.push(Dataset::open(&out)?);
     }
     Ok(Encoded { datasets, bad_rows: bad.count(), place })
-}
-
-/// Tells a data set what the run was trained on, for baselines, where that is still there.
-fn known_training(run: &Run, dataset: &Dataset) {
-    let trained = run.origin().and_then(|origin| Dataset::open(origin.dataset));
-    if let Ok(trained) = trained
-        && trained.schema() == dataset.schema()
-    {
-        // Without them there are no baselines, which the evaluation says.
-        let _ = dataset.trained_on(&trained);
-    }
 }
 
 /// Reads the columns that a schema speaks of. Rows to be scored need no labels and no logged facts: those that are not there are left out.

@@ -70,6 +70,8 @@ impl Evaluate {
         let mut progress = self.output.progress()?;
         let mut bad_rows = 0;
         let (_encoded, datasets);
+        // What baselines and full rankings of other data go by. Where it is gone there are no baselines, which the evaluation says.
+        let trained = self.data.as_ref().and_then(|_| run.dataset(self.dataset.given()).ok());
         match &self.data {
             None => datasets = vec![run.dataset(self.dataset.given())?],
             Some(path) if stages::is_dataset(path) => datasets = vec![prepared(&model, path)?],
@@ -88,6 +90,9 @@ impl Evaluate {
         let mut judged = Judged::default();
         let known = |dataset| Known { config: &config, model: &model, dataset, how: &how };
         for dataset in &datasets {
+            if let Some(trained) = trained.as_ref().filter(|trained| trained.schema() == dataset.schema()) {
+                dataset.trained_on(trained)?;
+            }
             judged.add(&known(dataset), SEED, &mut progress)?;
         }
         let scored: u64 = judged.evaluations.iter().map(|found| found.samples).sum();
