@@ -62,6 +62,7 @@ fn from_logs_to_candidates() {
         let batches: Vec<_> = batches.build().unwrap().map(Result::unwrap).collect();
         let users = batches.iter().map(|batch| batch.num_rows() as u64).sum::<u64>();
         assert_eq!(written.json()["users"], users);
+        assert_eq!((&written.json()["asked"], &written.json()["short_lists"]), (&30.into(), &0.into()));
         let lists = batches[0].column(1).as_list::<i32>();
         assert!((0..lists.len()).all(|row| lists.value(row).len() == 30));
         batches[0].column(0).as_string::<i32>().value(0).to_owned()
@@ -72,6 +73,8 @@ fn from_logs_to_candidates() {
     };
     let items =
         |found: &[Value]| found.iter().map(|item| item["item"].as_str().unwrap().to_owned()).collect::<Vec<_>>();
+    let short = done(&["retrieve", "query", &run, "--user", &user, "-k", "1000", "--with-seen"]).stdout;
+    assert!(short.ends_with("1000 were asked for and no more are left\n"), "{short}");
     let plain = ask(&["-k", "15"]);
     assert_eq!(plain.len(), 15);
     let seen = ask(&["-k", "1000", "--with-seen"]);
@@ -87,7 +90,10 @@ fn from_logs_to_candidates() {
         assert_eq!(outcome.code, Some(2), "{arguments:?}: {}", outcome.stderr);
         assert!(outcome.stderr.contains(expected), "{arguments:?}: {}", outcome.stderr);
     };
-    refused(&["query", &run, "--user", "nobody"], "nobody");
+    refused(
+        &["query", &run, "--user", "nobody"],
+        "no user `nobody`; say what is known of a new user to `kitestring recommend`",
+    );
     refused(&["query", &run, "--user", &user, "-k", "0"], "-k");
     refused(&["query", &run, "--user", &user, "--where", "categry=3"], "did you mean `category`?");
     refused(&["query", &run, "--user", &user, "--where", "category=nothing"], "nothing");

@@ -399,7 +399,7 @@ impl Query {
         if user == 0 {
             return Err(Error::config(format!("the run's data have no user `{}`", self.user))
                 .in_field("--user")
-                .mend("a new user needs a row: add it to the data and prepare them again with `prepare --like`"));
+                .mend("say what is known of a new user to `kitestring recommend` with --history and --context"));
         }
         let (split, sample) = retriever::newest(dataset, user.into())?;
         let names: Vec<&str> = dataset.splits().iter().map(|split| split.name()).collect();
@@ -415,7 +415,11 @@ impl Query {
         self.asked.output.text(&columns(&rows))?;
         let items: Vec<_> =
             found.iter().map(|found| json!({ "item": vocabularies.item(found.item), "score": found.score })).collect();
-        self.asked.output.object(&json!({ "user": self.user, "items": items, "seconds": seconds }))
+        if found.len() < self.asked.k {
+            self.asked.output.line(&format!("{} were asked for and no more are left", self.asked.k))?;
+        }
+        let asked = self.asked.k;
+        self.asked.output.object(&json!({ "user": self.user, "asked": asked, "items": items, "seconds": seconds }))
     }
 }
 
@@ -453,8 +457,17 @@ impl Candidates {
         written.map_err(|error| Error::io(std::io::Error::other(error), "could not write the file", &self.out))?;
         put(file, &self.out)?;
         self.asked.output.line(&format!("candidates for {} users: {}", queries.len(), self.out.display()))?;
-        self.asked
-            .output
-            .object(&json!({ "users": queries.len(), "out": self.out, "seconds": start.elapsed().as_secs_f64() }))
+        let short = found.iter().filter(|found| found.len() < self.asked.k).count();
+        if short > 0 {
+            let k = self.asked.k;
+            self.asked.output.line(&format!("{short} of the lists have fewer than {k} items: no more are left"))?;
+        }
+        self.asked.output.object(&json!({
+            "users": queries.len(),
+            "asked": self.asked.k,
+            "short_lists": short,
+            "out": self.out,
+            "seconds": start.elapsed().as_secs_f64(),
+        }))
     }
 }
