@@ -101,21 +101,25 @@ impl Numbers<'_> {
     }
 }
 
-/// A layer from codes to numbers: [`products`], [`decode`]d, with a row added and the activation applied; no `parts`. `sums` is memory for the
-/// moment.
+/// A layer from codes to numbers: [`products`], [`decode`]d, with the row added, where there is one, and the activation applied; no `parts`. `sums`
+/// is memory for the moment.
 ///
 /// # Panics
 /// If the slices are not as long as they should be, or there are parts.
 pub fn dense(out: &mut [f32], x: &[u8], weights: &Packed, of: Numbers<'_>, sums: &mut [i32]) {
-    of.check(sums.len(), weights.outputs());
     assert!(out.len() == sums.len() && of.parts.is_empty(), "a number for each sum");
     #[cfg(target_arch = "x86_64")]
-    if goes_on(x, weights, (sums.len(), of.activation)) {
+    if !of.row.is_empty() && goes_on(x, weights, (sums.len(), of.activation)) {
+        of.check(sums.len(), weights.outputs());
         return x86::dense(out, x, weights, of);
     }
     products(sums, x, weights);
     decode(out, sums, of.offsets, of.scales);
-    of.activation.apply_with_bias(out, of.row);
+    if of.row.is_empty() {
+        of.activation.apply(out);
+    } else {
+        of.activation.apply_with_bias(out, of.row);
+    }
 }
 
 /// A layer from codes to the codes that the next one reads: [`products`], what follows them, and [`encode`] of that. `sums` is memory for the moment.

@@ -85,13 +85,8 @@ impl Product {
         for (x, out) in rows {
             let (codes, sums) = self.room(x.len() / inputs, scratch);
             self.encode(x, codes);
-            if let Some(bias) = bias {
-                int8::dense(out, codes, &self.packed, self.numbers(&[], bias, activation), sums);
-            } else {
-                int8::products(sums, codes, &self.packed);
-                int8::decode(out, sums, &self.offsets, &self.scales);
-                activation.apply(out);
-            }
+            let of = self.numbers(&[], bias.unwrap_or_default(), activation);
+            int8::dense(out, codes, &self.packed, of, sums);
             if has_nan(x) {
                 let rows = x.chunks_exact(inputs).zip(out.chunks_exact_mut(outputs));
                 rows.filter(|(x, _)| has_nan(x)).for_each(|(_, out)| out.fill(f32::NAN));

@@ -24,7 +24,7 @@ impl Packed {
     /// # Errors
     /// More inputs than an `i32` can sum; a code of −128, which no weight has.
     pub fn new(weights: &Weights) -> Result<Self> {
-        Self::with_path(weights, Int8Path::fastest().unwrap_or(Int8Path::Portable))
+        Self::of(weights, Int8Path::fastest().unwrap_or(Int8Path::Portable))
     }
 
     /// Packs the codes of a matrix for a path: for tests and measurements.
@@ -36,6 +36,11 @@ impl Packed {
             return Err(Error::config(format!("the int8 path `{}` is not one of this processor", path.name()))
                 .mend("choose another one"));
         }
+        Self::of(weights, path)
+    }
+
+    /// Packs for a path that this processor has.
+    fn of(weights: &Weights, path: Int8Path) -> Result<Self> {
         let outputs = weights.scales.len();
         let inputs = weights.codes.len() / outputs.max(1);
         if inputs > MOST_INPUTS {
