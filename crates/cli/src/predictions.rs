@@ -243,6 +243,19 @@ mod tests {
         assert_eq!(csv(&predictions()), "file,line,click\n\"a,b.csv\",2,0.5\n\"a,b.csv\",3,0.25\nc.csv,1,0.75\n");
     }
 
+    /// Samples come by user, and the rows of a later file may come first.
+    #[test]
+    fn files_come_in_the_order_they_were_read() {
+        let files = ["part-0", "part-1", "part-2"].map(str::to_owned).to_vec();
+        let columns = vec![vec![0.25, 0.5, 0.75, 1.0]];
+        let mut found = Predictions { files, names: vec!["click".into()], columns, ..Predictions::default() };
+        for (file, line) in [("part-2", 1), ("part-0", 2), ("part-1", 1), ("part-0", 1)] {
+            found.note(file, line);
+        }
+        found.rows.sort_unstable();
+        assert_eq!(csv(&found), "file,line,click\npart-0,1,1\npart-0,2,0.5\npart-1,1,0.75\npart-2,1,0.25\n");
+    }
+
     #[test]
     fn ranks_are_of_a_group_and_follow_the_score() {
         let mut found = predictions();

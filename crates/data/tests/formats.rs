@@ -429,3 +429,26 @@ fn borders_are_dates_or_numbers() {
     let error = first_of_test("\"2023-11-14\"", seconds).unwrap_err().to_string();
     assert!(error.contains("`data.split`: the border is a date, and the time column holds whole numbers"), "{error}");
 }
+
+/// The sources of a folder are its files by name, whoever's rows they hold: predictions are written in their order.
+#[test]
+fn files_are_named_in_the_order_they_are_read() {
+    let folder = tempfile::tempdir().unwrap();
+    for part in 0..6 {
+        let rows: String = (0..30).map(|row| format!("u{},i{},{}\n", 100 - part * 7 + row % 5, row, row % 2)).collect();
+        std::fs::write(folder.path().join(format!("part-{part}.csv")), format!("user,item,click\n{rows}")).unwrap();
+    }
+    let config = r#"
+data.split = { by = "random", test = 0.3 }
+[[data.layouts]]
+name = "log"
+samples = { path = "*.csv" }
+[schema]
+user = "user"
+features = [{ name = "item", kind = "categorical" }]
+tasks = [{ name = "click" }]
+"#;
+    let dataset = prepared(folder.path(), config).unwrap();
+    let sources: Vec<&str> = dataset.manifest().sources.iter().filter_map(|file| file.rsplit('/').next()).collect();
+    assert_eq!(sources, ["part-0.csv", "part-1.csv", "part-2.csv", "part-3.csv", "part-4.csv", "part-5.csv"]);
+}

@@ -168,3 +168,62 @@ pub fn scenarios(manifest: &Manifest, values: &[&str], into: &mut Vec<u32>) {
         into.push(number as u32);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn keys(feature: Feature, value: Value<'_>) -> Vec<u64> {
+        let mut keys = Vec::new();
+        Encoder { feature, keys: Keys::Hash }.keys(value, &mut keys).unwrap();
+        keys
+    }
+
+    /// As preparation: one key for a value however it is written, none for what is missing.
+    #[test]
+    fn texts_of_one_value_have_one_key() {
+        let one = || Feature::new("x", FeatureKind::Categorical);
+        let key = |value: Value<'_>| keys(one(), value)[0];
+        for (value, text) in [
+            (Value::Text("12.0"), "12"),
+            (Value::Number(12.0), "12"),
+            (Value::Number(-0.0), "0"),
+            (Value::Text("True"), "true"),
+            (Value::Text("1e-05"), "0.00001"),
+            (Value::Text("1.10"), "1.10"),
+            (Value::Text("007"), "007"),
+        ] {
+            assert_eq!(key(value), stable_hash(text), "{value:?}");
+        }
+        for missing in [Value::Missing, Value::Text(""), Value::Text("NaN"), Value::Number(f64::NAN)] {
+            assert_eq!(key(missing), 0, "{missing:?}");
+        }
+        // A float has no digits beyond 2^53.
+        let encoder = Encoder { feature: one(), keys: Keys::Hash };
+        assert!(encoder.keys(Value::Number(9.1e15), &mut Vec::new()).is_err());
+    }
+
+    #[test]
+    fn lists_leave_out_what_is_missing_before_they_are_cut() {
+        let several = |kind| Feature { length: 2, separator: Some("|".into()), ..Feature::new("x", kind) };
+        let hashes = |texts: [&str; 2]| texts.map(stable_hash).to_vec();
+        for value in [Value::List(&["", "1.0", "2", "nan", "3"]), Value::Text("|1.0| 2|nan|3")] {
+            assert_eq!(keys(several(FeatureKind::Multi), value), hashes(["1", "2"]), "{value:?}");
+            assert_eq!(keys(several(FeatureKind::Sequence), value), hashes(["2", "3"]), "{value:?}");
+        }
+    }
+
+    #[test]
+    fn numbers_that_32_bits_do_not_hold_are_refused() {
+        let fitted = Fitted { deviation: 1e38, ..Fitted::default() };
+        let feature = Feature::new("x", FeatureKind::Numeric);
+        let encoder = Encoder {
+            feature,
+            keys: Keys::Number(Fitted { transform: kitestring_core::schema::Transform::Standardize, ..fitted }),
+        };
+        assert!(encoder.number(Value::Number(1e39)).is_err() && encoder.number(Value::Text("1e39")).is_err());
+        assert_eq!(encoder.number(Value::Number(1e38)).unwrap(), 1.0);
+        assert_eq!(encoder.number(Value::Missing).unwrap(), 0.0);
+    }
+}
