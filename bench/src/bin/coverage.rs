@@ -95,6 +95,7 @@ fn main() -> Result<()> {
         y: "share of trials".into(),
         log_x: false,
         log_y: false,
+        from_zero: false,
         lines: Vec::new(),
     };
     println!("{:38}{}", "seeds", SEEDS.map(|seeds| format!("{seeds:>7}")).concat());
