@@ -37,11 +37,12 @@ units = [8]
 batch_size = 32
 epochs = 2
 workers = 1
+keep = "last"
 [evaluate]
 bootstrap = 0
 [retrieve]
 unknown_items = 0.1
-train = { epochs = 1, workers = 1 }
+train = { epochs = 1, workers = 1, keep = "last" }
 "#;
 
 /// The logs of two days, whose ids come in other orders, and rows to be scored.
@@ -432,6 +433,6 @@ fn a_run_is_judged_otherwise_and_stays_what_it_is() {
     let one = done(&["evaluate", &run, "--set", "evaluate.splits=[\"test\"]", "--json"]).json();
     assert_eq!(one["metrics"].as_object().unwrap().len(), 1);
     refused(&kitestring(&["evaluate", &run, "--set", "train.epochs=3"]), &["`train.epochs` says what was trained"]);
-    refused(&kitestring(&["evaluate", &run, "--set", "evaluate.cutofs=[3]"]), &["cutofs", "did you mean `cutoffs`?"]);
+    refused(&kitestring(&["evaluate", &run, "--set", "evaluate.cutofs=[3]"]), &["cutofs", "cutoffs`?"]);
     assert_eq!(std::fs::read(days.path("run/config.toml")).unwrap(), config);
 }
