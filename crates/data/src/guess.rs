@@ -20,8 +20,9 @@ use serde::Deserialize;
 use std::path::Path;
 use write::Writer;
 
-/// The rows looked at.
+/// The rows looked at, and the most files they are of.
 const ROWS: usize = 10_000;
+const FILES: usize = 20;
 
 /// A first config.
 #[derive(Debug, Clone)]
@@ -76,7 +77,7 @@ pub fn guess(path: &Path) -> Result<Guess> {
     Ok(Guess { data, schema, text, edits })
 }
 
-/// Looks at the first rows.
+/// Looks at the first rows of the files.
 fn look(input: &Input) -> Result<Vec<Column>> {
     let all = input.columns();
     let unread = |name: &String| match all.iter().filter(|other| *other == name).count() {
@@ -91,18 +92,27 @@ fn look(input: &Input) -> Result<Vec<Column>> {
     }
     let names: Vec<String> = columns.iter().filter(|column| column.unread.is_none()).map(|c| c.name.clone()).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    // Rows that are malformed say nothing about the others; the command that reads them all will say so.
+    // Of several files some from each are looked at, for files may be days. Rows that are malformed say nothing about the others; the
+    // command that reads them all will say so.
+    let files = input.spread(FILES);
+    let most = (ROWS / files.len().max(1)).max(1);
     let mut rows = 0;
-    for chunk in input.read(&names, &BadRows::new(u64::MAX))? {
-        let chunk = chunk?;
-        for (name, array) in names.iter().zip(chunk.rows.columns()) {
-            if let Some(column) = columns.iter_mut().find(|column| column.name == *name && column.unread.is_none()) {
-                column.add(&array.slice(0, array.len().min(ROWS - rows)))?;
+    for file in files {
+        let mut left = most;
+        for chunk in file.read(&names, &BadRows::new(u64::MAX))? {
+            let chunk = chunk?;
+            let count = left.min(chunk.rows.num_rows());
+            for (name, array) in names.iter().zip(chunk.rows.columns()) {
+                if let Some(column) = columns.iter_mut().find(|column| column.name == *name && column.unread.is_none())
+                {
+                    column.add(&array.slice(0, count))?;
+                }
             }
-        }
-        rows = ROWS.min(rows + chunk.rows.num_rows());
-        if rows == ROWS {
-            break;
+            rows += count;
+            left -= count;
+            if left == 0 {
+                break;
+            }
         }
     }
     if rows == 0 {

@@ -158,11 +158,14 @@ impl Column {
         self.present().collect::<HashSet<_>>().len()
     }
 
-    /// Whether all values are integers that count the rows, or that number them in order.
+    /// Whether all values are integers that count the rows, perhaps in each file anew.
     pub fn counts_rows(&self) -> bool {
         let whole = |text: &str| text.trim().parse::<i64>().ok();
         let numbers: Option<Vec<i64>> = self.values.iter().map(|text| whole(text)).collect();
-        numbers.is_some_and(|numbers| numbers.len() >= 20 && numbers.windows(2).all(|pair| pair[1] - pair[0] == 1))
+        numbers.is_some_and(|numbers| {
+            let steps = numbers.windows(2).filter(|pair| pair[0].checked_add(1) == Some(pair[1])).count();
+            numbers.len() >= 20 && 20 * steps >= 19 * (numbers.len() - 1)
+        })
     }
 
     /// What its values are; `comma` says that fields are not separated by commas.
@@ -424,5 +427,9 @@ pub(super) mod tests {
         let numbers: Vec<String> = (5..40).map(|number| number.to_string()).collect();
         assert!(column("x", &numbers).counts_rows());
         assert!(!column("x", &["1", "2", "3"]).counts_rows());
+        let files: Vec<String> = (0..90).map(|row| (row % 45).to_string()).collect();
+        assert!(column("x", &files).counts_rows());
+        let ids: Vec<String> = (0..90).map(|row| (row / 2).to_string()).collect();
+        assert!(!column("x", &ids).counts_rows());
     }
 }

@@ -77,7 +77,7 @@ fn walk(folder: &Path, steps: &[&str], found: &mut Vec<PathBuf>) -> Result<()> {
 }
 
 /// Adds the files of a folder and its subfolders. What Spark, Hive and people put beside rows is left out: hidden files, markers and
-/// checksums, and texts about the rows such as `README.md`.
+/// checksums, empty files, and texts about the rows such as `README.md`.
 fn list(folder: &Path, found: &mut Vec<PathBuf>) -> Result<()> {
     if let Some((_, table)) = TABLES.iter().find(|(mark, _)| folder.join(mark).exists()) {
         return Err(Error::config(format!(
@@ -89,7 +89,10 @@ fn list(folder: &Path, found: &mut Vec<PathBuf>) -> Result<()> {
     for (path, name) in entries(folder)? {
         match path.is_dir() {
             true if !is_hidden(&name) => list(&path, found)?,
-            false if !is_hidden(&name) && !is_about(&name) && path.is_file() => found.push(path),
+            // Spark writes an empty file for a part without rows.
+            false if !is_hidden(&name) && !is_about(&name) && path.metadata().is_ok_and(|about| about.len() > 0) => {
+                found.push(path);
+            }
             _ => {}
         }
     }
@@ -260,6 +263,8 @@ mod tests {
         assert_eq!(names("s/day=*").unwrap(), all[1..]);
         assert_eq!(names("s/day=*/part-*.parquet").unwrap(), all[1..]);
         assert_eq!(names("s/day=1").unwrap(), all[2..]);
+        std::fs::write(folder.path().join("s/day=1/part-1.parquet"), "").unwrap();
+        assert_eq!(names("s").unwrap(), all);
         let error = find(folder.path(), "t").unwrap_err().to_string();
         assert!(error.contains("the folder is a Delta Lake table") && error.contains("export"), "{error}");
     }

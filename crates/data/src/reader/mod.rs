@@ -97,6 +97,13 @@ impl Input {
         &self.columns
     }
 
+    /// Inputs of one file each, at most so many, spread evenly over the files.
+    pub(crate) fn spread(&self, most: usize) -> Vec<Self> {
+        let count = self.files.len().min(most);
+        let file = |number: usize| self.files.get(number * self.files.len() / count.max(1)).cloned();
+        (0..count).filter_map(file).map(|file| Self { files: vec![file], ..self.clone() }).collect()
+    }
+
     /// The format of the files.
     pub fn format(&self) -> Format {
         self.format
@@ -159,12 +166,12 @@ enum Current {
 
 impl Rows {
     fn open(&self, file: &Path) -> Result<(Current, Option<Arrangement>)> {
-        let Input { source, files, format, partitions, members, .. } = &self.input;
+        let Input { source, format, partitions, members, .. } = &self.input;
         partitions::check(file, partitions)?;
         let own = files::format(source, file)?;
         if own != *format {
-            let first = files.first().map(|first| first.display().to_string()).unwrap_or_default();
-            let what = format!("this is {} file, and {first} is {} file", own.name(), format.name());
+            let what =
+                format!("this is {} file, and the first one of the source is {} file", own.name(), format.name());
             let error = Error::data(what).in_file(file.display().to_string());
             return Err(error.mend("name the files that are rows with a pattern, such as path = \"*.parquet\""));
         }
