@@ -378,7 +378,7 @@ mod tests {
     }
 
     /// 95 % intervals over users hold the truth in about 95 % of trials, also over few users. Each trial has other users, with levels of
-    /// their own and some rows each. The plain percentiles of 20 users hold it in 91 %.
+    /// their own and some rows each. The plain percentiles of 20 users hold it in 90 %.
     #[test]
     fn coverage_over_users() {
         let covered = |users: u64, trials: u64| {
