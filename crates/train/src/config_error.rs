@@ -179,6 +179,8 @@ fn other_form(key: &str, message: &str) -> Error {
         }
         _ => match default_of(key) {
             Some(value) => error.mend(format!("write it as, say, `{key} = {value}`, the default")),
+            // Some numbers have no default: they follow from the data.
+            None if form == "a whole number of at least 0" => error.mend(format!("write it as, say, `{key} = 3`")),
             None => error,
         },
     }

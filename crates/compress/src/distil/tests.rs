@@ -241,9 +241,9 @@ fn what_does_not_fit_is_refused() {
     refused("representation = -1.0", &["distil.representation"]);
     refused("without = [\"tste\"]", &["distil.without", "did you mean `taste`?"]);
     refused("without = [\"item\"]", &["distil.without", "`liked` lists `item`", "leave `liked` out too"]);
-    refused("model = { dimenson = 4 }", &["distil.model", "did you mean `dimension`?"]);
+    refused("model = { dimenson = 4 }", &["distil.model", "did you mean `model.dimension`?"]);
     refused("model = { encoder = { type = \"dine\" } }", &["distil.model", "did you mean `din`?"]);
-    refused("train = { epochz = 4 }", &["distil.train", "did you mean `epochs`?"]);
+    refused("train = { epochz = 4 }", &["distil.train", "did you mean `train.epochs`?"]);
     refused("train = { batch_size = 0 }", &["train.batch_size"]);
     refused("model = { head = { type = \"heteroscedastic\" } }", &["distil.model.head.type", "teacher's"]);
     refused("rank = { task = \"lik\" }", &["distil.rank.task", "did you mean `like`?"]);

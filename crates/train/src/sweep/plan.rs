@@ -377,7 +377,7 @@ mod tests {
         );
         // MMoE has no units of its own: the point says so by its name.
         let message = found.unwrap_err().to_string();
-        assert!(message.contains("small, mmoe, units [8]") && message.contains("unknown field `units`"), "{message}");
+        assert!(message.contains("small, mmoe, units [8]") && message.contains("has no key `units`"), "{message}");
         let found = sweep(
             "seeds = [3, 4]\n[set]\n\"train.epochs\" = 7\n[[points]]\nname = \"small\"\nset = { \"model.dimension\" = 4 }\n[[points]]\nname = \"large\"\n\
              [grid]\n\"model.body.type\" = [\"shared_bottom\", \"mmoe\"]\n\"train.learning_rate\" = [1e-3, 1e-2]\n",
@@ -440,7 +440,7 @@ mod tests {
         let refused = |text: &str| sweep(text).unwrap_err().to_string();
         assert!(refused("seeds = [1, 1]").contains("`seeds`"));
         assert!(refused("[grid]\n\"train.epochs\" = []").contains("no value to try"));
-        assert!(refused("[grid]\n\"train.epochz\" = [1]").contains("did you mean `epochs`?"));
+        assert!(refused("[grid]\n\"train.epochz\" = [1]").contains("did you mean `train.epochs`?"));
         assert!(refused("[grid]\n\"data.max_bad_rows\" = [1]").contains("cannot vary [data]"));
         assert!(refused("[[points]]\nname = \"a\"\n[[points]]\nname = \"a\"").contains("two points `a`"));
         assert!(refused("[random]\ndraws = 1\nkeys = { \"train.epochs\" = { from = 3, to = 1 } }").contains("at most"));
