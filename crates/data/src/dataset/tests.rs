@@ -312,7 +312,9 @@ fn training_outcomes_are_sums_of_the_rows() {
                 let expected = (sum(&own, &labelled) + begun * mean) / (sum(&own, &weight) + begun);
                 assert!((found.user_mean(user).unwrap() - expected).abs() < 1e-9, "{name} {task} {user}");
             }
-            assert_eq!((found.item_mean(99), found.popularity(99)), (found.mean(), 0));
+            // Without rows of its own an item has the mean of all, but for rounding.
+            assert!((found.item_mean(99).unwrap() - found.mean().unwrap()).abs() < 1e-12);
+            assert_eq!(found.popularity(99), 0);
         }
     }
 }
