@@ -94,7 +94,9 @@ mod tests {
             let start = ["kitestring ", "cargo run --release -- "].iter().find(|start| line.starts_with(**start))?;
             Some(&line[start.len()..])
         });
-        let end = |line: &str| [line.find("  "), line.find(" #"), line.find(" >")].into_iter().flatten().min();
+        let end = |line: &str| {
+            [line.find("  "), line.find(" #"), line.find(" >"), line.find(" <")].into_iter().flatten().min()
+        };
         ours.map(|line| line[..end(line).unwrap_or(line.len())].trim().to_owned()).collect()
     }
 

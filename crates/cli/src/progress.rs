@@ -180,6 +180,7 @@ pub struct Several {
     all: ProgressBar,
     /// Whether the end of a run is a line of a log, as there is no terminal.
     log: bool,
+    start: Instant,
 }
 
 impl Several {
@@ -197,7 +198,7 @@ impl Several {
         all.set_style(style("{prefix:12} {wide_bar} {human_pos:>11}/{human_len:11} {eta:>5}")?);
         all.set_prefix("runs");
         all.enable_steady_tick(Duration::from_millis(500));
-        Ok(Self { lines, all, log })
+        Ok(Self { lines, all, log, start: Instant::now() })
     }
 
     /// A line for a run.
@@ -219,7 +220,8 @@ impl Several {
         self.all.inc(1);
         match result {
             Ok(said) if self.log => {
-                eprintln!("{} of {}: {name}: {said}", self.all.position(), self.all.length().unwrap_or(0))
+                let (done, runs) = (self.all.position(), self.all.length().unwrap_or(0));
+                eprintln!("[{:7.1} s] {done} of {runs}: {name}: {said}", self.start.elapsed().as_secs_f64());
             }
             // A line that cannot be shown is no reason to stop.
             Ok(said) => _ = self.lines.println(format!("{name}: {said}")),

@@ -83,7 +83,7 @@ const CASES: &[Case] = &[
         spoil: |clicks| clicks.replace("clicks.toml", "epochs = 1", "epochs = \"one\""),
         arguments: &[],
         code: 2,
-        texts: &["clicks.toml:19", "expected u32"],
+        texts: &["clicks.toml:19", "expected a whole number of at least 0"],
     },
     Case {
         name: "an unknown column",
@@ -201,7 +201,7 @@ fn a_truncated_gzip() {
 fn a_data_set_of_another_format() {
     let clicks = Clicks::new();
     assert_eq!(clicks.prepare(&[]).code, Some(0));
-    clicks.replace("dataset/manifest.json", "\"format\": 1", "\"format\": 99");
+    clicks.replace("dataset/manifest.json", "\"format\": 2", "\"format\": 99");
     let (config, data, out) = (clicks.path("clicks.toml"), clicks.path("dataset"), clicks.path("run"));
     let outcome = kitestring(&["train", &config, "--data", &data, "--out", &out]);
     refused("another format", &outcome, 1, &["manifest.json", "format 99", "prepare the data set again"]);

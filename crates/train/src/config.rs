@@ -404,7 +404,16 @@ impl RunConfig {
         for (key, value) in assignments {
             set(&mut table, key, value.clone()).map_err(|error| error.in_field(place))?;
         }
-        toml::Value::Table(table).try_into().map_err(|error| explain(&error, "").in_file(place))
+        toml::Value::Table(table).try_into().map_err(|error| {
+            let error = explain(&error, "");
+            let key = error.place().field.clone();
+            match (place, key) {
+                ("--set", _) => error.in_file(place),
+                (place, Some(key)) if place.contains(' ') => error.in_field(format!("{key} {place}")),
+                (place, Some(key)) => error.in_field(format!("{place}.{key}")),
+                (place, None) => error.in_field(place),
+            }
+        })
     }
 
     /// The same with other values of some keys, checked. A variant is chosen before its keys are set.

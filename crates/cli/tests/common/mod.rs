@@ -47,11 +47,13 @@ pub fn kitestring<S: AsRef<std::ffi::OsStr>>(arguments: &[S]) -> Outcome {
     Outcome::new(command(arguments).output().unwrap())
 }
 
-/// Runs the built command, which must succeed and write nothing but progress to standard error.
+/// Runs the built command, which must succeed and write nothing but progress and notes on training to standard error.
 pub fn done<S: AsRef<std::ffi::OsStr> + std::fmt::Debug>(arguments: &[S]) -> Outcome {
     let outcome = kitestring(arguments);
     assert_eq!(outcome.code, Some(0), "{arguments:?}: {}", outcome.stderr);
-    assert_eq!(outcome.stderr, "", "{arguments:?}");
+    // Worlds as small as these are trained for less than they would need, which is noted.
+    let noted = |line: &str| line.starts_with("note: `train.");
+    assert!(outcome.stderr.lines().all(noted), "{arguments:?}: {}", outcome.stderr);
     outcome
 }
 
