@@ -97,5 +97,7 @@ pub fn texts(column: &ArrayRef) -> Result<Vec<Option<String>>> {
     let options = FormatOptions::default();
     let formatter = ArrayFormatter::try_new(column.as_ref(), &options)
         .map_err(|error| Error::data("a kept column cannot be written as text").caused_by(error))?;
-    Ok((0..column.len()).map(|row| column.is_valid(row).then(|| formatter.value(row).to_string())).collect())
+    let text = |row: usize| column.is_valid(row).then(|| formatter.value(row).to_string());
+    // In files of text an empty cell is a missing value.
+    Ok((0..column.len()).map(|row| text(row).filter(|text| !text.is_empty())).collect())
 }

@@ -27,11 +27,11 @@ impl StandardInput {
         if first.is_empty() {
             return Err(Error::data("standard input is empty").mend("pipe rows into it, or name a file with --data"));
         }
-        let input = Self { folder, name: name(&first) };
-        let mut file = std::fs::File::create(input.path()).map_err(fail)?;
+        let data = Self { folder, name: name(&first) };
+        let mut file = std::fs::File::create(data.path()).map_err(fail)?;
         file.write_all(&first).map_err(fail)?;
-        std::io::copy(&mut std::io::stdin().lock(), &mut file).map_err(fail)?;
-        Ok(input)
+        std::io::copy(&mut input, &mut file).map_err(fail)?;
+        Ok(data)
     }
 
     /// Where it lies while this lives.

@@ -185,7 +185,9 @@ fn predictions_are_written_as_parquet_and_csv() {
     let data = world.run().join("simulated/impressions.parquet").display().to_string();
     let (parquet, csv) = (world.path("scores.parquet"), world.path("scores.csv"));
     for out in [&parquet, &csv] {
-        let outcome = done(&["predict", &run, "--data", &data, "--out", out, "--json"]);
+        let outcome = kitestring(&["predict", &run, "--data", &data, "--out", out, "--json"]);
+        assert_eq!(outcome.code, Some(0), "{}", outcome.stderr);
+        assert!(outcome.stderr.contains("rows"), "that they are the run's own rows is noted: {}", outcome.stderr);
         assert!(outcome.json()["predictions"].as_u64() >= Some(16_000));
     }
     let reader = ParquetRecordBatchReaderBuilder::try_new(std::fs::File::open(parquet).unwrap()).unwrap().build();

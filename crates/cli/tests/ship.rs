@@ -8,8 +8,14 @@ use arrow_schema::DataType;
 use common::{SMALL, done, kitestring, root};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use std::path::Path;
-use std::sync::OnceLock;
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use tempfile::TempDir;
+
+/// One test at a time compresses the run: a second process that changes a run is refused.
+fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// A finished run, made once for all tests.
 fn folder() -> &'static TempDir {
@@ -48,6 +54,7 @@ const QUICK: [&str; 4] = [
 
 #[test]
 fn a_run_ships_and_says_what_it_cost() {
+    let _alone = alone();
     let report = std::fs::read_to_string(path("run/report.html")).unwrap();
     for words in ["From the cloud to a device", "Bytes to download against AUC of click", "beside the cloud"] {
         assert!(report.contains(words), "{words}");
@@ -75,6 +82,7 @@ fn a_run_ships_and_says_what_it_cost() {
 
 #[test]
 fn artifacts_follow_each_other() {
+    let _alone = alone();
     let [key, first, next, made] = ["my.key", "first.kite", "next.kite", "made.kite"].map(path);
     done(&["key", &key]);
     let again = kitestring(&["key", &key]);
@@ -114,6 +122,7 @@ fn artifacts_follow_each_other() {
 
 #[test]
 fn a_missed_limit_is_named_and_nothing_is_written() {
+    let _alone = alone();
     let (run, phone, out) = (path("run"), phone(), path("tight.kite"));
     let arguments = ["compress", &run, "--for", &phone, "--out", &out, "--set", "device.limits.download_bytes=500"];
     let outcome = kitestring(&[&arguments[..], &QUICK].concat());
@@ -126,6 +135,7 @@ fn a_missed_limit_is_named_and_nothing_is_written() {
 
 #[test]
 fn rankers_leave_in_the_formats_of_others() {
+    let _alone = alone();
     for (from, out) in [(path("run"), path("exported")), (path("run/device/ranker.kite"), path("exported-int8"))] {
         done(&["export", &from, "--out", &out]);
         for name in ["ranker.onnx", "ranker.json", "network.safetensors", "rows-item_id.parquet"] {

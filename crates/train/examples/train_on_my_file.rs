@@ -43,7 +43,7 @@ body = { type = "mlp", units = [32] }
 
 [train]
 batch_size = 128
-epochs = 6
+epochs = 10
 learning_rate = 0.005
 row_init = { normal = { std = 0.1 } }
 early_stopping = { metric = "auc", patience = 2 }
