@@ -134,7 +134,7 @@ fn pandas_parquet_with_its_index() {
         tags.values().append_value(format!("t{}", row.item % 3));
         tags.append(true);
     }
-    let year = |row: Row| (row.item % 4 > 0).then_some(1990.0 + (row.item % 9) as f64);
+    let year = |row: Row| (!row.item.is_multiple_of(4)).then_some(1990.0 + (row.item % 9) as f64);
     let index = (0..ROWS).map(|row| 3 * row as i64 + 1).collect::<Int64Array>();
     let rating = Arc::new(rows().map(|row| (row.user + row.item) as f64 % 5.0 + 1.0).collect::<Float64Array>());
     let columns = vec![
