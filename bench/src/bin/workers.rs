@@ -1,7 +1,7 @@
 //! What workers and list features cost: `cargo run --release -p kitestring-bench --bin workers [FOLDER]`.
 //!
-//! Steps of a whole learner (rows pulled, gradients, rows pushed) on a log drawn in memory, by 1, 2, 4 … 64 workers that share each batch: the
-//! processor's seconds a step, of all threads. Then the memory that the tiles of a batch are planned with, and have, by the number of list
+//! Steps of the engine alone (forward, backward, sums of row gradients; no table is read or written) on a log drawn in memory, by 1, 2, 4 … 64
+//! workers that share each batch: the processor's seconds a step, of all threads. Then the memory that the tiles of a batch are planned with, and have, by the number of list
 //! features. Prints two tables and a JSON line; with a folder, draws `cpu-by-workers.svg` and `memory-by-lists.svg` there.
 
 use kitestring_core::schema::{Feature, FeatureKind, Task};

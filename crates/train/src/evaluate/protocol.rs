@@ -43,8 +43,8 @@ cutoffs = [5]
 bootstrap = 0
 "#;
 
-/// Were the items of the test never drawn as negatives in training, 20 epochs would tell them from the others: recall@5 is .5 then, and AUC
-/// .7. Chance is 5 of the 28 items that a user does not have in training, and an even order.
+/// Were the items of the test never drawn as negatives in training, training would tell them from the others. Chance is 5 of the 28
+/// items that a user does not have in training, and an even order.
 #[test]
 fn drawn_negatives_do_not_tell_the_test() {
     let folder = tempfile::tempdir().unwrap();
